@@ -1,0 +1,229 @@
+"""Settings: one TOML file in, one frozen value out. Every default of the product stands here, with its unit and source.
+
+Choice: msgspec structs, which validate types and bounds while they decode and cost 10 ms to import. Cost: messages must
+be reworded for people, and unknown keys searched for by hand to name the nearest one. Alternative: pydantic, eight
+times the import.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pipeline.shards.outcomes import ConfigError
+
+FILE_NAME = "webtext.toml"
+PLACEHOLDER_CONTACT = "https://example.org/who-runs-this"
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Meta(gt=0.0)]
+NonNegative = Annotated[float, Meta(ge=0.0)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the config file."""
+
+
+class BuildSettings(Section):
+    """`[build]`: how the work is cut and spread. None of it changes a byte of an artefact but `shards`."""
+
+    shards: Annotated[int, Meta(ge=1, le=99_999)] = 4  # fixed for a working directory; about 20,000 pages each
+    workers: Count = 0  # processes that extract text; 0 = one a core
+    runner: str = "FnApiRunner"  # any Beam runner; options after `--` of `webtext build` go to it
+
+
+class LinksSettings(Section):
+    """`[links]`: submissions to one row a URL."""
+
+    submissions: tuple[str, ...] = ()  # file globs: .zst .xz .bz2 .gz .ndjson .json, relative to the config file
+    karma: int = 3  # Radford et al. 2019, section 2.1: "at least 3 karma"
+    over_18: bool = False  # True keeps links that are only ever posted as over 18
+    blocked_hosts: str = ""  # a file, one host a line, instead of the built-in list of media hosts
+
+
+class PagesSettings(Section):
+    """`[pages]`: links to pointers into WARC files."""
+
+    warc: tuple[str, ...] = ()  # file globs of WARC files that already exist; when given, nothing is crawled
+    contact: str = PLACEHOLDER_CONTACT  # in the user agent: how a webmaster reaches you; no crawl without it
+    gap_s: NonNegative = 1.0  # least seconds between two requests to one host
+    connections: Positive = 200  # open at once, over all hosts of a shard
+    deadline_s: Seconds = 30.0  # one request: DNS, connect, headers, body and all its redirects
+    redirects: Count = 10  # browsers stop at 20; crawlers at 5 (RFC 9309, 2.3.1.2) to 10
+    retries: Count = 2  # of a transient failure (5xx, broken connection)
+    limit_bytes: Positive = 10_000_000  # of a body, on the wire and after decompression
+    segment_links: Positive = 1_000  # links fetched between two commits
+    opt_outs: bool = True  # obey noai, noimageai, TDM-Reservation
+    # name -> "address:port", reached although it is not public: the demo's web, an intranet. Exact names only.
+    local_hosts: dict[str, str] = {}
+
+
+class DocumentsSettings(Section):
+    """`[documents]`: pages to text, signals and a MinHash signature."""
+
+    engine: Literal["cascade", "trafilatura", "resiliparse", "newspaper"] = "cascade"
+    cpu_s: Seconds = 10.0  # CPU time of one page's extraction, tried twice
+    memory_bytes: Positive = 2_000_000_000  # address space the extraction of one page may add
+    shingle_words: Positive = 5  # Lee et al. 2022, appendix A: 5-grams
+    permutations: Annotated[int, Meta(ge=2, le=1024)] = 128
+    seed: Count = 1  # of the permutations; datasketch's default
+
+
+class CorpusSettings(Section):
+    """`[corpus]`: which documents stay. Changing a value re-decides; it extracts nothing again."""
+
+    languages: tuple[str, ...] = ("en",)  # empty = all
+    min_words: Count = 96  # about 128 tokens (OpenWebText's floor) at GPT-2's 1.3 tokens an English word
+    max_mean_word_length: Seconds = 10.0  # Rae et al. 2021 (Gopher), table A1: 3 to 10
+    min_mean_word_length: NonNegative = 3.0
+    min_alphabetic_words: Share = 0.8  # the same: 80 % of words hold a letter
+    wikipedia_dumps: tuple[str, ...] = ()  # globs of pages-articles dumps (.xml, .xml.bz2) whose text goes out
+    wikipedia_overlap: Share = 0.5  # share of a document's 8-grams found in those dumps that removes it
+    jaccard: Share = 0.8  # of word shingles, at which two documents are near duplicates (Lee et al. 2022)
+    bands: Positive = 21  # 21 bands of 6 rows nominate 0.998 of the pairs at Jaccard 0.8: 1 - (1 - 0.8^6)^21
+    rows: Positive = 6
+    bucket: Annotated[int, Meta(ge=2)] = 50  # documents of one band value compared with each other; overflow counted
+
+
+class TokenizerSettings(Section):
+    """`[tokenizer]`: byte-level BPE."""
+
+    vocab_size: Annotated[int, Meta(ge=257, le=1_000_000)] = 50_257  # GPT-2: 256 bytes, 50,000 merges, end-of-text
+    min_count: Positive = 2  # a merge must occur so often
+
+
+class TokensSettings(Section):
+    """`[tokens]`: documents to token ids."""
+
+    val_share: Share = 0.005  # of documents, by hash of doc_id; nanoGPT's OpenWebText split is 0.0005
+
+
+class TrainSettings(Section):
+    """`[train]`: GPT-2 on the token shards."""
+
+    preset: Literal["nano", "micro", "mini", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"] = "gpt2"
+    block: Annotated[int, Meta(ge=2)] = 1024  # tokens of context; GPT-2: 1,024
+    batch: Positive = 12  # windows in one micro-batch
+    accumulate: Positive = 40  # micro-batches to one optimiser step; 12 x 40 x 1,024 = 0.5 M tokens as GPT-2
+    steps: Positive = 100_000
+    learning_rate: Seconds = 6e-4  # Brown et al. 2020, table 2.1, 125M
+    min_learning_rate: NonNegative = 6e-5  # a tenth (Brown et al. 2020, appendix B)
+    warmup_steps: Count = 700  # 375 M tokens (the same)
+    weight_decay: NonNegative = 0.1  # on matrices
+    beta1: Share = 0.9
+    beta2: Share = 0.95
+    clip: NonNegative = 1.0  # global gradient norm; 0 = off
+    dropout: Share = 0.0  # GPT-2 trained with 0.1; one epoch needs none
+    eval_every: Positive = 500  # steps
+    eval_batches: Positive = 20
+    checkpoint_every: Positive = 500  # steps
+    seed: Count = 1
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    compile: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Settings(Section):
+    """The whole config file. `Settings()` is the recipe of WebText with nothing to read yet."""
+
+    build: BuildSettings = BuildSettings()
+    links: LinksSettings = LinksSettings()
+    pages: PagesSettings = PagesSettings()
+    documents: DocumentsSettings = DocumentsSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    tokens: TokensSettings = TokensSettings()
+    train: TrainSettings = TrainSettings()
+
+
+def load(path: Path) -> Settings:
+    """Settings of a TOML file; what it does not name keeps its default.
+
+    Raises ConfigError: no such file, not TOML, an unknown key (with the nearest known one), a wrong type or bound.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; 'webtext init' writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        return parse(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse(tables: dict[str, Any]) -> Settings:
+    """Settings of nested dicts as TOML gives them. Raises ConfigError, naming the key."""
+    refuse_unknown(tables)
+    try:
+        settings = msgspec.convert(tables, Settings)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$.")
+        raise ConfigError(f"{where.rstrip('`')}: {message}") from None
+    check_together(settings)
+    return settings
+
+
+def refuse_unknown(tables: dict[str, Any]) -> None:
+    """Raise ConfigError for the first table or key that Settings does not have."""
+    sections: dict[str, type[Section]] = {name: type(getattr(Settings(), name)) for name in Settings.__struct_fields__}
+    for section, values in tables.items():
+        if section not in sections:
+            raise ConfigError(f"[{section}]: unknown table{nearest(section, sections)}")
+        if not isinstance(values, dict):
+            raise ConfigError(f"{section}: expected a table [{section}], got {values!r}")
+        known = sections[section].__struct_fields__
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"{section}.{key}: unknown key{nearest(key, known)}")
+
+
+def nearest(word: str, known: Any) -> str:
+    """'; did you mean …?' for the known word most like this one, or the list of known words."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def check_together(settings: Settings) -> None:
+    """Raise ConfigError where two values that are each fine do not fit together."""
+    corpus, documents = settings.corpus, settings.documents
+    if corpus.bands * corpus.rows > documents.permutations:
+        raise ConfigError(
+            f"corpus.bands x corpus.rows = {corpus.bands * corpus.rows} is more than "
+            f"documents.permutations = {documents.permutations}; lower one of the two"
+        )
+    for name, address in settings.pages.local_hosts.items():
+        host, colon, port = address.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
+            raise ConfigError(f'pages.local_hosts.{name}: expected "address:port", got {address!r}')
+
+
+def override(tables: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """`tables` with `section.key=value` assignments of the command line laid over it; values are TOML."""
+    merged = {section: dict(values) if isinstance(values, dict) else values for section, values in tables.items()}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot and section and key):
+            raise ConfigError(f"--set {assignment}: expected SECTION.KEY=VALUE")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = value.strip()
+        merged.setdefault(section, {})[key] = parsed
+    return merged
+
+
+def slice_of(section: Section) -> dict[str, Any]:
+    """A section as plain JSON-able values, for fingerprints and manifests."""
+    return dict(msgspec.to_builtins(section))
