@@ -31,7 +31,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A table of the config file."""
 
 
-class BuildSettings(Section):
+class BuildSettings(Section, frozen=True):
     """`[build]`: how the work is cut and spread. None of it changes a byte of an artefact but `shards`."""
 
     shards: Annotated[int, Meta(ge=1, le=99_999)] = 4  # fixed for a working directory; about 20,000 pages each
@@ -39,7 +39,7 @@ class BuildSettings(Section):
     runner: str = "FnApiRunner"  # any Beam runner; options after `--` of `webtext build` go to it
 
 
-class LinksSettings(Section):
+class LinksSettings(Section, frozen=True):
     """`[links]`: submissions to one row a URL."""
 
     submissions: tuple[str, ...] = ()  # file globs: .zst .xz .bz2 .gz .ndjson .json, relative to the config file
@@ -48,7 +48,7 @@ class LinksSettings(Section):
     blocked_hosts: str = ""  # a file, one host a line, instead of the built-in list of media hosts
 
 
-class PagesSettings(Section):
+class PagesSettings(Section, frozen=True):
     """`[pages]`: links to pointers into WARC files."""
 
     warc: tuple[str, ...] = ()  # file globs of WARC files that already exist; when given, nothing is crawled
@@ -65,7 +65,7 @@ class PagesSettings(Section):
     local_hosts: dict[str, str] = {}
 
 
-class DocumentsSettings(Section):
+class DocumentsSettings(Section, frozen=True):
     """`[documents]`: pages to text, signals and a MinHash signature."""
 
     engine: Literal["cascade", "trafilatura", "resiliparse", "newspaper"] = "cascade"
@@ -76,7 +76,7 @@ class DocumentsSettings(Section):
     seed: Count = 1  # of the permutations; datasketch's default
 
 
-class CorpusSettings(Section):
+class CorpusSettings(Section, frozen=True):
     """`[corpus]`: which documents stay. Changing a value re-decides; it extracts nothing again."""
 
     languages: tuple[str, ...] = ("en",)  # empty = all
@@ -92,20 +92,20 @@ class CorpusSettings(Section):
     bucket: Annotated[int, Meta(ge=2)] = 50  # documents of one band value compared with each other; overflow counted
 
 
-class TokenizerSettings(Section):
+class TokenizerSettings(Section, frozen=True):
     """`[tokenizer]`: byte-level BPE."""
 
     vocab_size: Annotated[int, Meta(ge=257, le=1_000_000)] = 50_257  # GPT-2: 256 bytes, 50,000 merges, end-of-text
     min_count: Positive = 2  # a merge must occur so often
 
 
-class TokensSettings(Section):
+class TokensSettings(Section, frozen=True):
     """`[tokens]`: documents to token ids."""
 
     val_share: Share = 0.005  # of documents, by hash of doc_id; nanoGPT's OpenWebText split is 0.0005
 
 
-class TrainSettings(Section):
+class TrainSettings(Section, frozen=True):
     """`[train]`: GPT-2 on the token shards."""
 
     preset: Literal["nano", "micro", "mini", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"] = "gpt2"
@@ -130,7 +130,7 @@ class TrainSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     """The whole config file. `Settings()` is the recipe of WebText with nothing to read yet."""
 
     build: BuildSettings = BuildSettings()
