@@ -1,0 +1,171 @@
+"""A WARC file cut into its records, with every damaged stretch named: what a reader library passes over in silence.
+
+Choice: the cut is made here, by the compressed members (gzip, zstd) or by Content-Length (plain), and checked to the
+last byte; FastWARC then reads the headers of each whole record. Cost: the cut runs in Python around zlib, 100 MB/s
+instead of FastWARC's 200. Alternative: FastWARC's iterator, which ends without a word where a file was cut off.
+
+A damaged record is reported once, with its offset; then the next place that looks like a record is searched for.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import zstandard
+
+from pipeline.shards.outcomes import InputError
+
+GZIP, ZSTD, PLAIN = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"WARC/"
+HEAD_BYTES = 65_536  # of a record, searched for the end of its header; FastWARC reads 32 KiB
+WINDOW_BYTES = 2**27  # of a zstd frame: what decoders take by default (zstd manual, --memory=128MB)
+PIECE_BYTES = {GZIP: 16_384, ZSTD: 1_024}  # read at once: becomes 16 MB (gzip) or 33 MB (zstd) at most
+SEARCH_BYTES = 1 << 20
+
+HEAD_END = re.compile(rb"\r?\n\r?\n")
+CONTENT_LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+
+
+class Decoder(Protocol):
+    """What zlib's and zstandard's decompressors have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One record: where it lies in the file, in bytes, and its decompressed bytes, the first `limit_bytes` of them.
+
+    `size`: all of its decompressed bytes. `damage`: why it cannot be trusted; "" for a whole record.
+    """
+
+    offset: int
+    length: int
+    data: bytes
+    size: int
+    damage: str = ""
+
+
+def slices(path: Path, limit_bytes: int) -> Iterator[Slice]:
+    """All records of a WARC file in order, damaged ones marked. Raises InputError: unreadable, or no WARC file."""
+    try:
+        with path.open("rb") as file:
+            end = path.stat().st_size
+            kind = kind_of(file, path)
+            at, searching = 0, False
+            while at < end:
+                piece = slice_at(file, kind, at, limit_bytes)
+                if at == 0 and not PLAIN.startswith(piece.data[: len(PLAIN)]):
+                    raise InputError(f"{path}: not a WARC file: it begins with {piece.data[:20]!r}")
+                if piece.damage:
+                    if not searching:
+                        yield piece
+                    at, searching = next_start(file, kind, at + 1), True
+                elif piece.size:
+                    yield piece
+                    at, searching = at + piece.length, False
+                else:  # an empty member: legal, and says nothing
+                    at += piece.length
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def kind_of(file: BinaryIO, path: Path) -> bytes:
+    """The magic bytes that the records of a file begin with. Raises InputError where they are none of ours."""
+    start = file.read(len(PLAIN))
+    for magic in (GZIP, ZSTD, PLAIN):
+        if start.startswith(magic):
+            return magic
+    raise InputError(f"{path}: not a WARC file (.warc, .warc.gz, .warc.zst): it begins with {start!r}")
+
+
+def next_start(file: BinaryIO, magic: bytes, at: int) -> int:
+    """The first offset from `at` on where the magic bytes stand, or the end of the file."""
+    file.seek(at)
+    before = b""
+    while found := file.read(SEARCH_BYTES):
+        window = before + found
+        place = window.find(magic)
+        if place >= 0:
+            return at - len(before) + place
+        at += len(found)
+        before = window[1 - len(magic) :]
+    return at
+
+
+def slice_at(file: BinaryIO, kind: bytes, at: int, limit_bytes: int) -> Slice:
+    """The record at an offset, damage marked, never raised. Raises OSError where the disk does."""
+    file.seek(at)
+    if kind == PLAIN:
+        return plain(file, at, limit_bytes)
+    new: Callable[[], Decoder] = (
+        (lambda: zlib.decompressobj(zlib.MAX_WBITS | 16))
+        if kind == GZIP
+        else zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES).decompressobj
+    )
+    return member(file, at, new(), PIECE_BYTES[kind], limit_bytes)
+
+
+def member(file: BinaryIO, at: int, decoder: Decoder, piece_bytes: int, limit_bytes: int) -> Slice:
+    """The record that one compressed member holds, from where the file stands."""
+    data, size, taken, damage = bytearray(), 0, 0, ""
+    while not decoder.eof and not damage:
+        piece = file.read(piece_bytes)
+        try:
+            found = decoder.decompress(piece) if piece else b""
+        except (zlib.error, zstandard.ZstdError) as error:
+            return Slice(at, taken, bytes(data), size, f"the compressed bytes are damaged: {error}")
+        taken += len(piece)
+        size += len(found)
+        data += found[: max(0, limit_bytes - len(data))]
+        if not piece:
+            damage = f"the file ends inside the record, after {taken:,} of its bytes"
+        elif not data.startswith(PLAIN) and not PLAIN.startswith(data):
+            damage = "not a WARC record"
+    length = taken - len(decoder.unused_data)
+    return Slice(at, length, bytes(data), size, damage or (mismatch(bytes(data[:HEAD_BYTES]), size) if size else ""))
+
+
+def plain(file: BinaryIO, at: int, limit_bytes: int) -> Slice:
+    """The uncompressed record from where the file stands."""
+    head = file.read(HEAD_BYTES)
+    size = promised(head)
+    if size is None:
+        return Slice(at, len(head), head, len(head), "no WARC header with a Content-Length")
+    file.seek(at)
+    data = file.read(min(size, limit_bytes))
+    file.seek(at + size)
+    after = file.read(4)
+    file.seek(0, 2)
+    if at + size > file.tell():
+        return Slice(at, file.tell() - at, data, size, f"the file ends inside the record: {size:,} bytes promised")
+    blank = len(after) - len(after.lstrip(b"\r\n"))
+    damage = "" if blank else "the record does not end where its Content-Length says"
+    return Slice(at, size + blank, data, size, damage)
+
+
+def mismatch(head: bytes, size: int) -> str:
+    """Why a member of `size` decompressed bytes does not hold exactly one record; "" where it does."""
+    wanted = promised(head)
+    if wanted is None:
+        return "no WARC header with a Content-Length"
+    if size < wanted:
+        return f"the record ends early: {wanted:,} bytes promised, {size:,} there"
+    if size > wanted + 4:  # two empty lines: WARC 1.1, section 4
+        return f"more than one record in a compressed member ({size:,} bytes, {wanted:,} promised): recompress the file"
+    return ""
+
+
+def promised(head: bytes) -> int | None:
+    """Bytes of header and content together, by the Content-Length of the header; None where there is none."""
+    end = HEAD_END.search(head)
+    length = CONTENT_LENGTH.search(head, 0, end.end()) if end else None
+    return end.end() + int(length[1]) if end and length and head.startswith(PLAIN) else None
