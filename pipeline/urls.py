@@ -1,0 +1,269 @@
+"""Which address is which: canonical form, id, host, home shard, and lists of hosts. No network.
+
+Choice: the WHATWG parser that browsers use (ada), then a short column of rules that only merge what no server tells
+apart, each written down at `canonical_url`. Cost: a compiled dependency, and two spellings of one page that only its
+server knows to be equal stay two links. Alternative: urllib.parse, which disagrees with browsers about backslashes,
+tabs, IDNA and `http://0x7f.1/`, and so about where a request goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import ada_url
+
+from pipeline.shards.outcomes import InputError
+
+CANONICAL_VERSION = 1  # raise it when a rule of canonical_url changes: doc_ids change with it
+
+LONGEST_POSTED = 8_000  # characters of an address as posted, and as requested; RFC 9110, section 4.1
+LONGEST_CANONICAL = 2_048  # characters; where the sitemap protocol draws its line (sitemaps.org/protocol.html)
+LONGEST_HOST, LONGEST_LABEL = 253, 63  # octets; RFC 1035, section 2.3.4, less the length bytes of the wire form
+
+# Parameters that tell the owner of a site where a visitor came from, and never choose the page. Sources: the
+# documentation of their makers, named at each line; compare the stripping lists of Firefox, Brave and ClearURLs.
+TRACKING_PREFIXES = ("utm_",)  # Google Analytics, Campaign URL Builder
+TRACKING = frozenset({
+    # Google Ads and Marketing Platform; the cross-domain linker of Analytics
+    "gclid", "gclsrc", "dclid", "gbraid", "wbraid", "gad_source", "gad_campaignid", "srsltid", "_ga", "_gl",
+    # Meta: Facebook, Instagram
+    "fbclid", "fb_action_ids", "fb_action_types", "fb_ref", "fb_source", "igshid", "igsh",
+    # X, TikTok, LinkedIn, Pinterest, Snapchat, Reddit
+    "twclid", "__twitter_impression", "ttclid", "li_fat_id", "epik", "sccid", "rdt_cid",
+    # Microsoft Advertising; Yandex Direct and Metrica
+    "msclkid", "yclid", "ymclid", "ysclid", "_openstat",
+    # Mailchimp, HubSpot, Marketo
+    "mc_cid", "mc_eid", "_hsenc", "_hsmi", "__hssc", "__hstc", "__hsfp", "hsctatracking", "mkt_tok",
+    # Vero, Omeda Olytics, Drip, Klaviyo
+    "vero_id", "vero_conv", "oly_anon_id", "oly_enc_id", "__s", "_kx",
+    # Matomo, and Piwik, its former name
+    "mtm_campaign", "mtm_keyword", "mtm_kwd", "mtm_source", "mtm_medium", "mtm_content", "mtm_cid", "mtm_group",
+    "mtm_placement", "pk_campaign", "pk_keyword", "pk_kwd", "pk_source", "pk_medium", "pk_content", "pk_cid",
+    "piwik_campaign", "piwik_keyword", "piwik_kwd",
+    # Webtrends, Adobe Advertising
+    "wt.mc_id", "s_kwcid", "ef_id",
+})  # fmt: skip
+
+# RFC 3986, section 2.3 (unreserved) and appendix A (pchar, query): what may stand unescaped.
+UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?|[^A-Za-z0-9._~!$&'()*+,;=:@/?-]")
+
+
+class BadUrl(ValueError):  # noqa: N818 - the fate of a row, named as its outcome is
+    """The text is no address that a crawler could ask for; the message says why, without repeating the text."""
+
+
+def canonical_url(url: str) -> str:
+    """The one spelling of an address that stands for the link: its identity, not what is requested.
+
+    Applied in this order:
+
+    1. The WHATWG URL Standard's parser: white space around it, tabs and newlines go; scheme and host in lower case;
+       IDNA to punycode; spellings of an IPv4 literal (octal, hex, one number) to dotted decimal; backslashes to
+       slashes; `.` and `..` segments resolved; characters outside ASCII percent-encoded as UTF-8.
+    2. Refused: any scheme but http and https; a user name or password; a host that DNS cannot hold (empty label,
+       label over 63, name over 253 octets); more than LONGEST_POSTED characters before, LONGEST_CANONICAL after.
+    3. http and https are one identity, written https; ports 80 and 443 are dropped, whichever scheme names them.
+    4. The dot that ends a fully qualified name is dropped; then one leading `www.`, where a name with a dot remains
+       (`www.com` is a site of its own) that does not begin with `www.` again.
+    5. The fragment is dropped; servers never see it (RFC 9110, section 4.2.5). So all `#!` pages of a site are one.
+    6. Escapes: hex digits in upper case, unreserved characters decoded (RFC 3986, sections 6.2.2.1 and 6.2.2.2),
+       characters that RFC 3986 does not allow encoded, a `%` that begins no escape written `%25`.
+    7. Empty pairs of the query (`a&&b`) and tracking parameters (TRACKING) are dropped; then an empty query.
+
+    Left alone, because a server may tell them apart: case and order in path and query, repeated parameters, a
+    trailing slash, doubled slashes, `index.html`, reserved characters against their escapes (RFC 3986, section 2.2),
+    `+` against `%20`, session ids, mobile and AMP hosts, other ports.
+
+    Idempotent, and the same for `fetch_url(url)` as for `url`. Raises BadUrl, never anything else, on any text.
+    """
+    parsed, _ = parse(url)
+    port = "" if parsed.port in ("", "80", "443") else ":" + parsed.port
+    path = escape(parsed.pathname)
+    pairs = [pair for pair in escape(parsed.search[1:]).split("&") if pair and not is_tracking(pair)]
+    query = "?" + "&".join(pairs) if pairs else ""
+    canonical = f"https://{identity_host(parsed.hostname)}{port}{path}{query}"
+    if len(canonical) > LONGEST_CANONICAL:
+        raise BadUrl(f"{len(canonical):,} characters in canonical form; at most {LONGEST_CANONICAL:,}")
+    return canonical
+
+
+def fetch_url(url: str) -> str:
+    """The address to request: the WHATWG form, only the fragment dropped; scheme, `www.` and tracking as posted.
+
+    Raises BadUrl where `canonical_url` does, but for the length of the canonical form.
+    """
+    return parse(url)[1]
+
+
+def parse(url: str) -> tuple[ada_url.URL, str]:
+    """The parsed address and its WHATWG form without fragment. Raises BadUrl."""
+    if len(url) > LONGEST_POSTED:
+        raise BadUrl(f"{len(url):,} characters; at most {LONGEST_POSTED:,}")
+    try:
+        parsed = ada_url.URL(url)
+    except ValueError:  # also UnicodeEncodeError, for a lone surrogate
+        raise BadUrl("not an absolute URL") from None
+    if parsed.protocol not in ("http:", "https:"):
+        raise BadUrl("neither http nor https")
+    if parsed.username or parsed.password:
+        raise BadUrl("holds a user name or a password")
+    labels = parsed.hostname.removesuffix(".").split(".")
+    if not all(0 < len(label) <= LONGEST_LABEL for label in labels) or len(parsed.hostname) > LONGEST_HOST + 1:
+        raise BadUrl("the host is no name that DNS can hold")
+    requested = parsed.href.partition("#")[0]
+    if len(requested) > LONGEST_POSTED:
+        raise BadUrl(f"{len(requested):,} characters once escaped; at most {LONGEST_POSTED:,}")
+    return parsed, requested
+
+
+def identity_host(hostname: str) -> str:
+    """A parsed host name without its final dot and its one leading `www.` (rule 4 of `canonical_url`)."""
+    host = hostname.removesuffix(".")
+    rest = host.removeprefix("www.")
+    return rest if "." in rest and not rest.startswith("www.") else host
+
+
+def escape(text: str) -> str:
+    """ASCII path or query with its percent-encoding in one form (rule 6 of `canonical_url`)."""
+    return ESCAPE.sub(one_escape, text)
+
+
+def one_escape(match: re.Match[str]) -> str:
+    """What stands for one escape, one lone `%`, or one character that must be escaped."""
+    digits = match[1]
+    code = int(digits, 16) if digits else ord(match[0])
+    return chr(code) if digits and code in UNRESERVED else f"%{code:02X}"
+
+
+def is_tracking(pair: str) -> bool:
+    """Whether one `name=value` of a query only says where the visitor came from. `amp;` is left by HTML escaping."""
+    name = pair.partition("=")[0].lower().removeprefix("amp;")
+    return name in TRACKING or name.startswith(TRACKING_PREFIXES)
+
+
+def doc_id(canonical: str) -> str:
+    """32 hex digits for a canonical URL: BLAKE2b with a digest of 128 bits (RFC 7693).
+
+    Among 10^9 links two share an id with a chance of about 10^-21 (birthday bound).
+    """
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def host_of(url: str) -> str:
+    """Host, without port, of a canonical or fetch URL; an IPv6 literal keeps its brackets."""
+    authority = url.partition("://")[2].partition("/")[0]
+    return authority.rpartition("]")[0] + "]" if authority.startswith("[") else authority.partition(":")[0]
+
+
+def path_of(url: str) -> str:
+    """Path, from its first slash to before the `?`, of a canonical or fetch URL."""
+    _, slash, rest = url.partition("://")[2].partition("/")
+    return slash + rest.partition("?")[0]
+
+
+def shard_of(host: str, doc_id: str, shards: int, splits: Mapping[str, int]) -> int:
+    """The shard, in [0, shards), that owns a link for its whole life.
+
+    All links of a host share the host's home shard, unless `splits` (of `split_hosts`) spreads it over k shards that
+    follow its home. Both choices are seeded hashes, so neither order nor PYTHONHASHSEED matters.
+    """
+    home = keyed_hash(host, b"webtext home")
+    pieces = splits.get(host, 1)
+    piece = keyed_hash(doc_id, b"webtext piece") % pieces if pieces > 1 else 0
+    return (home + piece) % shards
+
+
+def keyed_hash(text: str, person: bytes) -> int:
+    """64 bits of BLAKE2b; another `person` (at most 16 bytes) gives an independent hash."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, person=person).digest(), "big")
+
+
+def split_hosts(counts: Mapping[str, int], shards: int) -> dict[str, int]:
+    """Hosts too large for one shard, and over how many each is spread; in order of name.
+
+    `counts`: links a host. A host with more than 2/shards of all links gets k = its share in shards, rounded up, so
+    that a piece is at most 1/shards of all links. Its politeness gap is then to be multiplied by k.
+    """
+    total = sum(counts.values())
+    return {
+        host: min(shards, -(-count * shards // total))
+        for host, count in sorted(counts.items())
+        if count * shards > 2 * total
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class HostList:
+    """A set of hosts, each with all names under it: `wikipedia.org` holds `en.m.wikipedia.org`."""
+
+    hosts: frozenset[str]
+
+    @classmethod
+    def from_lines(cls, lines: Iterable[str], name: str = "host list") -> HostList:
+        """The list of lines with one host each, `#` comments aside. Raises InputError naming the line's entry."""
+        return cls(frozenset(listed_host(entry, name) for entry in entries(lines)))
+
+    @classmethod
+    def from_file(cls, path: Path) -> HostList:
+        """The list of a user's file. Raises InputError: no such file, not UTF-8, an entry that is no host."""
+        try:
+            return cls.from_lines(path.read_text("utf-8").splitlines(), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: host list cannot be read: {error}; expected one host a line") from None
+
+    @classmethod
+    def packaged(cls, name: str) -> HostList:
+        """The list that comes with the package, such as `blocked_hosts.txt`."""
+        return cls(frozenset(listed_host(entry, name) for entry in packaged_entries(name)))
+
+    def __contains__(self, host: object) -> bool:
+        """Whether the host, or a domain above it, is listed; compared label by label from the right."""
+        rest = host.lower().removesuffix(".") if isinstance(host, str) else ""
+        while rest:
+            if rest in self.hosts:
+                return True
+            rest = rest.partition(".")[2]
+        return False
+
+
+def entries(lines: Iterable[str]) -> Iterable[str]:
+    """The entries of a list file: one a line, without comments and blank lines."""
+    return filter(None, (line.partition("#")[0].strip() for line in lines))
+
+
+def packaged_entries(name: str) -> tuple[str, ...]:
+    """The entries of a list in `pipeline/data`, in file order."""
+    return tuple(entries((resources.files("pipeline") / "data" / name).read_text("utf-8").splitlines()))
+
+
+def listed_host(entry: str, name: str) -> str:
+    """The canonical host of one entry of the list `name`. Raises InputError where the entry is more than a host."""
+    try:
+        canonical = canonical_url(f"https://{entry}/")
+    except BadUrl as error:
+        raise InputError(f"{name}: {entry!r} is no host: {error}; expected one host a line") from None
+    host = host_of(canonical)
+    if canonical != f"https://{host}/":
+        raise InputError(f"{name}: {entry!r} is more than a host; write '{host}'")
+    return host
+
+
+def suffix_blocked(url: str, suffixes: Collection[str]) -> bool:
+    """Whether the path of a canonical or fetch URL ends, in any case, in one of `suffixes` (lower case, `.jpg`)."""
+    return path_of(url).lower().endswith(tuple(suffixes))
+
+
+REDDIT = HostList(
+    frozenset({"reddit.com", "redd.it", "redditmedia.com", "redditstatic.com", "reddituploads.com", "redditspace.com"})
+)
+
+
+def is_reddit(host: str) -> bool:
+    """Whether a host is Reddit's own: the site, its short links, its media. Not its company's blog, which has text."""
+    return host in REDDIT
