@@ -113,8 +113,8 @@ def parse(url: str) -> tuple[ada_url.URL, str]:
         raise BadUrl("neither http nor https")
     if parsed.username or parsed.password:
         raise BadUrl("holds a user name or a password")
-    labels = parsed.hostname.removesuffix(".").split(".")
-    if not all(0 < len(label) <= LONGEST_LABEL for label in labels) or len(parsed.hostname) > LONGEST_HOST + 1:
+    name = parsed.hostname.removesuffix(".")
+    if len(name) > LONGEST_HOST or not all(0 < len(label) <= LONGEST_LABEL for label in name.split(".")):
         raise BadUrl("the host is no name that DNS can hold")
     requested = parsed.href.partition("#")[0]
     if len(requested) > LONGEST_POSTED:
@@ -249,8 +249,8 @@ def listed_host(entry: str, name: str) -> str:
     except BadUrl as error:
         raise InputError(f"{name}: {entry!r} is no host: {error}; expected one host a line") from None
     host = host_of(canonical)
-    if canonical != f"https://{host}/":
-        raise InputError(f"{name}: {entry!r} is more than a host; write '{host}'")
+    if canonical != f"https://{host}/" or "*" in host:
+        raise InputError(f"{name}: {entry!r} is more than a host; write '{host.removeprefix('*.')}'")
     return host
 
 

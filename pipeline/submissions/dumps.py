@@ -1,7 +1,7 @@
 """Dumps of Reddit submissions, any file form, as blocks of typed rows whose fates add up.
 
 Choice: decompress in pieces of 2 KiB with decoders that know whether a frame has ended, split lines, and let msgspec
-decode the eight fields wanted. A truncated file is an error, never a shorter dump: python-zstandard's stream_reader
+decode the few fields wanted. A truncated file is an error, never a shorter dump: python-zstandard's stream_reader
 ends silently in mid-frame. Cost: the frame check is ours; about 3 % of decompression time for the small pieces. They
 bound memory: a piece of zstandard grows at most 32,768 times (4 bytes make a block of 128 KiB), so 64 MiB.
 Alternative: pandas or polars readers, which want a whole file in memory and stop at the first bad line.
@@ -27,7 +27,7 @@ from pipeline.urls import LONGEST_POSTED
 
 PIECE_BYTES = 2_048  # compressed, handed to a decoder at a time
 CHUNK_BYTES = 1 << 20  # decompressed, split into lines at a time
-LONGEST_LINE = 16 << 20  # bytes; the longest real lines, with previews and galleries, stay under 1 MiB
+LONGEST_LINE = 16 << 20  # bytes; Reddit's longest field, selftext, holds 40,000 characters
 WINDOW_BYTES = 2**31  # `zstd --long=31`, with which the Pushshift and Arctic Shift dumps are written
 LATEST_UTC, HIGHEST_SCORE = 2**32 - 1, 2**31 - 1  # seconds and points; beyond them a value is damage, not data
 
@@ -93,7 +93,7 @@ def read_dump(path: Path, rows: int) -> Iterator[tuple[list[Submission], Counter
     kept: list[Submission] = []
     fates: Counter[Outcome] = Counter()
     count = 0
-    for line in split_lines(decompress(path)):
+    for line in split_lines(gather(decompress(path))):
         if line is not None and (not line or line.isspace()):
             continue
         row = Outcome.BAD_LINE if line is None else read_line(line)
@@ -176,7 +176,7 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
     `chunks` are at most CHUNK_BYTES long, so no more than LONGEST_LINE + CHUNK_BYTES is ever held.
     """
     start, too_long = b"", False
-    for chunk in gather(chunks):
+    for chunk in chunks:
         first, *rest = chunk.split(b"\n")
         start = b"" if too_long else start + first
         too_long = too_long or len(start) > LONGEST_LINE
