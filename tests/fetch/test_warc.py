@@ -314,10 +314,6 @@ def test_any_bytes_in_a_response_record_give_one_row(tmp_path_factory, body):
     assert len(list(index(path, SETTINGS))) == 1
 
 
-def found(name):
-    return Counter(str(row.outcome) for row in index(DATA / name, PagesSettings()))
-
-
 @needs_data
 def test_the_miniweb_is_indexed_whole_and_every_page_is_read_back():
     path = DATA / "miniweb/pages.warc.gz"
@@ -349,4 +345,4 @@ def test_the_miniweb_is_indexed_whole_and_every_page_is_read_back():
     ],
 )
 def test_real_warc_files_end_as_they_should(name, outcomes):
-    assert found(f"warc/{name}") == outcomes
+    assert Counter(str(row.outcome) for row in index(DATA / "warc" / name, PagesSettings())) == outcomes
