@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def learn_slowly(counts, vocab_size, min_count):
     while len(tokens) < vocab_size - 1:
         pairs = Counter()
         for word, symbols in words.items():
-            for pair in zip(symbols, symbols[1:]):  # noqa: B905 - one is shorter
+            for pair in pairwise(symbols):
                 pairs[pair] += counts[word]
         if not pairs or max(pairs.values()) < min_count:
             break

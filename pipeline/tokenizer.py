@@ -1,0 +1,226 @@
+"""corpus → tokenizer: count pre-tokens everywhere, learn merges in one place.
+
+Choice: shards exchange exact counts of pre-tokens, never text, and only documents of the training split are counted.
+The table that merges are learnt from has a limit in bytes; above it the rarest words go, all of one count together, so
+that what stays depends on the corpus alone. Cost: one more reading of the corpus. Alternative: learn from a sample of
+the text, as most do, which is simpler and never quite the vocabulary of the corpus.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import Settings, slice_of
+from pipeline.shards import receipts, schemas, storage
+from pipeline.shards.receipts import Artefact, Manifest, Task
+from pipeline.shards.runner import Run
+from pipeline.text import bpe
+
+VERSION = 1
+LIBRARIES = ("numpy", "pyarrow", "regex", "tokenizers")
+FILES = ("tokenizer.json", "vocab.json", "merges.txt", "report.json")
+
+LONGEST = 256  # characters of a pre-token; longer ones are cut. GPT-2's longest token has 128 bytes
+MOST_WORDS = 1_000_000  # distinct words held before they are sent on, or added up: about 150 MB
+TABLE_BYTES = 64_000_000  # of the words that merges are learnt from; learning takes some 40 bytes a byte
+
+WORDS = pa.schema([pa.field("word", pa.binary()), pa.field("count", pa.int64())])
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What the limit of the table cost: the least count that stayed, distinct words gone, and how often they occur."""
+
+    least_count: int
+    words: int
+    occurrences: int
+
+
+def stage(settings: Settings, work: Path, run: Run) -> Manifest:
+    """`tokenizer.json`, `vocab.json`, `merges.txt` and `report.json`, made anew if the training text has changed."""
+    shards = settings.build.shards
+    corpus, words = Artefact(work, "corpus", shards), Artefact(work, "scratch/words", shards)
+    tokenizer = Artefact(work, "tokenizer", 1)
+    share = settings.tokens.val_share
+    texts = [corpus.hashes(shard)[corpus.file_name(shard, ".parquet")] for shard in range(shards)]
+    limits = [LONGEST, TABLE_BYTES, share]
+    mark = receipts.fingerprint("tokenizer", VERSION, [slice_of(settings.tokenizer), limits], texts, LIBRARIES)
+    tasks = tokenizer.begin([mark])
+    if tasks:
+        counted = receipts.fingerprint("words", VERSION, [LONGEST, share], texts, LIBRARIES)
+        run.exchange(
+            partial(scatter_shard, corpus, share, shards),
+            range(shards),
+            partial(gather_shard, words),
+            words.begin([counted] * shards),
+        )
+        run.map_shards(partial(learn_shard, settings, words, tokenizer), tasks)
+    return tokenizer.finish(slice_of(settings.tokenizer), LIBRARIES)
+
+
+def scatter_shard(corpus: Artefact, share: float, partitions: int, shard: int) -> Iterator[tuple[int, bytes]]:
+    """The blocks of counts of one corpus shard."""
+    yield from scatter_counts(training_texts(corpus.file(shard, ".parquet"), share), partitions, LONGEST, MOST_WORDS)
+
+
+def training_texts(path: Path, share: float) -> Iterator[str]:
+    """The texts of a corpus shard that are not held out for validation."""
+    for batch in schemas.iterate_parquet(path, ["doc_id", "text"], rows=1_000):
+        for doc_id, text in zip(batch.column("doc_id").to_pylist(), batch.column("text").to_pylist(), strict=True):
+            if not bpe.is_val(doc_id, share):
+                yield text
+
+
+def scatter_counts(texts: Iterable[str], partitions: int, longest: int, most_words: int) -> Iterator[tuple[int, bytes]]:
+    """(partition, block of WORDS) with the counts of all pre-tokens; memory holds little over `most_words` of them.
+
+    A word belongs to the partition of its CRC-32, and may come in several blocks.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(bpe.pre_tokens(text, longest))
+        if len(counts) >= most_words:
+            yield from packed(counts, partitions)
+            counts.clear()
+    yield from packed(counts, partitions)
+
+
+def packed(counts: Counter[str], partitions: int) -> Iterator[tuple[int, bytes]]:
+    """Counts as Arrow blocks, each for the partition of its words."""
+    words = [word.encode() for word in counts]
+    table = pa.table([words, list(counts.values())], schema=WORDS)
+    yield from schemas.scatter(table, [zlib.crc32(word) % partitions for word in words])
+
+
+def gather_counts(blocks: Iterable[bytes], most_words: int) -> pa.Table:
+    """WORDS, one row a word in the order of their bytes, with the sum of its counts, whatever the order of blocks.
+
+    Memory holds the distinct words and `most_words` rows that are not added up yet.
+    """
+    total, waiting, rows = WORDS.empty_table(), [], 0
+    for block in blocks:
+        waiting.append(schemas.unpack([block], WORDS))
+        rows += waiting[-1].num_rows
+        if rows >= most_words:
+            total, waiting, rows = summed([total, *waiting]), [], 0
+    return summed([total, *waiting]).sort_by("word").combine_chunks()
+
+
+def summed(tables: Sequence[pa.Table]) -> pa.Table:
+    """One row a word."""
+    groups = pa.concat_tables(tables).group_by("word").aggregate([("count", "sum")])
+    return groups.select(["word", "count_sum"]).rename_columns(["word", "count"])
+
+
+def gather_shard(words: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
+    """Keep the counts of one partition."""
+    table = gather_counts(blocks, MOST_WORDS)
+    with words.attempt(task) as attempt:
+        with attempt.write(".parquet") as file:
+            schemas.write_parquet(file, [table], WORDS)
+        attempt.rows(".parquet", table.num_rows)
+        attempt.commit({})
+
+
+def most_frequent(tables: Callable[[], Iterable[pa.Table]], limit_bytes: int) -> tuple[pa.Table, Pruned]:
+    """The words of all partitions, sorted, without the rarest if their bytes (and 1 a word) exceed the limit.
+
+    All words of one count stay or go together. `tables` is called twice.
+    """
+    sizes: Counter[int] = Counter()
+    for table in tables():
+        counts, places = np.unique(table["count"].to_numpy(), return_inverse=True)
+        lengths = pc.binary_length(table["word"]).to_numpy().astype(np.int64) + 1
+        for count, size in zip(counts.tolist(), np.bincount(places, lengths).tolist(), strict=True):
+            sizes[count] += int(size)
+    least, left = 1, sum(sizes.values())
+    for count in sorted(sizes):
+        if left <= limit_bytes:
+            break
+        least, left = count + 1, left - sizes[count]
+    kept, words, occurrences = [WORDS.empty_table()], 0, 0
+    for table in tables():
+        rare = pc.less(table["count"], least)
+        words += pc.sum(rare).as_py() or 0
+        occurrences += pc.sum(table.filter(rare)["count"]).as_py() or 0
+        kept.append(table.filter(pc.invert(rare)))
+    return pa.concat_tables(kept).sort_by("word").combine_chunks(), Pruned(least, words, occurrences)
+
+
+def learn_shard(settings: Settings, words: Artefact, tokenizer: Artefact, task: Task) -> None:
+    """Learn the merges and write the four files."""
+    vocab_size, min_count = settings.tokenizer.vocab_size, settings.tokenizer.min_count
+    table, pruned = most_frequent(partial(partition_tables, words), TABLE_BYTES)
+    spellings, counts = table["word"].to_pylist(), table["count"].to_numpy()
+    merges, pieces = bpe.learn(spellings, counts, vocab_size, min_count)
+    found = report(spellings, counts, pieces, len(merges), pruned) | {"vocab_size_asked": vocab_size}
+    files = bpe.files_of(merges) | {"report.json": json.dumps(found, indent=1).encode() + b"\n"}
+    with tokenizer.attempt(task) as attempt:
+        for name in FILES:
+            with storage.writing(tokenizer.folder / name) as file:  # names that other tools look for, not a shard's
+                attempt.files[name] = (file, 0)
+                file.write(files[name])
+        attempt.commit({}, notes(found))
+
+
+def partition_tables(words: Artefact) -> Iterator[pa.Table]:
+    """The counts of each partition."""
+    for shard in range(words.shards):
+        yield schemas.read_parquet(words.file(shard, ".parquet"))
+
+
+def report(
+    words: Sequence[bytes], counts: npt.NDArray[np.int64], pieces: npt.NDArray[np.int64], merges: int, pruned: Pruned
+) -> dict[str, Any]:
+    """How the vocabulary fits the text it was learnt from; a word is a pre-token with a letter or a number."""
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    texts = [word.decode() for word in words]
+    is_word = np.fromiter((any(map(str.isalnum, text)) for text in texts), np.bool_, len(words))
+    is_longest = np.fromiter((len(text) == LONGEST for text in texts), np.bool_, len(words))
+    tokens, in_words = int(counts @ pieces), int(counts[is_word].sum())
+    return {
+        "vocab_size": 256 + merges + 1,
+        "merges": merges,
+        "end_of_text": 256 + merges,
+        "distinct_pre_tokens": len(words),
+        "pre_tokens": int(counts.sum()),
+        "tokens": tokens,
+        "bytes_per_token": ratio(int(counts @ lengths), tokens),
+        "tokens_per_word": ratio(int((counts * pieces)[is_word].sum()), in_words),
+        "words_kept_whole": ratio(int(counts[is_word & (pieces == 1)].sum()), in_words),
+        "cut_pre_tokens": int(counts[is_longest].sum()),  # pieces as long as a pre-token may be
+        "pruned_below_count": pruned.least_count,
+        "pruned_distinct_pre_tokens": pruned.words,
+        "pruned_pre_tokens": pruned.occurrences,
+    }
+
+
+def ratio(part: int, whole: int) -> float | None:
+    """`part / whole` to 4 places; None of nothing."""
+    return round(part / whole, 4) if whole else None
+
+
+def notes(found: dict[str, Any]) -> Iterator[str]:
+    """What the reader of the manifest should know, if anything."""
+    if found["vocab_size"] < found["vocab_size_asked"]:
+        yield (
+            f"vocabulary of {found['vocab_size']} instead of {found['vocab_size_asked']}: "
+            "no other pair is frequent enough in the training text"
+        )
+    if found["pruned_distinct_pre_tokens"]:
+        yield (
+            f"{found['pruned_distinct_pre_tokens']} distinct pre-tokens rarer than {found['pruned_below_count']} "
+            f"({found['pruned_pre_tokens']} occurrences) did not fit into the table that merges were learnt from"
+        )

@@ -1,0 +1,212 @@
+"""corpus + tokenizer → tokens: each document as ids ending in end-of-text, ready to be memory-mapped.
+
+Choice: tiktoken encodes with the merges of tokenizer.json, several times as fast as `tokenizers`; documents of every
+shard are encoded by both and must agree. A shard is an Arrow IPC file, uncompressed, of one record batch, so that its
+values buffer is one flat stream of tokens. Cost: the tokens of a shard (2 or 4 bytes each) are held in memory, twice
+while it is written. Alternative: nanoGPT's bare .bin, which knows neither documents nor its tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import tiktoken
+import tokenizers
+
+from pipeline.config import Settings, slice_of
+from pipeline.shards import receipts, schemas, storage
+from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
+from pipeline.shards.receipts import Artefact, Manifest, Task
+from pipeline.shards.runner import Run
+from pipeline.shards.storage import HashingFile, Stamp
+from pipeline.text import bpe
+
+VERSION = 1
+LIBRARIES = ("pyarrow", "tiktoken", "tokenizers")
+FORMAT = "1"  # of the Arrow file; in its metadata
+TOKENIZER = "tokenizer.json"
+COLUMNS = ("doc_id", "host", "text", "created")
+CHECKED = 100  # one document in so many is encoded by `tokenizers` too
+
+Ids = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Text to ids by a byte-level BPE: `fast` (tiktoken) and `slow` (tokenizers) hold the same merges."""
+
+    fast: tiktoken.Encoding
+    slow: tokenizers.Tokenizer
+    vocab_size: int
+    end_of_text: int
+    sha256: str  # of tokenizer.json
+
+    @classmethod
+    def of(cls, tokenizer_json: bytes, sha256: str) -> Encoder:
+        """An encoder of a `tokenizer.json`. Raises IntegrityError: not a byte-level BPE with end-of-text."""
+        try:
+            vocab: dict[str, int] = json.loads(tokenizer_json)["model"]["vocab"]
+            end_of_text = vocab.pop(bpe.END_OF_TEXT)
+            ranks = {bpe.unspelled(token): place for token, place in vocab.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError(f"tokenizer.json: not a byte-level BPE ({error!r}); build it again") from None
+        if sorted([*ranks.values(), end_of_text]) != list(range(len(ranks) + 1)):
+            raise IntegrityError("tokenizer.json: ids are not 0, 1, 2, … without a gap; build it again")
+        slow = tokenizers.Tokenizer.from_buffer(tokenizer_json)
+        slow.encode_special_tokens = True  # text that spells a control token stays text
+        fast = tiktoken.Encoding(
+            "webtext", pat_str=bpe.PATTERN, mergeable_ranks=ranks, special_tokens={bpe.END_OF_TEXT: end_of_text}
+        )
+        return cls(fast, slow, len(ranks) + 1, end_of_text, sha256)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest of uint16 and uint32 that holds every id."""
+        return np.dtype(np.uint16 if self.vocab_size <= 65_536 else np.uint32)
+
+    def encode(self, text: str) -> Ids:
+        """The ids of a text, never a control token; uint32, without end-of-text."""
+        try:
+            ids: Ids = self.fast.encode_to_numpy(text, disallowed_special=())
+        except ValueError:  # tiktoken's pattern engine gives up on a run of a million spaces
+            return self.encode_slowly(text)
+        return ids
+
+    def encode_slowly(self, text: str) -> Ids:
+        """The same by `tokenizers`: what every other tool will see."""
+        return np.array(self.slow.encode(text, add_special_tokens=False).ids, np.uint32)
+
+    def decode(self, ids: Sequence[int] | Ids) -> bytes:
+        """The bytes that ids stand for."""
+        return self.fast.decode_bytes([int(one) for one in ids])
+
+    def check(self, doc_id: str, text: str, ids: Ids) -> None:
+        """Raise IntegrityError unless `tokenizers` gives the same ids."""
+        if not np.array_equal(ids, self.encode_slowly(text)):
+            raise IntegrityError(
+                f"document {doc_id}: tiktoken {tiktoken.__version__} and tokenizers {tokenizers.__version__} "
+                "encode it differently; install the versions of the lock file"
+            )
+
+
+@dataclass
+class Split:
+    """Encoded documents of one shard and one split, in the order of the corpus."""
+
+    ids: list[npt.NDArray[Any]] = field(default_factory=list)
+    doc_ids: list[str] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
+    years: list[int | None] = field(default_factory=list)
+
+
+def stage(settings: Settings, work: Path, run: Run) -> Manifest:
+    """`train/<shard>.arrow` and `val/<shard>.arrow` of every corpus shard."""
+    shards = settings.build.shards
+    corpus, tokens = Artefact(work, "corpus", shards), Artefact(work, "tokens", shards)
+    tokenizer = Artefact(work, "tokenizer", 1).hashes(0)[TOKENIZER]
+    texts = [corpus.hashes(shard)[corpus.file_name(shard, ".parquet")] for shard in range(shards)]
+    used = slice_of(settings.tokens)
+    tasks = tokens.begin(
+        [receipts.fingerprint("tokens", VERSION, used, [tokenizer, text], LIBRARIES) for text in texts]
+    )
+    run.map_shards(partial(encode_shard, settings.tokens.val_share, corpus, tokens), tasks)
+    return tokens.finish(used, LIBRARIES)
+
+
+@lru_cache(maxsize=1)
+def encoder_of(path: Path, stamp: Stamp) -> Encoder:
+    """The encoder of a tokenizer.json, checked and kept: loading 50,000 merges takes a while."""
+    return Encoder.of(storage.verified(path, stamp).read_bytes(), stamp.sha256)
+
+
+def encode_shard(share: float, corpus: Artefact, tokens: Artefact, task: Task) -> None:
+    """Encode one corpus shard and write its two files."""
+    tokenizer = Artefact(corpus.root, "tokenizer", 1)
+    stamp = tokenizer.receipts()[0].files[TOKENIZER]
+    encoder = encoder_of(tokenizer.folder / TOKENIZER, stamp)
+    batches = schemas.iterate_parquet(corpus.file(task.shard, ".parquet"), COLUMNS, rows=1_000)
+    splits = encode(batches, encoder, share)
+    with tokens.attempt(task) as attempt:
+        for name, split in splits.items():
+            with attempt.write(".arrow", name) as file:
+                write(file, split, encoder)
+            attempt.rows(".arrow", len(split.ids), name)
+        documents = sum(len(split.ids) for split in splits.values())
+        attempt.commit({"tokens": receipts.balanced("tokens", documents, {Outcome.KEPT: documents})})
+
+
+def encode(batches: Iterable[pa.RecordBatch], encoder: Encoder, share: float) -> dict[str, Split]:
+    """The documents of corpus batches, encoded, as `train` and `val`; a sample is checked (see `Encoder.check`)."""
+    splits = {"train": Split(), "val": Split()}
+    end = np.array([encoder.end_of_text], encoder.dtype)
+    for batch in batches:
+        for doc_id, host, text, created in zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True):
+            ids = encoder.encode(text)
+            if is_checked(doc_id) or not any(split.ids for split in splits.values()):
+                encoder.check(doc_id, text, ids)
+            split = splits["val" if bpe.is_val(doc_id, share) else "train"]
+            split.ids.append(np.concatenate([ids.astype(encoder.dtype), end]))
+            split.doc_ids.append(doc_id)
+            split.hosts.append(host)
+            split.years.append(year_of(created))
+    return splits
+
+
+def is_checked(doc_id: str) -> bool:
+    """Whether a document is of the sample that `tokenizers` encodes too: one in CHECKED, by the CRC-32 of its id."""
+    return zlib.crc32(doc_id.encode()) % CHECKED == 0
+
+
+def year_of(created: int | None) -> int | None:
+    """The year (UTC) of a time in seconds since 1970; None where there is none, or none that a calendar has."""
+    if created is None or not 0 <= created < 253_402_300_800:  # 10000-01-01
+        return None
+    return datetime.fromtimestamp(created, UTC).year
+
+
+def write(file: HashingFile, split: Split, encoder: Encoder) -> None:
+    """Write a split as an Arrow IPC file of one uncompressed record batch, see `schema_of`.
+
+    Raises InputError: over 2^31 tokens, more than the offsets of one batch can address.
+    """
+    schema = schema_of(encoder)
+    offsets = np.cumsum([0, *map(len, split.ids)])
+    if offsets[-1] >= 2**31:
+        raise InputError(f"{offsets[-1]} tokens in one shard; at most 2^31: raise build.shards in a new folder")
+    values = np.concatenate([np.empty(0, encoder.dtype), *split.ids])
+    columns = [
+        pa.ListArray.from_arrays(offsets.astype(np.int32), values),
+        *(pa.array(column) for column in (split.doc_ids, split.hosts, split.years)),
+    ]
+    with pa.ipc.new_file(file, schema, options=pa.ipc.IpcWriteOptions(compression=None)) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def schema_of(encoder: Encoder) -> pa.Schema:
+    """Columns of a token shard; the metadata say all that a reader must know to trust the ids."""
+    value = pa.from_numpy_dtype(encoder.dtype)
+    return pa.schema(
+        [
+            pa.field("tokens", pa.list_(value)),  # of one document, end-of-text last
+            pa.field("doc_id", pa.string()),
+            pa.field("host", pa.string()),
+            pa.field("year", pa.int16()),  # of the earliest submission; null when unknown
+        ],
+        metadata={
+            "webtext.format": FORMAT,
+            "webtext.tokenizer_sha256": encoder.sha256,
+            "webtext.end_of_text": str(encoder.end_of_text),
+            "webtext.vocab_size": str(encoder.vocab_size),
+            "webtext.dtype": encoder.dtype.name,
+        },
+    )

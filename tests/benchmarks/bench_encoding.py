@@ -1,0 +1,86 @@
+"""How fast text is counted, learnt from and encoded, beside `tokenizers` doing the same.
+
+    python tests/benchmarks/bench_encoding.py TEXTS.jsonl[.zst] [MEGABYTES] [VOCABULARY]
+
+TEXTS holds one JSON object with a "text" a line. CPU seconds of this process and all its threads; engines alternate.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import zstandard
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from pipeline import tokenizer
+from pipeline.text import bpe
+from pipeline.tokens import Encoder
+
+ROUNDS = 3
+
+
+def texts_of(path, megabytes):
+    opened = zstandard.open(path, "rt", encoding="utf-8") if path.suffix == ".zst" else path.open(encoding="utf-8")
+    texts, size = [], 0
+    with opened as lines:
+        for line in lines:
+            texts.append(json.loads(line)["text"])
+            size += len(texts[-1].encode())
+            if size >= megabytes * 1e6:
+                break
+    return texts, size / 1e6
+
+
+def timed(function, *arguments):
+    start = time.process_time()
+    result = function(*arguments)
+    return result, time.process_time() - start
+
+
+def counted(texts):
+    blocks = tokenizer.scatter_counts(texts, 1, tokenizer.LONGEST, tokenizer.MOST_WORDS)
+    return tokenizer.gather_counts((block for _, block in blocks), tokenizer.MOST_WORDS)
+
+
+def trained(texts, vocab_size):
+    oracle = Tokenizer(models.BPE())
+    oracle.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    oracle.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(vocab_size=vocab_size - 1, min_frequency=2, initial_alphabet=alphabet, show_progress=False),
+    )
+    return [tuple(map(bpe.unspelled, pair)) for pair in json.loads(oracle.to_str())["model"]["merges"]]
+
+
+def main(path, megabytes=10.0, vocab_size=50_257):
+    texts, size = texts_of(Path(path), float(megabytes))
+    vocab_size = int(vocab_size)
+    table, counting = timed(counted, texts)
+    words, counts = table["word"].to_pylist(), table["count"].to_numpy()
+    (merges, _), learning = timed(bpe.learn, words, counts, vocab_size, 2)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    expected, training = timed(trained, texts, vocab_size)
+    print(f"{size:.1f} MB, {len(words):,} distinct pre-tokens, {len(merges):,} merges, {memory:.0f} MiB at most")
+    print(f"count {counting:.2f} s, learn {learning:.2f} s; tokenizers trains in {training:.2f} s")
+    print(f"merges in common with tokenizers: {len(set(merges) & set(expected)):,} of {len(expected):,}")
+
+    encoder = Encoder.of(bpe.files_of(merges)["tokenizer.json"], "")
+    fast, slow = [], []
+    for _ in range(ROUNDS):
+        ids, seconds = timed(lambda: [encoder.encode(text) for text in texts])
+        fast.append(seconds)
+        batch, seconds = timed(encoder.slow.encode_batch, texts)
+        slow.append(seconds)
+        assert all(np.array_equal(one, other.ids) for one, other in zip(ids, batch, strict=True))
+        del batch
+    print(f"{sum(map(len, ids)):,} tokens, identical; best of {ROUNDS}:")
+    print(f"encode {min(fast):.2f} s ({size / min(fast):.1f} MB/s), tokenizers.encode_batch {min(slow):.2f} s")
+    print(f"{min(slow) / min(fast):.1f} times less CPU")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
