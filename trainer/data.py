@@ -3,7 +3,7 @@
 Choice: windows of `block + 1` tokens, numbered over all shards and visited in a permutation that is a function of
 (seed, epoch), not a list: the place of any batch follows from (seed, step) alone, so a resumed run stores no position
 and rank r of R takes every R-th window. Cost: a window never crosses two shards, so the last incomplete one of a shard
-is left out. Alternative: random offsets (nanoGPT), which read some tokens thrice and others never, and forget the place.
+is left out. Alternative: random offsets (nanoGPT): some tokens are read thrice, others never, and the place is lost.
 """
 
 from __future__ import annotations
@@ -255,7 +255,8 @@ def mixed(values: Numbers) -> Numbers:
     """A hash of 64-bit numbers: the finaliser of SplitMix64 (Steele, Lea and Flood 2014); multiplication wraps."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.bitwise_xor(values, values >> np.uint64(31))
+    hashed: Numbers = values ^ (values >> np.uint64(31))
+    return hashed
 
 
 def token_bytes(tokenizer: Path) -> list[bytes]:

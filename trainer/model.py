@@ -162,7 +162,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw the initial values: src/model.py (0.02; positions 0.01; biases 0); the residuals' from the paper, 2.3."""
+        """Draw the initial values: src/model.py (0.02; positions 0.01; biases 0), and the paper, 2.3 (residuals)."""
         for name, parameter in self.named_parameters():
             if name == "wpe.weight":
                 parameter.normal_(std=0.01)
