@@ -1,0 +1,129 @@
+"""What can be counted about a text: one pure function a signal, one dict of fixed keys for all.
+
+Choice: counts and shares of the published filters, kept as columns, thresholds left to whoever decides. Words are
+split at white space as those papers do. The language comes from py3langid's model (in its package, no download), on
+the first 1,000 characters: on 701 texts of real pages the same answers as on the whole texts, in 0.5 ms. Cost: that is
+more than half of all signals' time. Alternative: resiliparse's `detect_fast`, ten times as fast, which took 13 of the
+679 English ones, mostly product lists, for Latin, Czech, Welsh and others.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+LANGUAGE_CHARS = 1_000  # read from the beginning
+LANGUAGE_LETTERS = 20  # fewer in that piece: undecided
+SHORT_LINE_CHARS = 30  # Penedo et al. 2024 (FineWeb), section 3.6
+STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})  # Rae et al. 2021, section A1.1
+BULLETS = ("•", "‣", "▪", "●", "◦", "-", "*", "–", "·")
+ELLIPSES = ("...", "…")
+TERMINAL = (".", "!", "?", '"', "”", "…", "。", "！", "？", "」", "»")  # C4's four, and their other scripts
+
+SIGNALS: dict[str, str] = {
+    "language": "ISO 639 code by py3langid, 'und' for too little text (Lui and Baldwin 2012)",
+    "language_score": "probability of that language, 0 to 1",
+    "word_count": "words between white space (Rae et al. 2021, table A1: 50 to 100,000)",
+    "char_count": "Unicode code points",
+    "mean_word_length": "characters a word (Rae et al. 2021, table A1: 3 to 10)",
+    "alphabetic_word_share": "words with at least one letter (Rae et al. 2021, table A1: at least 0.8)",
+    "stop_word_count": "different words of the, be, to, of, and, that, have, with (Rae et al. 2021: at least 2)",
+    "symbol_ratio": "hash signs or ellipses a word (Rae et al. 2021, table A1: at most 0.1)",
+    "bullet_line_share": "lines that begin with a bullet (Rae et al. 2021, table A1: at most 0.9)",
+    "ellipsis_line_share": "lines that end in an ellipsis (Rae et al. 2021, table A1: at most 0.3)",
+    "duplicate_line_share": "lines that stood earlier in the text (Rae et al. 2021, table A1: at most 0.3)",
+    "terminal_punctuation_share": "lines ending in a terminal mark (Raffel et al. 2020, 2.2; Penedo et al. 2024: 0.12)",
+    "short_line_share": "lines of at most 30 characters (Penedo et al. 2024, section 3.6: at most 0.67)",
+}
+
+
+def signals(text: str) -> dict[str, float | int | str]:
+    """Every signal of SIGNALS, by name, in its order. A text without words or lines has zeros and 'und'."""
+    tokens = text.split()
+    lines = [line.strip() for line in text.split("\n") if line and not line.isspace()]
+    code, score = language(text)
+    return {
+        "language": code,
+        "language_score": score,
+        "word_count": len(tokens),
+        "char_count": len(text),
+        "mean_word_length": mean_word_length(tokens),
+        "alphabetic_word_share": alphabetic_word_share(tokens),
+        "stop_word_count": stop_word_count(tokens),
+        "symbol_ratio": symbol_ratio(text, tokens),
+        "bullet_line_share": bullet_line_share(lines),
+        "ellipsis_line_share": ellipsis_line_share(lines),
+        "duplicate_line_share": duplicate_line_share(lines),
+        "terminal_punctuation_share": terminal_punctuation_share(lines),
+        "short_line_share": short_line_share(lines),
+    }
+
+
+@functools.cache
+def identifier() -> LanguageIdentifier:
+    """The language model: half a second to unpack, once a process."""
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def language(text: str) -> tuple[str, float]:
+    """(ISO 639 code, probability) of the text's beginning; ('und', 0.0) for fewer than 20 letters.
+
+    The probability is rounded to 3 digits: the model adds in single precision, and processors differ in the last bit.
+    """
+    beginning = text[:LANGUAGE_CHARS]
+    if sum(map(str.isalpha, beginning)) < LANGUAGE_LETTERS:
+        return "und", 0.0
+    code, probability = identifier().classify(beginning)
+    return str(code), round(float(probability), 3)
+
+
+def mean_word_length(tokens: Sequence[str]) -> float:
+    """Characters a word; Rae et al. 2021, table A1."""
+    return sum(map(len, tokens)) / len(tokens) if tokens else 0.0
+
+
+def alphabetic_word_share(tokens: Sequence[str]) -> float:
+    """Share of words with at least one letter; Rae et al. 2021, table A1."""
+    return share(sum(token.isalpha() or any(map(str.isalpha, token)) for token in tokens), tokens)
+
+
+def stop_word_count(tokens: Sequence[str]) -> int:
+    """How many different words of STOP_WORDS occur; Rae et al. 2021, section A1.1."""
+    return len(STOP_WORDS.intersection(map(str.lower, set(tokens))))
+
+
+def symbol_ratio(text: str, tokens: Sequence[str]) -> float:
+    """Hash signs or ellipses a word, whichever are more; Rae et al. 2021, table A1. May pass 1."""
+    return share(max(text.count("#"), text.count("...") + text.count("…")), tokens)
+
+
+def bullet_line_share(lines: Sequence[str]) -> float:
+    """Share of lines that begin with a bullet; Rae et al. 2021, table A1."""
+    return share(sum(line.startswith(BULLETS) for line in lines), lines)
+
+
+def ellipsis_line_share(lines: Sequence[str]) -> float:
+    """Share of lines that end in an ellipsis; Rae et al. 2021, table A1."""
+    return share(sum(line.endswith(ELLIPSES) for line in lines), lines)
+
+
+def duplicate_line_share(lines: Sequence[str]) -> float:
+    """Share of lines that repeat an earlier one; Rae et al. 2021, table A1 ("duplicate line fraction")."""
+    return share(len(lines) - len(set(lines)), lines)
+
+
+def terminal_punctuation_share(lines: Sequence[str]) -> float:
+    """Share of lines that end in a terminal mark; Raffel et al. 2020 (C4), section 2.2."""
+    return share(sum(line.endswith(TERMINAL) for line in lines), lines)
+
+
+def short_line_share(lines: Sequence[str]) -> float:
+    """Share of lines of at most 30 characters; Penedo et al. 2024 (FineWeb), section 3.6."""
+    return share(sum(len(line) <= SHORT_LINE_CHARS for line in lines), lines)
+
+
+def share(part: int, whole: Sequence[str]) -> float:
+    """`part` of the length of `whole`; 0.0 of nothing."""
+    return part / len(whole) if whole else 0.0

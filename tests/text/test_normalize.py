@@ -1,0 +1,103 @@
+import hashlib
+import unicodedata
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pipeline.text.normalize import MOJIBAKE, clean, text_hash, words
+
+NASTY = st.text(
+    alphabet=st.one_of(
+        st.characters(),
+        st.sampled_from(
+            "Ãâ€™Â©\x80\x9c\x92ȩ́ \t\n\r\u2028\u2029\u200b\u200c\u200d\ufeff\u00ad\ud83d\ude00\ufffdÐ²Ñ\x1a\xa0"
+        ),
+    ),
+    max_size=60,
+)
+
+
+@given(NASTY)
+@example("Ã\u200b©")
+@example("ÃƒÂ©")
+@example("e\u200b\u0301")
+@example("a\u200d\u200db")
+def test_cleaning_twice_is_cleaning_once(text):
+    assert clean(clean(text)) == clean(text)
+
+
+@given(NASTY)
+def test_clean_text_is_nfc_utf8_without_what_no_reader_sees(text):
+    cleaned = clean(text)
+    assert cleaned.encode().decode() == cleaned
+    assert unicodedata.is_normalized("NFC", cleaned)
+    assert not {unicodedata.category(char) for char in cleaned} & {"Cs", "Zl", "Zp"}
+    assert not any(unicodedata.category(char) == "Cc" and char != "\n" for char in cleaned)
+    assert cleaned == cleaned.strip()
+    assert "\n\n\n" not in cleaned
+    assert "  " not in cleaned
+
+
+def test_mojibake_is_repaired_line_by_line():
+    assert clean("Itâ€™s a cafÃ©.\nIt’s a café.") == "It’s a café.\nIt’s a café."
+    assert clean("WireGuardÂ® protocol") == "WireGuard® protocol"
+    assert clean("Ã\u200b©") == "é"
+
+
+def test_text_that_only_looks_odd_is_left_alone():
+    assert clean("“Quoted” — naïve café, ÂNGELA, Größe, русский…") == "“Quoted” — naïve café, ÂNGELA, Größe, русский…"
+    assert clean("ﬁne ‘quotes’ and … stay") == "ﬁne ‘quotes’ and … stay"
+
+
+def test_every_spelling_of_mojibake_passes_the_quick_check():
+    for encoding in (
+        "latin-1",
+        "cp1252",
+        "cp1251",
+        "cp1250",
+        "cp1253",
+        "cp1254",
+        "cp1257",
+        "iso-8859-2",
+        "mac-roman",
+        "cp437",
+    ):
+        for letter in "é’“€ß":
+            garbled = letter.encode().decode(encoding, "replace")
+            assert MOJIBAKE.search(f"a {garbled} b"), (encoding, letter)
+
+
+def test_control_and_zero_width_characters_go():
+    assert clean("a\x00b\x08c\u200bd\ufeffe\u00adf\u202eg\u2066h") == "abcdefgh"
+    assert clean("it\x92s") == "it’s"  # a C1 control is Windows-1252 that lost its name
+    assert clean("a\u200db") == "ab"
+    assert clean("👩\u200d💻 می\u200cخواهم") == "👩\u200d💻 می\u200cخواهم"
+
+
+def test_lone_surrogates_become_replacement_characters():
+    assert clean("a\ud800b") == "a\ufffdb"
+
+
+def test_white_space_keeps_lines_and_paragraphs():
+    text = "  one\u00a0 two\t three \r\n four\u2028five\u2029six\n\n\n \n\nseven  "
+    assert clean(text) == "one two three\nfour\nfive\n\nsix\n\nseven"
+    assert clean(" \n\t ") == ""
+
+
+def test_words_are_lower_case_runs_of_letters_and_digits():
+    assert words("Don't STOP_me: 3.5 Straßen, Café! 日本語 — тест") == [
+        "don", "t", "stop_me", "3", "5", "straßen", "café", "日本語", "тест",
+    ]  # fmt: skip
+    assert words("…") == []
+
+
+def test_the_hash_sees_words_and_nothing_else():
+    expected = hashlib.blake2b(b"the cat sat", digest_size=16).digest()
+    assert text_hash("The cat\n\nSAT.") == text_hash("the — cat (sat)") == expected
+    assert text_hash("the cats at") != expected
+    assert text_hash("STRASSE") == text_hash("straße")
+
+
+def test_texts_without_words_are_equal_only_when_they_are_the_same():
+    assert text_hash("…") != text_hash("!")
+    assert len(text_hash("")) == 16

@@ -1,0 +1,75 @@
+import pytest
+
+from pipeline.text.signals import SIGNALS, language, signals
+
+PROSE = "The cat sat with the dog, and that was that.\nIt had to be!"
+
+
+def test_every_signal_has_a_meaning_and_every_meaning_a_signal():
+    for text in (PROSE, "", "…"):
+        assert list(signals(text)) == list(SIGNALS)
+    assert all(SIGNALS.values())
+
+
+def test_signals_of_a_small_text_are_the_ones_counted_by_hand():
+    found = signals(PROSE)
+    assert found["language"] == "en"
+    assert 0.5 < found["language_score"] <= 1
+    assert {name: found[name] for name in found if not name.startswith("language")} == {
+        "word_count": 14,
+        "char_count": 58,
+        "mean_word_length": pytest.approx(45 / 14),
+        "alphabetic_word_share": 1.0,
+        "stop_word_count": 5,  # the, with, and, that, to; "be!" is another word
+        "symbol_ratio": 0.0,
+        "bullet_line_share": 0.0,
+        "ellipsis_line_share": 0.0,
+        "duplicate_line_share": 0.0,
+        "terminal_punctuation_share": 1.0,
+        "short_line_share": 0.5,
+    }
+
+
+def test_signals_of_a_list_of_junk():
+    found = signals("• one ...\n- two #\n- two #\n\n12 34 …\n   \n")
+    assert found["word_count"] == 12
+    assert found["alphabetic_word_share"] == pytest.approx(3 / 12)
+    assert found["symbol_ratio"] == pytest.approx(2 / 12)
+    assert found["bullet_line_share"] == 0.75
+    assert found["ellipsis_line_share"] == 0.5
+    assert found["duplicate_line_share"] == 0.25
+    assert found["short_line_share"] == 1.0
+
+
+def test_an_empty_text_has_zeros():
+    found = signals("")
+    assert found.pop("language") == "und"
+    assert set(found.values()) == {0}
+
+
+def test_only_the_largest_of_the_symbols_counts():
+    assert signals("a # b # c ...")["symbol_ratio"] == pytest.approx(2 / 6)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("en", "All human beings are born free and equal in dignity and rights."),
+        ("fr", "Tous les êtres humains naissent libres et égaux en dignité et en droits."),
+        ("de", "Alle Menschen sind frei und gleich an Würde und Rechten geboren."),
+        ("es", "Todos los seres humanos nacen libres e iguales en dignidad y derechos."),
+        ("ru", "Все люди рождаются свободными и равными в своем достоинстве и правах."),
+        ("ja", "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。"),
+        ("zh", "人人生而自由,在尊严和权利上一律平等。他们赋有理性和良心,并应以兄弟关系的精神相对待。"),
+        ("ar", "يولد جميع الناس أحراراً متساوين في الكرامة والحقوق."),
+        ("und", "12 34 56 — !!! ok"),
+        ("und", ""),
+    ],
+)
+def test_the_language_is_named(code, text):
+    assert language(text)[0] == code
+
+
+def test_the_language_score_is_rounded_and_repeatable():
+    score = language(PROSE)[1]
+    assert score == round(score, 3) == language(PROSE)[1]
