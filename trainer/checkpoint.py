@@ -143,6 +143,8 @@ def read(path: Path, moments: bool) -> Checkpoint:
         raise IntegrityError(f"{path / RECORD}: {error}") from None
     if record.format != FORMAT:
         raise IntegrityError(f"{path / RECORD}: format {record.format}, this trainer reads {FORMAT}")
+    if name_of(record.step) != path.name:
+        raise IntegrityError(f"{path / RECORD}: not as it was written (it is of step {record.step})")
     weights = load_checked(path / WEIGHTS, record.files)
     return Checkpoint(path, record, weights, load_checked(path / MOMENTS, record.files) if moments else {})
 

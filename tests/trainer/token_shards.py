@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import numpy as np
 import pyarrow as pa
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pipeline.shards.receipts import Artefact, Task, balanced
+
+PROSE = topics["with"]  # enough English for a few hundred merges; it comes with Python
 
 
 def shard_table(documents, *, dtype="uint16", vocab=300, end_of_text=299, tokenizer_sha256="ab" * 32, version="1"):
@@ -59,14 +62,17 @@ def counting_documents(documents: int, length: int, vocab: int, seed: int) -> li
     return [[*((int(start) + np.arange(length - 1)) % (vocab - 1)).tolist(), vocab - 1] for start in starts]
 
 
-def write_tokenizer(path: Path, texts, vocab: int) -> str:
-    """A byte-level BPE with end-of-text as the last id, trained on texts; the sha256 of its file."""
+def write_tokenizer(path: Path, vocab: int, texts=(PROSE,)) -> str:
+    """A byte-level BPE of `vocab` tokens, the last one end-of-text, trained on texts; the sha256 of its file."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab - 1, initial_alphabet=alphabet))
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=vocab - 1, initial_alphabet=alphabet, show_progress=False)
+    )
     tokenizer.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=False)])
+    assert tokenizer.get_vocab_size() == vocab, "too little text for so many merges"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False))
     return hashlib.sha256(path.read_bytes()).hexdigest()
