@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from pipeline import tokens
+from pipeline.shards import storage
 from pipeline.shards.outcomes import IntegrityError, TrainingError
-from tests.trainer.token_shards import shard_table, write_shard, write_tokenizer, write_tokens
+from pipeline.text import bpe
+from tests.trainer.token_shards import PROSE, shard_table, write_shard, write_tokenizer, write_tokens
 from trainer.data import Windows, load_split, open_shard, open_shards, permuted, step_windows, token_bytes
+from trainer.sample import load_tokenizer
 
 EMPTY = []
 
@@ -236,6 +240,26 @@ def test_a_split_is_loaded_and_checked_against_its_receipts(tmp_path):
     assert [shard.values.tolist() for shard in train.shards] == [[1, 2, 299], []]
     assert [shard.values.tolist() for shard in val.shards] == [[], [3, 299]]
     assert (train.vocab, train.end_of_text, train.tokenizer_sha256) == (300, 299, "ab" * 32)
+
+
+def test_shards_and_tokenizer_of_the_stages_are_read_as_they_were_meant(tmp_path):
+    words = {word.encode(): 2 for word in bpe.pre_tokens(PROSE, 256)}
+    merges, _ = bpe.learn(list(words), np.array(list(words.values()), np.int64), 300, 2)
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(bpe.files_of(merges)["tokenizer.json"])
+    encoder = tokens.Encoder.of(path.read_bytes(), storage.sha256_of(path))
+    texts = ["with the wörld", "", "is <|endoftext|> text"]
+    documents = [np.append(encoder.encode(text), encoder.end_of_text).astype(np.uint16) for text in texts]
+    split = tokens.Split(documents, ["one", "two", "three"], ["example.org"] * 3, [2015, None, 2016])
+    with storage.atomic(tmp_path / "shard.arrow") as file:
+        tokens.write(file, split, encoder)
+    data = open_shards([tmp_path / "shard.arrow"], {})
+    assert (data.vocab, data.end_of_text, data.tokenizer_sha256) == (300, 299, storage.sha256_of(path))
+    assert data.shards[0].values.tolist() == np.concatenate(documents).tolist()
+    assert data.shards[0].doc_ids(0, data.tokens) == ["one", "two", "three"]
+    read = load_tokenizer(path)
+    assert b"".join(read.bytes_of[one] for one in data.shards[0].values) == "".join(texts).encode()
+    assert [read.encode(text) for text in texts] == [encoder.encode(text).tolist() for text in texts]
 
 
 def test_a_flipped_bit_in_a_shard_is_found_before_training(tmp_path):
