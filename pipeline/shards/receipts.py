@@ -1,0 +1,285 @@
+"""Receipts: what is done, from what, with which books. Resume, manifests and the lock of a working directory.
+
+Choice: one small JSON file a shard, written after the shard and never before, is all the state there is; a stage asks
+only "does a receipt with today's fingerprint exist?". Cost: a file a shard. Alternative: completion markers, as
+datatrove's, which cannot tell that the config, an input or the code has changed since.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.shards import storage
+from pipeline.shards.outcomes import FATES, BooksError, BusyError, IntegrityError
+from pipeline.shards.storage import HashingFile, Stamp
+
+LOCK = ".lock"
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One shard to make, and the fingerprint its receipt will carry."""
+
+    shard: int
+    fingerprint: str
+
+
+class Books(msgspec.Struct, frozen=True):
+    """So many rows came in, and what became of each: inputs = sum of outcomes."""
+
+    inputs: int
+    outcomes: dict[str, int]
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Proof that a shard is whole. `files` maps names below the artefact's folder to what they must be."""
+
+    shard: int
+    shards: int
+    fingerprint: str
+    files: dict[str, Stamp]
+    books: dict[str, Books]
+    notes: tuple[str, ...] = ()
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A whole artefact: the receipts of all its shards added up, and the settings and versions that made it."""
+
+    stage: str
+    shards: int
+    fingerprint: str
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    files: dict[str, Stamp]
+    books: dict[str, Books]
+    notes: tuple[str, ...] = ()
+
+
+def fingerprint(stage: str, version: int, settings: Any, inputs: Any, libraries: Iterable[str]) -> str:
+    """32 hex digits over all that decides the bytes of a shard.
+
+    `settings` and `inputs` are JSON-able (the config slice the stage uses; content hashes of what it reads);
+    `libraries` are distributions whose installed version affects the output.
+    """
+    described = [stage, version, settings, inputs, versions(libraries)]
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """The installed version of each distribution."""
+    return {name: importlib.metadata.version(name) for name in sorted(libraries)}
+
+
+def balanced(name: str, inputs: int, outcomes: Mapping[str, int]) -> Books:
+    """Books that add up, with outcomes in the order of FATES. Raises BooksError: they do not, or an unknown fate."""
+    counts = {str(fate): count for fate, count in outcomes.items() if count}
+    known = [str(fate) for fate in FATES[name]]
+    strangers = sorted(set(counts) - set(known))
+    if strangers or sum(counts.values()) != inputs:
+        raise BooksError(f"{name}: {inputs} rows in, {sum(counts.values())} accounted for as {counts} ({strangers=})")
+    return Books(inputs, {fate: counts[fate] for fate in known if fate in counts})
+
+
+def added(books: Iterable[Mapping[str, Books]]) -> dict[str, Books]:
+    """The sum of several sets of books, by name."""
+    inputs: Counter[str] = Counter()
+    outcomes: dict[str, Counter[str]] = {}
+    for one in books:
+        for name, book in one.items():
+            inputs[name] += book.inputs
+            outcomes.setdefault(name, Counter()).update(book.outcomes)
+    return {name: balanced(name, inputs[name], outcomes[name]) for name in sorted(outcomes)}
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A folder of shards in the working directory `root`. `name` is the stage's, or `scratch/…` for what only helps."""
+
+    root: Path
+    name: str
+    shards: int
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.folder / "manifest.json"
+
+    def file_name(self, shard: int, suffix: str, part: str = "") -> str:
+        """`00042-of-00128.parquet`, below the sub-folder `part` if one is named."""
+        name = storage.shard_name(shard, self.shards, suffix)
+        return f"{part}/{name}" if part else name
+
+    def receipt_path(self, shard: int) -> Path:
+        return self.folder / "receipts" / storage.shard_name(shard, self.shards, ".json")
+
+    def receipt(self, shard: int) -> Receipt | None:
+        """The receipt of a shard, or None while it has not been made. Raises IntegrityError: not a receipt."""
+        path = self.receipt_path(shard)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Receipt)
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as error:
+            raise IntegrityError(f"{path}: not a receipt ({error}); delete it: its shard is made anew") from None
+
+    def receipts(self) -> list[Receipt]:
+        """All receipts, in shard order. Raises IntegrityError: one is missing."""
+        found = [self.receipt(shard) for shard in range(self.shards)]
+        whole = [receipt for receipt in found if receipt is not None]
+        if len(whole) != self.shards:
+            raise IntegrityError(f"{self.folder}: {len(whole)} of {self.shards} shards are made; run 'webtext build'")
+        return whole
+
+    def done(self) -> int:
+        """How many shards have a receipt, current or not."""
+        return sum(self.receipt_path(shard).exists() for shard in range(self.shards))
+
+    def begin(self, fingerprints: Sequence[str]) -> list[Task]:
+        """The shards to make: those whose receipt does not carry today's fingerprint (one fingerprint a shard).
+
+        If there are any, the manifest is taken back: it stands only while the whole artefact is current.
+        """
+        tasks = [Task(shard, wanted) for shard, wanted in enumerate(fingerprints)]
+        stale = [task for task in tasks if not self.current(task)]
+        if stale:
+            self.manifest_path.unlink(missing_ok=True)
+        return stale
+
+    def current(self, task: Task) -> bool:
+        """Whether the shard is made, and by today's fingerprint."""
+        receipt = self.receipt(task.shard)
+        return receipt is not None and receipt.fingerprint == task.fingerprint
+
+    def hashes(self, shard: int) -> dict[str, str]:
+        """File name to sha256 of one made shard: what a later stage's fingerprint covers."""
+        receipt = self.receipt(shard)
+        if receipt is None:
+            raise IntegrityError(f"{self.receipt_path(shard)}: not made yet; run 'webtext build {self.name}'")
+        return {name: stamp.sha256 for name, stamp in receipt.files.items()}
+
+    def file(self, shard: int, suffix: str, part: str = "") -> Path:
+        """The path of a shard's file, verified. Raises IntegrityError: no receipt, or not the bytes it promises."""
+        receipt = self.receipt(shard)
+        name = self.file_name(shard, suffix, part)
+        if receipt is None or name not in receipt.files:
+            raise IntegrityError(f"{self.folder / name}: not made yet; run 'webtext build'")
+        return storage.verified(self.folder / name, receipt.files[name])
+
+    @contextmanager
+    def attempt(self, task: Task) -> Iterator[Attempt]:
+        """An attempt to make one shard. Files appear at `commit`; a block that ends without it leaves nothing."""
+        attempt = Attempt(self, task)
+        try:
+            yield attempt
+        finally:
+            attempt.discard()
+
+    def finish(self, settings: Any, libraries: Iterable[str], books: Mapping[str, Books] | None = None) -> Manifest:
+        """Write manifest.json from the receipts of all shards; `books` adds those of earlier phases."""
+        receipts = self.receipts()
+        manifest = Manifest(
+            stage=self.name,
+            shards=self.shards,
+            fingerprint=hashlib.sha256("".join(one.fingerprint for one in receipts).encode()).hexdigest()[:32],
+            settings=settings,
+            versions=versions(libraries),
+            files={name: stamp for one in receipts for name, stamp in one.files.items()},
+            books=added([dict(books or {}), *(one.books for one in receipts)]),
+            notes=tuple(note for one in receipts for note in one.notes),
+        )
+        data = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+        path = self.manifest_path
+        if not path.exists() or path.read_bytes() != data:
+            storage.write_bytes(path, data)
+        return manifest
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, or None while the artefact is not whole."""
+        try:
+            return msgspec.json.decode(self.manifest_path.read_bytes(), type=Manifest)
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as error:
+            raise IntegrityError(f"{self.manifest_path}: not a manifest ({error}); delete it") from None
+
+
+@dataclass
+class Attempt:
+    """The files of one shard while they are being written."""
+
+    artefact: Artefact
+    task: Task
+    files: dict[str, tuple[HashingFile, int]] = field(default_factory=dict)
+
+    @contextmanager
+    def write(self, suffix: str, part: str = "") -> Iterator[HashingFile]:
+        """A new file of the shard, hashed while it is written."""
+        name = self.artefact.file_name(self.task.shard, suffix, part)
+        with storage.writing(self.artefact.folder / name) as file:
+            self.files[name] = (file, 0)
+            yield file
+
+    def rows(self, suffix: str, count: int, part: str = "") -> None:
+        """Say how many rows a written file holds."""
+        name = self.artefact.file_name(self.task.shard, suffix, part)
+        self.files[name] = (self.files[name][0], count)
+
+    def commit(self, books: Mapping[str, Books], notes: Iterable[str] = ()) -> None:
+        """Name the files, then write the receipt. The old receipt goes first: a receipt never outlives its files."""
+        if self.artefact.current(self.task):  # another attempt of the same task was quicker
+            return
+        receipt = Receipt(
+            shard=self.task.shard,
+            shards=self.artefact.shards,
+            fingerprint=self.task.fingerprint,
+            files={name: file.stamp(rows) for name, (file, rows) in sorted(self.files.items())},
+            books=dict(books),
+            notes=tuple(notes),
+        )
+        path = self.artefact.receipt_path(self.task.shard)
+        if path.exists():
+            path.unlink()
+            storage.sync_folder(path.parent)
+        storage.publish([self.artefact.folder / name for name in receipt.files])
+        self.files.clear()
+        storage.write_bytes(path, msgspec.json.format(msgspec.json.encode(receipt), indent=1) + b"\n")
+
+    def discard(self) -> None:
+        """Remove what was written and not committed."""
+        for name in self.files:
+            storage.part_of(self.artefact.folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(root: Path) -> Iterator[None]:
+    """The working directory for this process alone; the system ends the lock with the process, however it dies.
+
+    Raises BusyError, naming the holder.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise BusyError(f"{root}: in use by {holder}; wait for it to end, or stop it") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield

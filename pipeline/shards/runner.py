@@ -1,0 +1,228 @@
+"""The only module that knows Apache Beam: two verbs, on the runner the user names.
+
+Choice: one element is one shard, and what crosses a shuffle is packed Arrow blocks, so that any Beam runner carries
+the work and its cost over plain processes stays at a few per cent. The in-process FnApiRunner is named explicitly:
+`DirectRunner` would try to download a binary and fall back silently. Cost: start-up of worker processes (8 s), so only
+extraction uses them. Alternative: records as elements, which Beam's books describe and its shuffles cannot afford.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pipeline.shards import outcomes
+from pipeline.shards.outcomes import ConfigError, WebTextError
+from pipeline.shards.receipts import Task
+
+Source = TypeVar("Source")
+Block = tuple[int, bytes]
+
+LOCAL = "FnApiRunner"
+MARK = "webtext failure: "  # a worker's WebTextError travels as text, whatever the runner wraps it in
+
+
+class Run(Protocol):
+    """What a stage may ask of whoever runs it. Functions must be picklable: module-level, or partials of such."""
+
+    def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
+        """Call `function` once per task; `heavy` work is worth the start-up of worker processes."""
+
+    def exchange(
+        self,
+        scatter: Callable[[Source], Iterable[Block]],
+        sources: Sequence[Source],
+        gather: Callable[[Task, Iterable[bytes]], None],
+        targets: Sequence[Task],
+    ) -> None:
+        """`scatter` each source into (shard, block); call `gather` once per target with all blocks of its shard.
+
+        Blocks come in any order. Blocks for shards that are no target are dropped where they arise.
+        """
+
+
+@dataclass(frozen=True)
+class PlainRun:
+    """The same two verbs without Beam: in this process, in order. The oracle of the tests."""
+
+    def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:  # noqa: ARG002
+        for task in tasks:
+            function(task)
+
+    def exchange(
+        self,
+        scatter: Callable[[Source], Iterable[Block]],
+        sources: Sequence[Source],
+        gather: Callable[[Task, Iterable[bytes]], None],
+        targets: Sequence[Task],
+    ) -> None:
+        blocks: dict[int, list[bytes]] = {task.shard: [] for task in targets}
+        for source in sources:
+            for shard, block in scatter(source):
+                if shard in blocks:
+                    blocks[shard].append(block)
+        for task in targets:
+            gather(task, blocks[task.shard])
+
+
+@dataclass(frozen=True)
+class BeamRun:
+    """The two verbs as Beam pipelines. `options` are Beam's own command-line options, passed through."""
+
+    runner: str = LOCAL
+    workers: int = 1
+    options: tuple[str, ...] = field(default=())
+
+    def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
+        if not tasks:
+            return
+        import apache_beam as beam
+
+        with_processes = heavy and min(self.workers, len(tasks)) > 1
+        with self.pipeline(with_processes) as pipeline:
+            shards = pipeline | "shards" >> beam.Create(list(tasks))
+            if with_processes or self.runner != LOCAL:  # so that the shards spread over workers
+                shards = shards | "spread" >> beam.Reshuffle()
+            shards | "make" >> beam.Map(Guarded(function))
+
+    def exchange(
+        self,
+        scatter: Callable[[Source], Iterable[Block]],
+        sources: Sequence[Source],
+        gather: Callable[[Task, Iterable[bytes]], None],
+        targets: Sequence[Task],
+    ) -> None:
+        if not targets:
+            return
+        import apache_beam as beam
+
+        wanted = {task.shard: task for task in targets}
+        with self.pipeline(with_processes=False) as pipeline:
+            # every target gets an empty block, so that one that nothing is sent to is gathered too
+            empty = pipeline | "targets" >> beam.Create([(shard, b"") for shard in wanted])
+            inputs = pipeline | "sources" >> beam.Create(list(sources))
+            if self.runner != LOCAL:
+                inputs = inputs | "spread" >> beam.Reshuffle()
+            blocks = inputs | "scatter" >> beam.FlatMap(Guarded(Scatter(scatter, frozenset(wanted))))
+            grouped = (blocks, empty) | "all" >> beam.Flatten() | "to their shard" >> beam.GroupByKey()
+            grouped | "gather" >> beam.Map(Guarded(Gather(gather, wanted)))
+
+    def pipeline(self, with_processes: bool) -> Any:
+        """A pipeline whose `with` block runs it, raising what its workers raised. Raises ConfigError: no such runner."""
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        if self.runner != LOCAL:
+            try:
+                pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={self.runner}", *self.options]))
+            except ValueError as error:
+                raise ConfigError(f"build.runner: {error}") from None
+            return Running(pipeline)
+        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+        local = list(self.options)
+        if with_processes:
+            ready_for_workers()
+            local += ["--direct_running_mode=multi_processing", f"--direct_num_workers={self.workers}"]
+        return Running(beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(local)))
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """A scatter that drops blocks nobody waits for."""
+
+    function: Callable[[Any], Iterable[Block]]
+    wanted: frozenset[int]
+
+    def __call__(self, source: Any) -> Iterator[Block]:
+        for shard, block in self.function(source):
+            if shard in self.wanted:
+                yield shard, block
+
+
+@dataclass(frozen=True)
+class Gather:
+    """A gather as Beam calls it: with a shard number and an iterable that must not become a list here."""
+
+    function: Callable[[Task, Iterable[bytes]], None]
+    tasks: dict[int, Task]
+
+    def __call__(self, keyed: tuple[int, Iterable[bytes]]) -> None:
+        shard, blocks = keyed
+        self.function(self.tasks[shard], (block for block in blocks if block))
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A function whose WebTextError survives the runner's wrapping: `Running` finds the mark and raises it again."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, element: Any) -> Any:
+        try:
+            result = self.function(element)
+            return result if not isinstance(result, Iterator) else list_guarded(result)
+        except WebTextError as error:
+            raise RuntimeError(marked(error)) from error
+
+
+def list_guarded(blocks: Iterator[Any]) -> Iterator[Any]:
+    """The same items; a WebTextError raised between them is marked."""
+    try:
+        yield from blocks
+    except WebTextError as error:
+        raise RuntimeError(marked(error)) from error
+
+
+def marked(error: WebTextError) -> str:
+    """A WebTextError as one line that can be found in any traceback."""
+    return MARK + json.dumps([type(error).__name__, str(error)])
+
+
+def unmarked(text: str) -> WebTextError | None:
+    """The WebTextError in a traceback's text, if there is one."""
+    _, found, rest = text.partition(MARK)
+    if not found:
+        return None
+    (kind, message), _ = json.JSONDecoder().raw_decode(rest)
+    error: WebTextError = getattr(outcomes, kind)(message)
+    return error
+
+
+@dataclass
+class Running:
+    """A context around a Beam pipeline that runs it at the end and turns marked failures back into what they were."""
+
+    pipeline: Any
+
+    def __enter__(self) -> Any:
+        return self.pipeline
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            return
+        try:
+            self.pipeline.run().wait_until_finish()
+        except Exception as failure:
+            original = unmarked(str(failure))
+            if original is None:
+                raise
+            raise original from failure
+
+
+def ready_for_workers() -> None:
+    """Set the environment that Beam's local worker processes inherit.
+
+    They start as `python -c …` from PATH with the current folder first on their import path: the `python` must be this
+    one, and PYTHONSAFEPATH keeps a user's own folder named `pipeline` from taking our place.
+    """
+    here = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", "")
+    if path.split(os.pathsep)[0] != here:
+        os.environ["PATH"] = here + os.pathsep + path
+    os.environ["PYTHONSAFEPATH"] = "1"

@@ -1,0 +1,174 @@
+"""The columns of every artefact and of every block that crosses a shuffle, and the two forms they take.
+
+Choice: explicit Arrow schemas, so that a shard without rows still has all its columns, and packed Arrow blocks in
+shuffles (one element per record costs a shuffle 5 times the memory and 16 times the time). Cost: schemas change by
+hand. Alternative: let pyarrow infer types, which differ from shard to shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.shards.storage import HashingFile
+
+BLOCK_BYTES = 16_000_000  # most bytes of one shuffled value
+ROW_GROUP = 10_000  # rows; a reader of Parquet holds one group at a time
+
+SUBMISSION = pa.struct(
+    [
+        pa.field("id", pa.string()),
+        pa.field("score", pa.int64()),  # karma
+        pa.field("created", pa.int64()),  # seconds since 1970, UTC
+        pa.field("subreddit", pa.string()),
+        pa.field("over_18", pa.bool_()),
+    ]
+)
+
+# A submission on its way to the shard of its host.
+SUBMISSIONS = pa.schema(
+    [
+        pa.field("url", pa.string()),  # canonical: the identity
+        pa.field("fetch_url", pa.string()),  # as posted, without the fragment
+        pa.field("doc_id", pa.string()),
+        pa.field("host", pa.string()),
+        *SUBMISSION,
+    ]
+)
+
+LINKS = pa.schema(
+    [
+        pa.field("url", pa.string()),
+        pa.field("fetch_url", pa.string()),
+        pa.field("doc_id", pa.string()),
+        pa.field("host", pa.string()),
+        pa.field("score", pa.int64()),  # the highest of its submissions
+        pa.field("created", pa.int64()),  # of the earliest
+        pa.field("submissions", pa.list_(SUBMISSION)),
+        pa.field("host_shards", pa.int32()),  # over how many shards the host is spread
+        pa.field("outcome", pa.string()),
+    ]
+)
+
+# A response in somebody's WARC file, on its way to the shard of its link.
+POINTERS = pa.schema(
+    [
+        pa.field("doc_id", pa.string()),
+        pa.field("final_url", pa.string()),
+        pa.field("status", pa.int32()),
+        pa.field("content_type", pa.string()),
+        pa.field("warc", pa.string()),  # file; below `pages/` when we crawled it
+        pa.field("offset", pa.int64()),  # bytes
+        pa.field("length", pa.int64()),  # bytes, compressed; 0 = unknown
+        pa.field("sha256", pa.string()),  # of the body as transferred
+        pa.field("opt_outs", pa.list_(pa.string())),
+        pa.field("outcome", pa.string()),
+    ]
+)
+
+PAGES = pa.schema([pa.field("url", pa.string()), pa.field("host", pa.string()), *POINTERS])
+
+CORPUS = pa.schema(
+    [
+        pa.field("url", pa.string()),
+        pa.field("doc_id", pa.string()),
+        pa.field("host", pa.string()),
+        pa.field("title", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("words", pa.int64()),
+        pa.field("score", pa.int64()),
+        pa.field("created", pa.int64()),
+        pa.field("subreddits", pa.list_(pa.string())),
+    ]
+)
+
+# What the corpus decided about one document, and on what grounds.
+DECISIONS = pa.schema(
+    [
+        pa.field("doc_id", pa.string()),
+        pa.field("outcome", pa.string()),
+        pa.field("rule", pa.string()),  # the setting that decided
+        pa.field("value", pa.float64()),  # what the document has
+        pa.field("threshold", pa.float64()),  # what it should have had
+        pa.field("keeper", pa.string()),  # doc_id of the document it lost to
+    ]
+)
+
+REMOVED = pa.schema([pa.field("url", pa.string()), pa.field("host", pa.string()), *DECISIONS])
+
+
+def documents_schema(permutations: int, signals: Mapping[str, Any]) -> pa.Schema:
+    """The columns of `documents`: the text, one column a signal (name to Arrow type), the MinHash signature."""
+    return pa.schema(
+        [
+            pa.field("url", pa.string()),
+            pa.field("doc_id", pa.string()),
+            pa.field("host", pa.string()),
+            pa.field("final_url", pa.string()),
+            pa.field("title", pa.string()),
+            pa.field("text", pa.string()),
+            pa.field("engine", pa.string()),
+            *(pa.field(name, kind) for name, kind in signals.items()),
+            pa.field("text_hash", pa.binary(16)),
+            pa.field("signature", pa.list_(pa.uint32(), permutations)),
+            pa.field("outcome", pa.string()),
+        ]
+    )
+
+
+def pack(table: pa.Table) -> Iterator[bytes]:
+    """Arrow blocks of at most BLOCK_BYTES (a single larger row goes alone), in row order."""
+    if table.num_rows == 0:
+        return
+    pieces = max(1, -(-table.nbytes // BLOCK_BYTES))
+    step = max(1, table.num_rows // pieces)
+    for start in range(0, table.num_rows, step):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table.slice(start, step))
+        yield sink.getvalue().to_pybytes()
+
+
+def unpack(blocks: Iterable[bytes], schema: pa.Schema) -> pa.Table:
+    """One table of all blocks, in the order they come: whoever gathers sorts. No blocks: no rows."""
+    tables = [pa.ipc.open_stream(block).read_all() for block in blocks]
+    return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
+
+
+def scatter(table: pa.Table, partitions: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """(partition, block) for a table whose row i belongs to partition `partitions[i]`."""
+    order = pa.array(partitions, pa.int32())
+    for partition in sorted(set(partitions)):
+        chosen = table.filter(pc.equal(order, partition))
+        for block in pack(chosen):
+            yield partition, block
+
+
+def write_parquet(file: HashingFile, tables: Iterable[pa.Table], schema: pa.Schema) -> int:
+    """Write tables as one Parquet file, zstd; how many rows."""
+    rows = 0
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=ROW_GROUP)
+            rows += table.num_rows
+    return rows
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A whole Parquet shard, or the columns named."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(columns) if columns is not None else None)
+
+
+def iterate_parquet(
+    path: Path, columns: Sequence[str] | None = None, rows: int = ROW_GROUP
+) -> Iterator[pa.RecordBatch]:
+    """The batches of a Parquet shard, at most `rows` at a time."""
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(rows, columns=list(columns) if columns is not None else None)
