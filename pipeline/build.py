@@ -1,0 +1,89 @@
+"""Which stages, in which order, and what stands: a build makes the stale shards of each stage, one stage after another.
+
+Choice: the order is a tuple and each stage decides for itself, from receipts, which of its shards are stale. Cost:
+a stage starts when the one before has ended for all shards. Alternative: one Beam graph over all stages, which keeps
+nothing when it fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.config import Settings
+from pipeline.shards import receipts, storage
+from pipeline.shards.outcomes import ConfigError
+from pipeline.shards.receipts import Artefact, Manifest
+from pipeline.shards.runner import BeamRun, Run
+
+STAGES = ("links", "pages", "documents", "corpus", "tokenizer", "tokens")
+
+
+def build(
+    root: Path,
+    settings: Settings,
+    until: str = STAGES[-1],
+    run: Run | None = None,
+    started: Callable[[str], None] = lambda stage: None,
+    ended: Callable[[str, Manifest], None] = lambda stage, manifest: None,
+) -> dict[str, Manifest]:
+    """The manifests of all stages up to `until`, after making what is missing or stale.
+
+    `run` is the runner to use (Beam, as the settings say, by default); `started` and `ended` are told of each stage.
+    Raises BusyError (another run holds `root`), ConfigError, and whatever a stage raises.
+    """
+    chosen = run or beam(settings)
+    manifests: dict[str, Manifest] = {}
+    with receipts.lock(root):
+        storage.sweep(root)
+        same_shards(root, settings.build.shards)
+        for stage in STAGES[: STAGES.index(until) + 1]:
+            started(stage)
+            manifests[stage] = importlib.import_module(f"pipeline.{stage}").stage(settings, root, chosen)
+            ended(stage, manifests[stage])
+    return manifests
+
+
+def beam(settings: Settings, options: tuple[str, ...] = ()) -> BeamRun:
+    """The Beam runner that the settings name; `options` go to Beam as they are."""
+    return BeamRun(settings.build.runner, settings.build.workers or os.cpu_count() or 1, options)
+
+
+def artefact(root: Path, stage: str, shards: int) -> Artefact:
+    """The artefact of a stage; the tokenizer is one, whatever the number of shards."""
+    return Artefact(root, stage, 1 if stage == "tokenizer" else shards)
+
+
+def same_shards(root: Path, shards: int) -> None:
+    """Raise ConfigError when the working directory was begun with another number of shards."""
+    for receipt in sorted((root / "links" / "receipts").glob("*-of-*.json")):
+        begun = int(receipt.stem.partition("-of-")[2])
+        if begun != shards:
+            raise ConfigError(
+                f"build.shards is {shards}, but {root} was begun with {begun}: "
+                "set it back, or use a new working directory"
+            )
+        return
+
+
+def made_since(root: Path, stage: str, shards: int, since: float) -> int:
+    """How many shards of a stage got their receipt since a time (seconds since 1970): progress, read from outside."""
+    folder = artefact(root, stage, shards).folder / "receipts"
+    return sum(path.stat().st_mtime >= since for path in folder.glob("*.json"))
+
+
+def standing(root: Path, shards: int) -> dict[str, tuple[int, int, Manifest | None]]:
+    """Per stage: shards made, shards in all, and the manifest if the artefact is whole."""
+    found = {}
+    for stage in STAGES:
+        one = artefact(root, stage, shards)
+        found[stage] = (one.done(), one.shards, one.manifest())
+    return found
+
+
+def now() -> float:
+    """The clock that file times are compared with."""
+    return time.time()
