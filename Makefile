@@ -1,0 +1,59 @@
+# `make` lists the targets. Everything is installed into .venv, from requirements.lock.
+#
+# torch: a machine without nvidia-smi takes the CPU build, since the CUDA build weighs gigabytes. pip's own setting
+# `find-links` (a folder of wheels) is passed on to uv, which does not read it; where there is one it has to hold
+# the CPU wheel, and otherwise uv asks PyTorch's index.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+TORCH_VERSION := 2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+LINKS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+UV_LINKS := $(foreach link,$(LINKS),--find-links $(link))
+TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-backend=cpu)
+EXTRAS := --extra harvest --extra train --extra newspaper --extra test
+
+.DEFAULT_GOAL := help
+.PHONY: help install venv demo test test-long bench lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+venv install: $(VENV)/.installed ## make .venv and install the locked versions (once)
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.installed: $(BIN)/uv requirements.lock pyproject.toml
+	$(BIN)/uv pip install --python $(BIN)/python $(UV_LINKS) $(TORCH_BACKEND) -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps -e .
+	touch $@
+
+demo: install ## the whole chain on an embedded web, offline: links to a trained model
+	$(BIN)/webtext demo
+
+test: install ## lint, types and tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy pipeline trainer
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 -m "not long"
+
+test-long: install ## the tests marked long as well
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2
+
+bench: install ## the measurements in tests/benchmarks (they assert nothing)
+	for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python -m "$$(echo $${file%.py} | tr / .)" || exit 1; done
+
+lock: $(BIN)/uv ## resolve pyproject.toml anew into requirements.lock
+	head -3 requirements.lock > $(VENV)/new.lock
+	echo torch==$(TORCH_VERSION) > $(VENV)/constraints.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 $(EXTRAS) $(UV_LINKS) \
+	  $(if $(LINKS),,--torch-backend=cpu) -c $(VENV)/constraints.txt --upgrade \
+	  --no-header --no-annotate --no-emit-find-links --no-emit-index-url -o $(VENV)/resolved.lock
+	sed 's/+cpu$$//' $(VENV)/resolved.lock >> $(VENV)/new.lock
+	mv $(VENV)/new.lock requirements.lock
+
+clean: ## remove .venv, caches and the demo's folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build webtext-demo
