@@ -26,9 +26,10 @@ def build(
     root: Path,
     settings: Settings,
     until: str = STAGES[-1],
+    *,
     run: Run | None = None,
-    started: Callable[[str], None] = lambda stage: None,
-    ended: Callable[[str, Manifest], None] = lambda stage, manifest: None,
+    started: Callable[[str], None] = lambda _stage: None,
+    ended: Callable[[str, Manifest], None] = lambda _stage, _manifest: None,
 ) -> dict[str, Manifest]:
     """The manifests of all stages up to `until`, after making what is missing or stale.
 

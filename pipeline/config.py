@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -143,8 +144,8 @@ class Settings(Section, frozen=True):
     train: TrainSettings = TrainSettings()
 
 
-def load(path: Path) -> Settings:
-    """Settings of a TOML file; what it does not name keeps its default.
+def load(path: Path, assignments: Sequence[str] = ()) -> Settings:
+    """Settings of a TOML file; what it does not name keeps its default, and `assignments` win (see `override`).
 
     Raises ConfigError: no such file, not TOML, an unknown key (with the nearest known one), a wrong type or bound.
     """
@@ -155,7 +156,7 @@ def load(path: Path) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
-        return parse(tomllib.loads(text))
+        return parse(override(tomllib.loads(text), assignments))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except ConfigError as error:
@@ -208,7 +209,7 @@ def check_together(settings: Settings) -> None:
             raise ConfigError(f'pages.local_hosts.{name}: expected "address:port", got {address!r}')
 
 
-def override(tables: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+def override(tables: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """`tables` with `section.key=value` assignments of the command line laid over it; values are TOML."""
     merged = {section: dict(values) if isinstance(values, dict) else values for section, values in tables.items()}
     for assignment in assignments:

@@ -1,0 +1,330 @@
+"""The command `webtext`: every verb parses, calls one function, prints.
+
+Choice: imports stand inside the verbs, so that `--help` pays neither for Beam (3 s) nor for torch. Cost: they are not
+at the head of the file. Alternative: lazy modules, which type checkers do not follow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import config
+from pipeline.shards.outcomes import EXIT_CODES, ConfigError, Outcome, WebTextError
+
+if TYPE_CHECKING:
+    from pipeline.shards.receipts import Books, Manifest
+    from trainer.metrics import Progress
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Rebuild WebText: links -> pages -> documents -> corpus -> tokenizer -> tokens, and train GPT-2 on it.",
+    epilog="Exit codes: " + "; ".join(f"{code} {meaning.rstrip('.')}" for code, meaning in EXIT_CODES.items()),
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Folder = Annotated[Path, typer.Option("--dir", "-C", help="The working directory: it holds webtext.toml.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE over the config file; repeatable.")]
+
+
+def settings_of(folder: Path, sets: list[str] | None) -> config.Settings:
+    """The settings of a working directory, with the command line's laid over."""
+    return config.load(folder / config.FILE_NAME, sets or [])
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The working directory to begin.")] = Path(),
+    submissions: Annotated[list[str] | None, typer.Option(help="Glob of Reddit dumps; repeatable.")] = None,
+    warc: Annotated[list[str] | None, typer.Option(help="Glob of WARC files to read instead of crawling.")] = None,
+) -> None:
+    """Write a commented webtext.toml: the recipe of WebText, to be changed."""
+    path = folder / config.FILE_NAME
+    if path.exists():
+        raise ConfigError(f"{path}: is there already; edit it, or name another folder")
+    text = (Path(__file__).parent / config.FILE_NAME).read_text()
+    for key, globs in (("submissions", submissions), ("warc", warc)):
+        if globs:
+            whole = ", ".join(f"'{Path(pattern).absolute()}'" for pattern in globs)
+            text = text.replace(f"{key} = []", f"{key} = [{whole}]", 1)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    out.print(f"{path} written; next: webtext build --dir {folder}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def build(
+    context: typer.Context,
+    stage: Annotated[str, typer.Argument(help="Build up to this stage: links, pages, documents …")] = "tokens",
+    folder: Folder = Path(),
+    sets: Sets = None,
+    runner: Annotated[str, typer.Option(help="A Beam runner; options this command does not know go to it.")] = "",
+) -> None:
+    """Make what is missing or stale, up to STAGE; killed at any moment, the next build goes on."""
+    from pipeline.build import STAGES, beam
+    from pipeline.build import build as build_stages
+
+    if stage not in STAGES:
+        raise ConfigError(f"{stage}: no such stage{config.nearest(stage, STAGES)}")
+    settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
+    with Reporter(folder, settings.build.shards) as reporter:
+        build_stages(
+            folder.absolute(),
+            settings,
+            stage,
+            run=beam(settings, tuple(context.args)),
+            started=reporter.started,
+            ended=reporter.ended,
+        )
+    print_funnel(folder, settings.build.shards)
+
+
+class Reporter:
+    """Progress of a build, read from its receipts: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, folder: Path, shards: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        self.folder, self.shards = folder, shards
+        self.bars = Bars(
+            TextColumn("{task.description:10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self.stage, self.since = "", 0.0
+        self.task: Any = None
+
+    def __enter__(self) -> Reporter:
+        import threading
+
+        self.stop = threading.Event()
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
+        self.bars.start()
+        self.watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.watcher.join()
+        self.bars.stop()
+
+    def watch(self) -> None:
+        from pipeline.build import made_since
+
+        while not self.stop.wait(0.5):
+            stage, task = self.stage, self.task
+            if stage and task is not None:
+                self.bars.update(task, completed=made_since(self.folder, stage, self.shards, self.since))
+
+    def started(self, stage: str) -> None:
+        from pipeline.build import artefact, now
+
+        self.since = now()
+        self.task = self.bars.add_task(stage, total=artefact(self.folder, stage, self.shards).shards)
+        self.stage = stage
+        if not err.is_terminal:
+            err.print(f"{stage}: started")
+
+    def ended(self, stage: str, manifest: Manifest) -> None:
+        self.stage = ""
+        self.bars.update(self.task, completed=manifest.shards, total=manifest.shards)
+        if not err.is_terminal:
+            said = "; ".join(f"{name}: {book.inputs} in, {kept(book)} kept" for name, book in manifest.books.items())
+            err.print(f"{stage}: done{'; ' + said if said else ''}")
+        for note in manifest.notes:
+            err.print(f"{stage}: note: {note}", markup=False)
+
+
+def kept(book: Books) -> int:
+    """How many rows of a set of books go on."""
+    return book.outcomes.get(str(Outcome.KEPT), 0)
+
+
+@app.command()
+def status(folder: Folder = Path(), sets: Sets = None) -> None:
+    """Show which shards are made, and the funnel from submissions to tokens."""
+    from pipeline.build import standing
+
+    settings = settings_of(folder, sets)
+    table = Table("artefact", "shards", "state", box=None)
+    for stage, (done, shards, manifest) in standing(folder, settings.build.shards).items():
+        state = "whole" if manifest else "partly made" if done else "not made"
+        table.add_row(stage, f"{done}/{shards}", state)
+    out.print(table)
+    print_funnel(folder, settings.build.shards)
+
+
+def print_funnel(folder: Path, shards: int) -> None:
+    """Print rows in, rows out and the reasons between, from the manifests of the whole artefacts."""
+    from pipeline.build import standing
+
+    table = Table("rows", "in", "kept", "otherwise", box=None, title="The funnel", title_justify="left")
+    for _, _, manifest in standing(folder, shards).values():
+        if manifest is None:
+            break
+        books = manifest.books
+        for name in sorted(books, key=lambda name: name != "submissions"):
+            others = {fate: count for fate, count in books[name].outcomes.items() if fate != Outcome.KEPT}
+            reasons = ", ".join(f"{fate} {count}" for fate, count in others.items())
+            table.add_row(name, str(books[name].inputs), str(kept(books[name])), reasons)
+    out.print(table)
+
+
+@app.command()
+def explain(url: str, folder: Folder = Path(), sets: Sets = None) -> None:
+    """Tell a page's whole life: what each stage made of URL, and why."""
+    from pipeline.verbs.explain import explain as lives
+
+    for stage, row in lives(folder, settings_of(folder, sets).build.shards, url):
+        out.print(stage)
+        for name, value in row.items():
+            out.print(f"  {name}: {value}", markup=False)
+
+
+@app.command()
+def train(
+    folder: Folder = Path(),
+    sets: Sets = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew; the old run is moved aside, not deleted.")
+    ] = False,
+) -> None:
+    """Train GPT-2 on the token shards; the same command goes on with a run that was stopped."""
+    settings = settings_of(folder, sets)
+    trained(folder, settings, fresh)
+
+
+def trained(folder: Path, settings: config.Settings, fresh: bool = False) -> None:
+    """Run the trainer under the lock, printing its progress."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy neighbours cost spinning threads most of their time
+    from pipeline.shards import receipts
+
+    with needing("train"):
+        from trainer.train import train as run_training
+    with receipts.lock(folder):
+        result = run_training(settings.train, folder.absolute(), folder.absolute() / "model", print_progress, fresh)
+    out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}", markup=False)
+
+
+def print_progress(progress: Progress) -> None:
+    """One line a report."""
+    for note in progress.notes:
+        err.print(f"note: {note}", markup=False)
+    parts = [f"step {progress.step}/{progress.steps}"]
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.val_loss is not None:
+        parts.append(f"val {progress.val_loss:.3f}")
+    if progress.bits_per_byte is not None:
+        parts.append(f"{progress.bits_per_byte:.3f} bits/byte")
+    if progress.step:
+        parts += [f"{progress.tokens_per_s:,.0f} tokens/s", f"{progress.seconds_left:.0f} s left"]
+    if progress.val_loss is not None or progress.step % 10 == 0 or progress.step == progress.steps:
+        out.print("  ".join(parts))
+
+
+@app.command()
+def sample(
+    prompt: Annotated[str, typer.Argument(help="What the text begins with.")] = "",
+    folder: Folder = Path(),
+    tokens: Annotated[int, typer.Option(min=1, help="How many tokens at most.")] = 200,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 = always the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Among the k likeliest; 0 = off.")] = 50,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Among the likeliest that make up p.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Write text with the trained model."""
+    with needing("train"):
+        from trainer.checkpoint import trained as load_trained
+        from trainer.sample import load_tokenizer
+        from trainer.sample import sample as pieces
+    checkpoint, notes = load_trained(folder / "model")
+    for note in notes:
+        err.print(f"note: {note}", markup=False)
+    tokenizer = load_tokenizer(folder / "tokenizer" / "tokenizer.json")
+    sys.stdout.write(prompt)
+    for piece in pieces(
+        checkpoint.model(),
+        tokenizer,
+        prompt,
+        tokens=tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+    ):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--dir", "-C", help="Where the demo works.")] = Path("webtext-demo"),
+) -> None:
+    """Run the whole chain offline: a Reddit-style dump, a local web full of traps, a corpus, a small GPT-2."""
+    from pipeline.build import build as build_stages
+    from pipeline.demo.run import prepared
+
+    with prepared(folder.absolute()) as settings:
+        with Reporter(folder, settings.build.shards) as reporter:
+            build_stages(folder.absolute(), settings, started=reporter.started, ended=reporter.ended)
+        trained(folder, settings)
+    out.print("\nThe model writes:")
+    for seed, prompt in enumerate(("The ", "When a ", "This ")):
+        sample(prompt, folder, tokens=40, temperature=0.8, top_k=50, top_p=1.0, seed=seed)
+    out.print()
+    print_funnel(folder, settings.build.shards)
+    out.print(
+        f"\nThe artefacts are in {folder}: links pages documents corpus tokenizer tokens model\n"
+        f"Next: webtext status --dir {folder}\n"
+        f"      webtext explain http://tidewater.test/story/1 --dir {folder}\n"
+        f"      webtext sample 'The ' --dir {folder}\n"
+        "      webtext init mine --submissions 'dumps/*.zst'   # then: webtext build --dir mine"
+    )
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Turn a missing optional dependency into the command that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is not installed; run: pip install 'webtext[{extra}]'") from None
+
+
+def main() -> None:
+    """The entry point: failures become one line and an exit code; `--debug` anywhere shows the traceback."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments, prog_name="webtext")
+    except WebTextError as error:
+        if debug:
+            traceback.print_exc()
+        err.print(f"webtext: {error}", markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("webtext: interrupted; run the same command again to go on")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
