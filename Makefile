@@ -20,7 +20,8 @@ EXTRAS := --extra harvest --extra train --extra newspaper --extra test
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-venv install: $(VENV)/.installed ## make .venv and install the locked versions (once)
+install: $(VENV)/.installed ## make .venv and install the locked versions (once)
+venv: install
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
