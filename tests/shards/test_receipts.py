@@ -1,0 +1,101 @@
+"""Receipts: only what is whole and current counts as done, and books balance."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.shards import receipts
+from pipeline.shards.outcomes import BooksError, BusyError, IntegrityError, Outcome
+from pipeline.shards.receipts import Artefact, Books, Task
+
+
+def made(artefact, shard, mark, data=b"data"):
+    """Commit one shard of one kept row."""
+    with artefact.attempt(Task(shard, mark)) as attempt:
+        with attempt.write(".bin") as file:
+            file.write(data)
+        attempt.rows(".bin", 1)
+        attempt.commit({"tokens": receipts.balanced("tokens", 1, {Outcome.KEPT: 1})})
+
+
+def test_a_committed_shard_is_not_stale_until_its_fingerprint_changes(tmp_path):
+    links = Artefact(tmp_path, "links", 2)
+    assert links.begin(["a", "b"]) == [Task(0, "a"), Task(1, "b")]
+    made(links, 0, "a")
+    assert links.begin(["a", "b"]) == [Task(1, "b")]
+    assert links.begin(["a2", "b"]) == [Task(0, "a2"), Task(1, "b")]
+
+
+def test_an_attempt_without_commit_leaves_the_old_shard_and_receipt(tmp_path):
+    links = Artefact(tmp_path, "links", 1)
+    made(links, 0, "a", b"old")
+    with pytest.raises(RuntimeError), links.attempt(Task(0, "b")) as attempt:
+        with attempt.write(".bin") as file:
+            file.write(b"new")
+        raise RuntimeError
+    assert links.file(0, ".bin").read_bytes() == b"old"
+    assert sorted(one.name for one in links.folder.iterdir()) == ["00000-of-00001.bin", "receipts"]
+
+
+def test_a_second_attempt_of_a_made_task_changes_nothing(tmp_path):
+    links = Artefact(tmp_path, "links", 1)
+    made(links, 0, "a", b"first")
+    made(links, 0, "a", b"second")
+    assert links.file(0, ".bin").read_bytes() == b"first"
+
+
+def test_the_manifest_adds_up_its_shards_and_goes_when_one_is_stale(tmp_path):
+    tokens = Artefact(tmp_path, "tokens", 2)
+    made(tokens, 0, "a")
+    with pytest.raises(IntegrityError, match="1 of 2 shards are made"):
+        tokens.finish({}, [])
+    made(tokens, 1, "a")
+    manifest = tokens.finish({"karma": 3}, ["pyarrow"])
+    assert manifest.books == {"tokens": Books(2, {"kept": 2})}
+    assert tokens.manifest() == manifest
+    assert tokens.begin(["a", "b"]) == [Task(1, "b")]
+    assert tokens.manifest() is None
+
+
+@pytest.mark.parametrize("outcomes", [{Outcome.KEPT: 2}, {Outcome.LOW_KARMA: 3}, {}])
+def test_books_that_do_not_balance_are_refused(outcomes):
+    with pytest.raises(BooksError, match="3 rows in"):
+        receipts.balanced("tokens", 3, outcomes)
+
+
+def test_a_rubbish_receipt_is_named(tmp_path):
+    links = Artefact(tmp_path, "links", 1)
+    made(links, 0, "a")
+    links.receipt_path(0).write_bytes(b'{"shard":')
+    with pytest.raises(IntegrityError, match="not a receipt"):
+        links.begin(["a"])
+
+
+def test_fingerprints_cover_settings_inputs_version_and_libraries():
+    base = receipts.fingerprint("links", 1, {"karma": 3}, ["x"], ["pyarrow"])
+    others = [
+        receipts.fingerprint("links", 2, {"karma": 3}, ["x"], ["pyarrow"]),
+        receipts.fingerprint("links", 1, {"karma": 4}, ["x"], ["pyarrow"]),
+        receipts.fingerprint("links", 1, {"karma": 3}, ["y"], ["pyarrow"]),
+        receipts.fingerprint("links", 1, {"karma": 3}, ["x"], ["numpy"]),
+    ]
+    assert len({base, *others}) == 5
+    assert base == receipts.fingerprint("links", 1, {"karma": 3}, ["x"], ["pyarrow"])
+
+
+def test_a_second_process_is_refused_with_the_holder_and_a_dead_one_frees_the_lock(tmp_path):
+    code = (
+        "import sys,os\nfrom pathlib import Path\nfrom pipeline.shards import receipts\n"
+        "with receipts.lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(BusyError, match=f"in use by process {holder.pid} on"), receipts.lock(tmp_path):
+        raise AssertionError("the lock was given twice")
+    holder.kill()
+    holder.communicate()
+    with receipts.lock(tmp_path):
+        assert (tmp_path / ".lock").read_text().startswith("process ")

@@ -1,0 +1,73 @@
+"""Beam does what the plain loop does, and failures come back as what they were."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.shards.outcomes import ConfigError, InputError
+from pipeline.shards.receipts import Task
+from pipeline.shards.runner import BeamRun, PlainRun
+
+RUNS = [PlainRun(), BeamRun()]
+
+
+def note(folder: Path, task: Task) -> None:
+    (folder / f"{task.shard}.txt").write_text(task.fingerprint)
+
+
+def deal(source: int):
+    for shard in range(4):
+        yield shard, f"{source}-{shard};".encode()
+
+
+def collect(folder: Path, task: Task, blocks) -> None:
+    (folder / f"{task.shard}.txt").write_bytes(b"".join(sorted(blocks)))
+
+
+def fail(task: Task) -> None:
+    raise InputError(f"dump {task.shard}: truncated at byte 17")
+
+
+def failing_scatter(source: int):
+    yield 0, b"x"
+    raise InputError(f"dump {source}: truncated at byte 17")
+
+
+def written(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_shard_is_mapped_once(run, tmp_path):
+    run.map_shards(partial(note, tmp_path), [Task(0, "a"), Task(3, "b")])
+    assert written(tmp_path) == {"0.txt": "a", "3.txt": "b"}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_an_exchange_gathers_all_blocks_of_wanted_shards_and_no_others(run, tmp_path):
+    run.exchange(deal, [1, 2], partial(collect, tmp_path), [Task(1, "a"), Task(3, "a"), Task(7, "a")])
+    assert written(tmp_path) == {"1.txt": "1-1;2-1;", "3.txt": "1-3;2-3;", "7.txt": ""}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_failure_keeps_its_kind_and_its_one_line(run, tmp_path):
+    with pytest.raises(InputError, match=r"^dump 2: truncated at byte 17$"):
+        run.map_shards(fail, [Task(2, "a")])
+    with pytest.raises(InputError, match=r"^dump 5: truncated at byte 17$"):
+        run.exchange(failing_scatter, [5], partial(collect, tmp_path), [Task(0, "a")])
+
+
+def test_an_unknown_runner_is_a_config_error():
+    with pytest.raises(ConfigError, match="NoSuchRunner"):
+        BeamRun("NoSuchRunner").map_shards(fail, [Task(0, "a")])
+
+
+def test_nothing_to_do_does_not_import_beam():
+    code = (
+        "import sys\nfrom pipeline.shards.runner import BeamRun\nBeamRun().map_shards(print, [])\n"
+        "BeamRun().exchange(print, [1], print, [])\nassert 'apache_beam' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,71 @@
+"""A file exists whole or not at all, and a reader notices any change."""
+
+import errno
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.shards import storage
+from pipeline.shards.outcomes import IntegrityError, StorageError
+from pipeline.shards.storage import Stamp
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_part(tmp_path):
+    path = tmp_path / "a.bin"
+    storage.write_bytes(path, b"old")
+    with pytest.raises(ValueError, match="stop"), storage.atomic(path) as file:
+        file.write(b"new")
+        raise ValueError("stop")
+    assert path.read_bytes() == b"old"
+    assert [one.name for one in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_full_disk_is_one_line_that_says_how_to_go_on(tmp_path):
+    with pytest.raises(StorageError, match="no space left; free some and run the same command again"):  # noqa: SIM117
+        with storage.atomic(tmp_path / "a.bin"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(pieces=st.lists(st.binary(max_size=200), max_size=8))
+def test_the_stamp_is_that_of_the_bytes_on_disk(tmp_path_factory, pieces):
+    path = tmp_path_factory.mktemp("stamp") / "a.bin"
+    with storage.atomic(path) as file:
+        for piece in pieces:
+            file.write(piece)
+    whole = b"".join(pieces)
+    assert path.read_bytes() == whole
+    assert file.stamp(3) == Stamp(hashlib.sha256(whole).hexdigest(), len(whole), 3)
+    assert storage.sha256_of(path) == file.stamp().sha256
+
+
+@pytest.mark.parametrize("damage", [b"", b"abcdeX", b"abcde", b"abcdefg"])
+def test_a_damaged_file_is_named_with_its_mend(tmp_path, damage):
+    path = tmp_path / "00001-of-00004.parquet"
+    stamp = storage.write_bytes(path, b"abcdef")
+    assert storage.verified(path, stamp) == path
+    path.unlink()
+    path.write_bytes(damage)
+    with pytest.raises(IntegrityError, match=r"00001-of-00004\.parquet.*receipt 00001-of-00004\.json"):
+        storage.verified(path, stamp)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(IntegrityError, match="missing"):
+        storage.verified(tmp_path / "00000-of-00001.parquet", Stamp("0" * 64, 1))
+
+
+def test_sweep_removes_parts_and_nothing_else(tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / ".x.parquet.12.part").write_bytes(b"half")
+    (tmp_path / "links" / "x.parquet").write_bytes(b"whole")
+    assert storage.sweep(tmp_path) == 1
+    assert [one.name for one in (tmp_path / "links").iterdir()] == ["x.parquet"]
+
+
+def test_shard_names_sort_as_their_numbers_do():
+    assert storage.shard_name(42, 128, ".parquet") == "00042-of-00128.parquet"
+    with pytest.raises(ValueError, match="shard 4 of 4"):
+        storage.shard_name(4, 4, ".parquet")

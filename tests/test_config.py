@@ -1,0 +1,56 @@
+"""The config file is read strictly, and its mistakes are named."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pipeline import config
+from pipeline.shards.outcomes import ConfigError
+
+TEMPLATE = Path(config.__file__).with_name("webtext.toml")
+
+
+def test_the_commented_file_says_exactly_the_defaults():
+    tables = tomllib.loads(TEMPLATE.read_text())
+    assert config.parse(tables) == config.Settings()
+    for name in config.Settings.__struct_fields__:
+        known = set(getattr(config.Settings(), name).__struct_fields__)
+        assert known - set(tables[name]) <= {"local_hosts"}, name
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"links": {"karmaa": 3}}, "links.karmaa: unknown key; did you mean 'karma'?"),
+        ({"likns": {}}, "[likns]: unknown table; did you mean 'links'?"),
+        ({"links": 3}, "links: expected a table [links], got 3"),
+        ({"links": {"karma": "x"}}, "links.karma: Expected `int`, got `str`"),
+        ({"tokens": {"val_share": 2}}, "tokens.val_share: Expected `float` <= 1.0"),
+        ({"corpus": {"bands": 30}}, "corpus.bands x corpus.rows = 180 is more than"),
+        ({"pages": {"local_hosts": {"a.test": "here"}}}, "pages.local_hosts.a.test: expected"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(tables, said):
+    with pytest.raises(ConfigError) as failure:
+        config.parse(tables)
+    assert str(failure.value).startswith(said)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path):
+    path = tmp_path / "webtext.toml"
+    with pytest.raises(ConfigError, match="'webtext init' writes one"):
+        config.load(path)
+    path.write_text("karma = = 3")
+    with pytest.raises(ConfigError, match="not TOML"):
+        config.load(path)
+
+
+def test_the_command_line_wins_over_the_file(tmp_path):
+    path = tmp_path / "webtext.toml"
+    path.write_text("[links]\nkarma = 4\n")
+    settings = config.load(path, ["links.karma=5", "build.runner=DataflowRunner", "corpus.languages=[]"])
+    assert (settings.links.karma, settings.build.runner, settings.corpus.languages) == (5, "DataflowRunner", ())
+    with pytest.raises(ConfigError, match=r"expected SECTION\.KEY=VALUE"):
+        config.load(path, ["karma=5"])
