@@ -44,8 +44,10 @@ test: install ## lint, types and tests
 test-long: install ## the tests marked long as well
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2
 
-bench: install ## the measurements in tests/benchmarks (they assert nothing)
-	for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python -m "$$(echo $${file%.py} | tr / .)" || exit 1; done
+bench: install ## measurements (they assert nothing); PAGES=folder and DOCUMENTS=file add those that need data
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_dedup.py
+	$(if $(PAGES),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_extraction.py $(PAGES))
+	$(if $(DOCUMENTS),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_encoding.py $(DOCUMENTS))
 
 lock: $(BIN)/uv ## resolve pyproject.toml anew into requirements.lock
 	head -3 requirements.lock > $(VENV)/new.lock
