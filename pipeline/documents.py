@@ -1,0 +1,154 @@
+"""pages → documents: the text of every kept page, what can be counted about it, and its MinHash signature.
+
+Choice: everything that a later decision may ask for is measured here, once, and kept as columns; a page that gives no
+text keeps its row and says why. Cost: columns that a given config never reads; the texts of a shard are held in memory
+until they are sorted. Alternative: measure in the corpus stage, which would read all texts for each new threshold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import DocumentsSettings, Settings, slice_of
+from pipeline.dedup import minhash
+from pipeline.fetch.response import header
+from pipeline.fetch.warc import BadRecord, Response, read_response
+from pipeline.shards import receipts, schemas
+from pipeline.shards.outcomes import IntegrityError, Outcome
+from pipeline.shards.receipts import Artefact, Manifest, Task
+from pipeline.shards.runner import Run
+from pipeline.text.normalize import text_hash, words
+from pipeline.text.sandbox import Sandbox
+from pipeline.text.signals import SIGNALS, signals
+
+VERSION = 1
+LIBRARIES = ("datasketch", "ftfy", "lxml", "numpy", "py3langid", "pyarrow", "resiliparse", "trafilatura")
+COLUMNS = ("url", "doc_id", "host", "final_url", "warc", "offset", "length", "sha256", "outcome")
+CRAWLED_LIMIT = 1_000_000_000  # bytes of a page crawled here: it was within the limit of its day
+TABLE_ROWS, TABLE_CHARACTERS = 1_000, 50_000_000  # written at once: 200 MB at most, and one page
+
+ARROW: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+SIGNAL_TYPES = {name: ARROW[type(value)] for name, value in signals("").items()}
+
+Row = dict[str, Any]
+
+
+def stage(settings: Settings, work: Path, run: Run) -> Manifest:
+    """One row for every kept page: text, signals, signature, or why there is no text."""
+    shards = settings.build.shards
+    pages, documents = Artefact(work, "pages", shards), Artefact(work, "documents", shards)
+    used = slice_of(settings.documents)
+    inputs = [list(pages.hashes(shard).values()) for shard in range(shards)]
+    tasks = documents.begin([receipts.fingerprint("documents", VERSION, used, one, LIBRARIES) for one in inputs])
+    make = partial(extract_shard, settings.documents, settings.pages.limit_bytes, pages, documents)
+    run.map_shards(make, tasks, heavy=True)
+    return documents.finish(used, LIBRARIES)
+
+
+def extract_shard(
+    settings: DocumentsSettings, limit_bytes: int, pages: Artefact, documents: Artefact, task: Task
+) -> None:
+    """Read the pages of a shard where they lie, in the order of the files, and write their documents by url."""
+    permutations = minhash.permutations(settings.permutations, settings.seed)
+    with Sandbox(settings.engine, settings.cpu_s, settings.memory_bytes) as box:
+        rows = [
+            document_of(page, response_of(page, pages.folder, limit_bytes), box, settings, permutations)
+            for page in kept_pages(pages, task.shard)
+        ]
+    rows.sort(key=lambda row: row["url"])
+    schema = schemas.documents_schema(settings.permutations, SIGNAL_TYPES)
+    with documents.attempt(task) as attempt:
+        with attempt.write(".parquet") as file:
+            schemas.write_parquet(file, tables(rows, schema), schema)
+        attempt.rows(".parquet", len(rows))
+        counts = Counter(row["outcome"] for row in rows)
+        attempt.commit({"documents": receipts.balanced("documents", len(rows), counts)})
+
+
+def kept_pages(pages: Artefact, shard: int) -> list[Row]:
+    """The kept pages of a shard, by file and offset."""
+    table = schemas.read_parquet(pages.file(shard, ".parquet"), COLUMNS)
+    kept = table.filter(pc.equal(table["outcome"], str(Outcome.KEPT)))
+    rows: list[Row] = kept.sort_by([("warc", "ascending"), ("offset", "ascending"), ("url", "ascending")]).to_pylist()
+    return rows
+
+
+def response_of(page: Row, folder: Path, limit_bytes: int) -> Response:
+    """The response of a page. Raises IntegrityError: the file does not hold it any more; InputError: no such file."""
+    crawled = not Path(page["warc"]).is_absolute()
+    path, offset = folder / page["warc"], page["offset"]
+    limit = max(limit_bytes, CRAWLED_LIMIT) if crawled else limit_bytes
+    try:
+        response = read_response(path, offset, page["length"] or None, limit)
+    except BadRecord as error:
+        raise changed(path, offset, error.detail) from None
+    if response.sha256 != page["sha256"]:
+        raise changed(path, offset, f"sha256 of the body {response.sha256[:12]}…, expected {page['sha256'][:12]}…")
+    return response
+
+
+def changed(path: Path, offset: int, detail: str) -> IntegrityError:
+    """The one line for a WARC file that is not what it was."""
+    return IntegrityError(
+        f"{path} at offset {offset}: not the page that was there when 'webtext build pages' read it ({detail}); "
+        "bring the file back, or build pages again"
+    )
+
+
+def document_of(
+    page: Row, response: Response, box: Sandbox, settings: DocumentsSettings, permutations: minhash.Permutations
+) -> Row:
+    """The row of one page. Without text: no signals, the hash of no text, a signature of EMPTY."""
+    # the media type that was judged (sniffed, where none was named), then the header for its charset
+    content_type = f"{response.content_type}; {header(response.headers, 'content-type')}"
+    found = box.extract(response.body, content_type, page["final_url"] or page["url"])
+    kept = found.outcome is Outcome.KEPT
+    text = found.text if kept else ""
+    shingles = minhash.shingles(words(text), settings.shingle_words)
+    return {
+        **{name: page[name] for name in ("url", "doc_id", "host", "final_url")},
+        "title": found.title,
+        "text": text,
+        "engine": found.engine,
+        **(signals(text) if kept else dict.fromkeys(SIGNALS)),
+        "text_hash": text_hash(text),
+        "signature": minhash.signature(shingles, permutations),
+        "outcome": str(found.outcome),
+    }
+
+
+def tables(rows: list[Row], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows, in order, as tables of bounded size; the same cuts for the same rows."""
+    start = characters = 0
+    for end, row in enumerate(rows):
+        characters += len(row["text"])
+        if end - start >= TABLE_ROWS or (characters > TABLE_CHARACTERS and end > start):
+            yield table_of(rows[start:end], schema)
+            start, characters = end, len(row["text"])
+    if rows:
+        yield table_of(rows[start:], schema)
+
+
+def table_of(rows: list[Row], schema: pa.Schema) -> pa.Table:
+    """Rows as a table; signatures go in as one array, not number by number."""
+    columns: dict[str, Any] = {
+        field.name: pa.array([row[field.name] for row in rows], field.type)
+        for field in schema
+        if field.name != "signature"
+    }
+    columns["signature"] = signature_array(row["signature"] for row in rows)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def signature_array(signatures: Iterable[Any]) -> pa.Array:
+    """Signatures of equal length as an Arrow array of fixed-size lists."""
+    together = np.stack(list(signatures))
+    return pa.FixedSizeListArray.from_arrays(pa.array(together.reshape(-1), pa.uint32()), together.shape[1])

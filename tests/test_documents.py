@@ -1,0 +1,72 @@
+"""Documents: one row for every kept page, the same bytes every time."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from pipeline import documents, pages
+from pipeline.config import BuildSettings, PagesSettings, Settings
+from pipeline.dedup.minhash import EMPTY
+from pipeline.shards import schemas
+from pipeline.shards.outcomes import IntegrityError
+from pipeline.shards.receipts import Artefact
+from pipeline.shards.runner import PlainRun
+from pipeline.text.normalize import text_hash
+
+spec = importlib.util.spec_from_file_location("pages_in_files", Path(__file__).with_name("test_pages.py"))
+given = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(given)
+
+ARTICLE = "<html><head><title>Bees</title></head><body><article>{}</article></body></html>".format(
+    "".join(f"<p>The {n}. bee flew over the caf\u00e9 and saw that the flowers were open.</p>" for n in range(20))
+)
+SETTINGS = Settings(build=BuildSettings(shards=2), pages=PagesSettings(warc=("w/*.warc.gz",)))
+
+
+def made_pages(work):
+    responses = [
+        ("https://a.test/bees", "200 OK", ARTICLE.encode()),
+        ("https://b.test/empty", "200 OK", b"<html><body></body></html>"),
+        ("https://c.test/gone", "404 Not Found", b"gone"),
+        ("https://d.test/picture", "200 OK", b"\x89PNG\r\n\x1a\n" + bytes(range(256))),
+    ]
+    given.write_links(work, [given.link(url) for url, _, _ in responses])
+    given.write_warc(work / "w/1.warc.gz", *responses)
+    pages.stage(SETTINGS, work, PlainRun())
+
+
+def test_every_kept_page_is_one_document_and_twice_gives_equal_bytes(tmp_path):
+    made_pages(tmp_path)
+    manifest = documents.stage(SETTINGS, tmp_path, PlainRun())
+    assert manifest.books["documents"].inputs == 3
+    assert manifest.books["documents"].outcomes == {"kept": 1, "undecodable": 1, "no_text": 1}
+    made = Artefact(tmp_path, "documents", 2)
+    tables = [schemas.read_parquet(made.file(shard, ".parquet")) for shard in range(2)]
+    rows = {row["url"]: row for table in tables for row in table.to_pylist()}
+    bees, empty = rows["https://a.test/bees"], rows["https://b.test/empty"]
+    assert "over the caf\u00e9 and saw" in bees["text"]
+    assert (bees["title"], bees["language"]) == ("Bees", "en")
+    assert bees["word_count"] == len(bees["text"].split())
+    assert (empty["outcome"], empty["text"], empty["word_count"]) == ("no_text", "", None)
+    assert empty["text_hash"] == text_hash("")
+    assert set(empty["signature"]) == {int(EMPTY)}
+    for shard in range(2):
+        made.receipt_path(shard).unlink()
+    assert documents.stage(SETTINGS, tmp_path, PlainRun()) == manifest
+
+
+def test_a_warc_that_changed_is_named(tmp_path):
+    made_pages(tmp_path)
+    given.write_warc(tmp_path / "w/1.warc.gz", ("https://a.test/other", "200 OK", ARTICLE.upper().encode()))
+    with pytest.raises(IntegrityError, match=r"1\.warc\.gz at offset \d+"):
+        documents.stage(SETTINGS, tmp_path, PlainRun())
+
+
+def test_tables_are_cut_by_rows_and_by_characters(monkeypatch):
+    monkeypatch.setattr(documents, "TABLE_ROWS", 2)
+    monkeypatch.setattr(documents, "TABLE_CHARACTERS", 10)
+    monkeypatch.setattr(documents, "table_of", lambda rows, schema: [row["text"] for row in rows])
+    texts = ["a", "b", "c", "d" * 9, "e", "f" * 30, "g"]
+    cut = list(documents.tables([{"text": text} for text in texts], None))
+    assert cut == [["a", "b"], ["c", "d" * 9], ["e"], ["f" * 30], ["g"]]
