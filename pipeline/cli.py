@@ -6,6 +6,7 @@ at the head of the file. Alternative: lazy modules, which type checkers do not f
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -313,6 +314,8 @@ def needing(extra: str) -> Iterator[None]:
 def main() -> None:
     """The entry point: failures become one line and an exit code; `--debug` anywhere shows the traceback."""
     debug = "--debug" in sys.argv
+    if not debug:
+        logging.disable(logging.ERROR)  # Beam's; ours are lines of their own
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments, prog_name="webtext")

@@ -128,7 +128,11 @@ class BeamRun:
         local = list(self.options)
         if with_processes:
             ready_for_workers()
-            local += ["--direct_running_mode=multi_processing", f"--direct_num_workers={self.workers}"]
+            local += [
+                "--default_sdk_harness_log_level=ERROR",
+                "--direct_running_mode=multi_processing",
+                f"--direct_num_workers={self.workers}",
+            ]
         return Running(beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(local)))
 
 
