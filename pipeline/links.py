@@ -51,11 +51,11 @@ class Rules:
     @classmethod
     def of(cls, settings: Settings, work: Path) -> Rules:
         """The rules of `[links]`; a user's list is relative to `work`. Raises InputError: a list that is none."""
-        links = settings.links
+        links, packaged = settings.links, HostList.packaged
         own = HostList.from_file(work / links.blocked_hosts) if links.blocked_hosts else None
-        blocked = own or HostList.packaged("blocked_hosts.txt")
         suffixes = urls.packaged_entries("blocked_suffixes.txt")
-        return cls(links.karma, links.over_18, HostList.packaged("wikipedia_hosts.txt"), blocked, suffixes)
+        blocked = own or packaged("blocked_hosts.txt")
+        return cls(links.karma, links.over_18, packaged("wikipedia_hosts.txt"), blocked, suffixes)
 
     def described(self) -> list[Any]:
         """The lists, JSON-able, for fingerprints."""
@@ -139,9 +139,8 @@ def scatter_dump(dumps: Artefact, shards: int, source: tuple[Task, Path]) -> Ite
     book: Counter[str] = Counter()
     for kept, fates in read_dump(path, BLOCK_ROWS):
         rows = [row for row in map(row_of, kept) if row is not None]
-        book += fates
-        book += Counter({Outcome.BAD_URL: len(kept) - len(rows)})
-        book[Outcome.KEPT] -= len(kept) - len(rows)
+        fates.update({Outcome.BAD_URL: len(kept) - len(rows), Outcome.KEPT: len(rows) - len(kept)})
+        book.update(fates)
         homes = [urls.shard_of(row["host"], row["doc_id"], shards, {}) for row in rows]
         yield from schemas.scatter(pa.Table.from_pylist(rows, schemas.SUBMISSIONS), homes)
     with dumps.attempt(task) as attempt:
@@ -154,17 +153,10 @@ def row_of(submission: Submission) -> Row | None:
         url, fetch_url = urls.canonical_url(submission.url), urls.fetch_url(submission.url)
     except BadUrl:
         return None
-    return {
-        "url": url,
-        "fetch_url": fetch_url,
-        "doc_id": urls.doc_id(url),
-        "host": urls.host_of(url),
-        "id": submission.id,
-        "score": submission.score,
-        "created": submission.created_utc,
-        "subreddit": submission.subreddit,
-        "over_18": submission.over_18,
-    }
+    posted = (submission.id, submission.score, submission.created_utc, submission.subreddit, submission.over_18)
+    return dict(
+        zip(schemas.SUBMISSIONS.names, (url, fetch_url, urls.doc_id(url), urls.host_of(url), *posted), strict=True)
+    )
 
 
 def gather_shard(submissions: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
@@ -232,8 +224,8 @@ def part_of(submissions: Artefact, home: int, shard: int, splits: Mapping[str, i
 
 def link_of(rows: list[Row], rules: Rules, splits: Mapping[str, int], book: Counter[str]) -> Row:
     """The row of LINKS of all submissions of one URL; its outcome goes into `book`."""
-    first, score = rows[0], max(row["score"] for row in rows)
     rows.sort(key=itemgetter("created", "id"))
+    first, score = rows[0], max(row["score"] for row in rows)
     outcome = rules.outcome(first["url"], first["host"], score, all(row["over_18"] for row in rows))
     book[outcome] += 1
     return {
@@ -242,7 +234,7 @@ def link_of(rows: list[Row], rules: Rules, splits: Mapping[str, int], book: Coun
         "doc_id": first["doc_id"],
         "host": first["host"],
         "score": score,
-        "created": rows[0]["created"],
+        "created": first["created"],
         "submissions": [{field.name: row[field.name] for field in schemas.SUBMISSION} for row in rows],
         "host_shards": splits.get(first["host"], 1),
         "outcome": outcome.value,
