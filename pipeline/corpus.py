@@ -30,14 +30,12 @@ from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import BooksError, InputError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Block, Run
-from pipeline.shards.storage import Stamp
 from pipeline.text import normalize, overlap
 
 VERSION = 1
 LIBRARIES = ("numpy", "pyarrow")
 READERS = ("lxml", "mwparserfromhell", "numpy")  # of Wikipedia's dumps
 NGRAM = 8  # words, of the overlap with Wikipedia; the WebText paper's own measure of overlap (Radford et al. 2019, 4)
-TEXTS_AT_ONCE = 1_000  # documents read at once where their texts are needed
 HOSTS = "wikipedia_hosts.txt"
 QUALITY = (  # setting, signal, and whether the setting is the most that the signal may be (else the least)
     ("max_mean_word_length", "mean_word_length", True), ("min_mean_word_length", "mean_word_length", False),
@@ -56,8 +54,6 @@ VOTES = pa.schema({  # row: of the document in its shard of `documents`
     "text_hash": pa.binary(16), **{name: near_duplicates.RANK_TYPES[name] for name in ("score", "created", "length")},
 })  # fmt: skip
 
-Verdict = tuple[Outcome, str | None, float | None, float | None]  # see VERDICT
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -66,13 +62,10 @@ class Recipe:
     settings: Settings
     work: Path
 
-    @property
-    def shards(self) -> int:
-        return self.settings.build.shards
-
     def artefact(self, name: str) -> Artefact:
         """An input or a phase, with as many shards as the build, but for the two that are made in one piece."""
-        return Artefact(self.work, name, 1 if name in ("scratch/wikipedia", "scratch/removals") else self.shards)
+        shards = 1 if name in ("scratch/wikipedia", "scratch/removals") else self.settings.build.shards
+        return Artefact(self.work, name, shards)
 
     def file(self, name: str, shard: int) -> Path:
         return self.artefact(name).file(shard, ".parquet")
@@ -92,32 +85,27 @@ class Recipe:
         used = {key: every[key] for key in keys}
         return self.artefact(name).begin([receipts.fingerprint(name, VERSION, used, one, LIBRARIES) for one in inputs])
 
-    def notes(self, shard: int) -> tuple[str, ...]:
-        """What nomination has to say, for the receipt of the corpus."""
-        return self.artefact("scratch/pairs").receipts()[shard].notes
-
     def commit(self, name: str, task: Task, table: pa.Table, notes: Iterable[str] = ()) -> None:
         """Write one shard of a phase that only helps."""
         with self.artefact(name).attempt(task) as attempt:
             with attempt.write(".parquet") as file:
-                schemas.write_parquet(file, [table], table.schema)
-            attempt.rows(".parquet", table.num_rows)
+                attempt.rows(".parquet", schemas.write_parquet(file, [table], table.schema))
             attempt.commit({}, notes)
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     """`corpus/<shard>.parquet` of the documents that stay, `corpus/removed/<shard>.parquet` of those that go."""
-    recipe = Recipe(settings, work)
-    every, artefact = range(recipe.shards), recipe.artefact
+    recipe, shards = Recipe(settings, work), settings.build.shards
+    every, artefact = range(shards), recipe.artefact
     reference = refer(recipe, run) if settings.corpus.wikipedia_dumps else ""
     shared = [reference, *urls.packaged_entries(HOSTS)]
     alone = [[artefact("documents").hashes(one), artefact("links").hashes(one), shared] for one in every]
     run.map_shards(partial(vote, recipe), recipe.begin("scratch/votes", VOTING, alone))
 
-    met = [recipe.hashes("scratch/votes")] * recipe.shards
+    met = [recipe.hashes("scratch/votes")] * shards
     run.exchange(partial(hashes_of, recipe), every, partial(exact, recipe), recipe.begin("scratch/exact", (), met))
 
-    met = [recipe.hashes("documents", "scratch/votes", "scratch/exact")] * recipe.shards
+    met = [recipe.hashes("documents", "scratch/votes", "scratch/exact")] * shards
     tasks = recipe.begin("scratch/pairs", ("bands", "rows", "bucket"), met)
     run.exchange(partial(bands_of, recipe), every, partial(near, recipe), tasks)
 
@@ -125,29 +113,24 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     run.map_shards(partial(choose, recipe), recipe.begin("scratch/removals", ("jaccard",), [likely]))
 
     decided = recipe.hashes("scratch/votes", "scratch/exact", "scratch/removals")
-    whole = [[*alone[one], decided, recipe.notes(one)] for one in every]
+    whole = [[*alone[one], decided, pairs.notes] for one, pairs in enumerate(artefact("scratch/pairs").receipts())]
     run.map_shards(partial(write, recipe), recipe.begin("corpus", ("jaccard",), whole))
     return artefact("corpus").finish(slice_of(settings.corpus), LIBRARIES)
 
 
 def refer(recipe: Recipe, run: Run) -> str:
-    """Make the reference of the dumps that the settings name, unless it is there; its sha256."""
-    dumps = [path for pattern in recipe.settings.corpus.wikipedia_dumps for path in found(pattern, recipe.work)]
-    artefact = recipe.artefact("scratch/wikipedia")
-    hashes = [storage.sha256_of(path) for path in dumps]
+    """Make the n-grams of the dumps of the settings; the sha256 of their file. Raises InputError: no such dump."""
+    dumps: list[Path] = []
+    for pattern in map(Path, recipe.settings.corpus.wikipedia_dumps):
+        base = Path(pattern.anchor) if pattern.is_absolute() else recipe.work
+        files = sorted(one for one in base.glob(str(pattern.relative_to(pattern.anchor))) if one.is_file())
+        if not files:
+            raise InputError(f"corpus.wikipedia_dumps: no file matches {pattern} below {base}; correct the glob")
+        dumps += files
+    artefact, hashes = recipe.artefact("scratch/wikipedia"), [storage.sha256_of(path) for path in dumps]
     tasks = artefact.begin([receipts.fingerprint(artefact.name, VERSION, {"n": NGRAM}, hashes, READERS)])
     run.map_shards(partial(read_dumps, artefact, dumps), tasks)
     return artefact.hashes(0)[artefact.file_name(0, ".npy")]
-
-
-def found(pattern: str, work: Path) -> list[Path]:
-    """The files of a glob, absolute or relative to `work`, by name. Raises InputError: none."""
-    path = Path(pattern)
-    base = Path(path.anchor) if path.is_absolute() else work
-    files = sorted(one for one in base.glob(str(path.relative_to(path.anchor))) if one.is_file())
-    if not files:
-        raise InputError(f"corpus.wikipedia_dumps: no file matches {pattern} (relative to {work}); correct the glob")
-    return files
 
 
 def read_dumps(artefact: Artefact, dumps: Sequence[Path], task: Task) -> None:
@@ -161,9 +144,9 @@ def read_dumps(artefact: Artefact, dumps: Sequence[Path], task: Task) -> None:
 
 
 @lru_cache(maxsize=1)
-def reference_of(path: Path, stamp: Stamp) -> overlap.Reference:
-    """The reference, checked, loaded once a process."""
-    with storage.verified(path, stamp).open("rb") as file:
+def reference_of(path: Path, sha256: str) -> overlap.Reference:  # noqa: ARG001 - of other bytes, another reference
+    """The reference in a checked file, loaded once a process."""
+    with path.open("rb") as file:
         return overlap.Reference.load(file)
 
 
@@ -171,26 +154,25 @@ def vote(recipe: Recipe, task: Task) -> None:
     """One row of VOTES for each kept document of a shard, in the order of `documents`."""
     settings, reference = recipe.settings.corpus, None
     if settings.wikipedia_dumps:
-        wikipedia = recipe.artefact("scratch/wikipedia")
-        name = wikipedia.file_name(0, ".npy")
-        reference = reference_of(wikipedia.folder / name, wikipedia.receipts()[0].files[name])
+        path = recipe.artefact("scratch/wikipedia").file(0, ".npy")
+        reference = reference_of(path, *recipe.hashes("scratch/wikipedia"))
     hosts, rows = urls.HostList.packaged(HOSTS), []
-    batches = schemas.iterate_parquet(recipe.file("documents", task.shard), READ, TEXTS_AT_ONCE)
+    batches = schemas.iterate_parquet(recipe.file("documents", task.shard), READ, rows=1_000)
     for row, document in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
         if document["outcome"] == Outcome.KEPT:
             decision = zip(VERDICT, verdict_on(document, settings, hosts, reference), strict=True)
             rows.append({**document, "text": None, "row": row, "length": document["word_count"], **dict(decision)})
     votes = pa.Table.from_pylist(rows, VOTES)
+    columns = {name: votes[name] for name in VOTES.names}
     links = links_of(recipe, task.shard, votes["doc_id"], ("score", "created"))
-    for name in ("score", "created"):
-        votes = votes.set_column(VOTES.get_field_index(name), VOTES.field(name), links[name])
-    recipe.commit("scratch/votes", task, votes)
+    columns |= {name: links[name] for name in links.column_names}
+    recipe.commit("scratch/votes", task, pa.table(columns, schema=VOTES))
 
 
 def verdict_on(
     document: dict[str, Any], settings: CorpusSettings, hosts: urls.HostList, reference: overlap.Reference | None
-) -> Verdict:
-    """The first rule that refuses a document, or that it is kept; the cheap rules come first."""
+) -> tuple[Outcome, str | None, float | None, float | None]:
+    """VERDICT by the first rule that refuses the document, or that it is kept; the cheap rules come first."""
     if urls.host_of(document["final_url"] or document["url"]) in hosts:
         return Outcome.WIKIPEDIA_HOST, "wikipedia_hosts", 1.0, None
     if settings.languages and document["language"] not in settings.languages:
@@ -234,7 +216,9 @@ def removals_of(recipe: Recipe, name: str, shard: int) -> pa.Table:
 def hashes_of(recipe: Recipe, shard: int) -> Iterator[Block]:
     """Blocks of the text hashes of a shard's survivors."""
     votes = survivors(recipe, shard)
-    return near_duplicates.scatter_hashes(shard, votes["row"].to_numpy(), votes["text_hash"], votes, recipe.shards)
+    return near_duplicates.scatter_hashes(
+        shard, votes["row"].to_numpy(), votes["text_hash"], votes, recipe.settings.build.shards
+    )
 
 
 def exact(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
@@ -247,12 +231,12 @@ def bands_of(recipe: Recipe, shard: int) -> Iterator[Block]:
     rows = survivors(recipe, shard)["row"].to_numpy()
     rows = rows[~np.isin(rows, removals_of(recipe, "scratch/exact", shard)["removed"].to_numpy() & MASK_32)]
     signatures = signatures_of(recipe, near_duplicates.node_ids(shard, rows))
-    return near_duplicates.scatter_bands(shard, rows, signatures, recipe.settings.corpus, recipe.shards)
+    return near_duplicates.scatter_bands(shard, rows, signatures, recipe.settings.corpus, recipe.settings.build.shards)
 
 
 def near(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
     """The nominated pairs of one partition of band values."""
-    pairs, left_out = near_duplicates.nominate(blocks, recipe.settings.corpus.bucket, partial(rank_of, recipe))
+    pairs, left_out = near_duplicates.nominate(blocks, recipe.settings.corpus.bucket, partial(places_of, recipe))
     notes = [f"{left_out} pairs of overfull bands not compared (corpus.bucket)"] if left_out else []
     recipe.commit("scratch/pairs", task, pairs, notes)
 
@@ -262,7 +246,7 @@ def choose(recipe: Recipe, task: Task) -> None:
     pairs = near_duplicates.unite(recipe.tables("scratch/pairs"))
     signatures, shingles = partial(signatures_of, recipe), partial(shingles_of, recipe)
     edges = near_duplicates.verify(pairs, signatures, shingles, recipe.settings.corpus.jaccard)
-    recipe.commit("scratch/removals", task, near_duplicates.choose(edges, partial(rank_of, recipe)))
+    recipe.commit("scratch/removals", task, near_duplicates.choose(edges, partial(places_of, recipe)))
 
 
 def at(recipe: Recipe, name: str, nodes: Nodes, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -273,23 +257,18 @@ def at(recipe: Recipe, name: str, nodes: Nodes, columns: Sequence[str]) -> Itera
         if name == "scratch/votes":
             rows = np.searchsorted(schemas.read_parquet(path, ["row"])["row"].to_numpy(), rows)
         with pq.ParquetFile(path) as file:
-            ends = np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
-            groups = np.searchsorted(ends, rows, side="right")
-            for group in np.unique(groups):
-                start = ends[group] - file.metadata.row_group(int(group)).num_rows
-                inside = rows[groups == group].astype(np.int64) - start
-                yield file.read_row_group(int(group), columns=list(columns)).select(list(columns)).take(inside)
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            starts = np.cumsum([0, *sizes])
+            groups = np.searchsorted(starts, rows, side="right") - 1
+            for group in np.unique(groups).tolist():
+                inside = rows[groups == group].astype(np.int64) - starts[group]
+                yield file.read_row_group(group, columns=list(columns)).select(list(columns)).take(inside)
 
 
-def votes_of(recipe: Recipe, nodes: Nodes) -> pa.Table:
-    """What ranks and names each node."""
-    empty = pa.schema([VOTES.field(name) for name in RANKS]).empty_table()
-    return pa.concat_tables([empty, *at(recipe, "scratch/votes", nodes, RANKS)])
-
-
-def rank_of(recipe: Recipe, nodes: Nodes) -> npt.NDArray[np.int64]:
+def places_of(recipe: Recipe, nodes: Nodes) -> npt.NDArray[np.int64]:
     """The place of each node in the ranking of them all."""
-    return near_duplicates.positions(votes_of(recipe, nodes))
+    empty = pa.schema([VOTES.field(name) for name in RANKS]).empty_table()
+    return near_duplicates.positions(pa.concat_tables([empty, *at(recipe, "scratch/votes", nodes, RANKS)]))
 
 
 def signatures_of(recipe: Recipe, nodes: Nodes) -> npt.NDArray[np.uint32]:
@@ -316,10 +295,10 @@ def write(recipe: Recipe, task: Task) -> None:
             ("removed", removed_tables(recipe, task.shard, gone), schemas.REMOVED),
         ):
             with attempt.write(".parquet", part) as file:
-                rows = schemas.write_parquet(file, tables, schema)
-            attempt.rows(".parquet", rows, part)
+                attempt.rows(".parquet", schemas.write_parquet(file, tables, schema), part)
         outcomes = Counter(decisions["outcome"].to_pylist())
-        attempt.commit({"corpus": receipts.balanced("corpus", len(decisions), outcomes)}, recipe.notes(task.shard))
+        notes = recipe.artefact("scratch/pairs").receipts()[task.shard].notes
+        attempt.commit({"corpus": receipts.balanced("corpus", len(decisions), outcomes)}, notes)
 
 
 def decisions_of(recipe: Recipe, shard: int) -> pa.Table:
@@ -331,22 +310,26 @@ def decisions_of(recipe: Recipe, shard: int) -> pa.Table:
         ("scratch/removals", Outcome.NEAR_DUPLICATE, "jaccard", recipe.settings.corpus.jaccard),
     ):
         removals = removals_of(recipe, name, shard)
-        nodes, places = np.unique(removals["keeper"].to_numpy(), return_inverse=True)
-        keepers = votes_of(recipe, nodes)["doc_id"].take(places).to_pylist()
-        rows = (removals["removed"].to_numpy() & MASK_32).tolist()
-        for row, keeper, value in zip(rows, keepers, removals["score"].to_pylist(), strict=True):
-            by_row[row].update(outcome=outcome, rule=rule, value=value, threshold=threshold, keeper=keeper)
+        nodes = np.unique(removals["keeper"].to_numpy())
+        ids = chain.from_iterable(one["doc_id"].to_pylist() for one in at(recipe, "scratch/votes", nodes, ["doc_id"]))
+        keepers = dict(zip(nodes.tolist(), ids, strict=True))
+        for node, keeper, value in zip(*(column.to_pylist() for column in removals.columns), strict=True):
+            found = {"outcome": outcome, "rule": rule, "value": value, "threshold": threshold}
+            by_row[node & int(MASK_32)] |= found | {"keeper": keepers[keeper]}
     return pa.Table.from_pylist(list(by_row.values()), pa.schema([VOTES.field("row"), *schemas.DECISIONS]))
 
 
 def kept_tables(recipe: Recipe, shard: int, kept: pa.Table) -> Iterator[pa.Table]:
     """The rows of CORPUS of these decisions, a row group of `documents` at a time."""
+    links, start = links_of(recipe, shard, kept["doc_id"], ("score", "created", "submissions")), 0
     columns = ("url", "doc_id", "host", "title", "text", "language", "word_count")
     for table in at(recipe, "documents", near_duplicates.node_ids(shard, kept["row"].to_numpy()), columns):
-        links = links_of(recipe, shard, table["doc_id"], ("score", "created", "submissions"))
-        posts = links["submissions"].to_pylist()
-        subreddits = [sorted({post["subreddit"] for post in some or () if post["subreddit"]}) for some in posts]
-        yield pa.table([*table.columns, links["score"], links["created"], subreddits], schema=schemas.CORPUS)
+        score, created, submissions = links.slice(start, len(table)).columns
+        subreddits = [
+            sorted({post["subreddit"] for post in one if post["subreddit"]}) for one in submissions.to_pylist()
+        ]
+        yield pa.table([*table.columns, score, created, subreddits], schema=schemas.CORPUS)
+        start += len(table)
 
 
 def removed_tables(recipe: Recipe, shard: int, gone: pa.Table) -> Iterator[pa.Table]:
