@@ -17,7 +17,7 @@ LAYERS = [
     {"links", "pages", "documents", "corpus", "tokenizer", "tokens"},
     {"build"},
     {"verbs", "demo"},
-    {"cli"},
+    {"cli", "console"},
 ]
 TRAINER_MAY_KNOW = {
     "pipeline.config",

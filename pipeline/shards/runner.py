@@ -113,7 +113,7 @@ class BeamRun:
             grouped | "gather" >> beam.Map(Guarded(Gather(gather, wanted)))
 
     def pipeline(self, with_processes: bool) -> Any:
-        """A pipeline that runs where its `with` block ends. Raises ConfigError (no such runner), what workers raised."""
+        """A pipeline that runs where its `with` block ends. Raises ConfigError: no such runner."""
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 

@@ -245,7 +245,11 @@ def test_a_record_that_makes_no_sense_is_a_bad_record(tmp_path, name):
         read_response(written(tmp_path, content), 0, None, 1_000)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", gzip.compress(b"hello"), zstandard.compress(b"hello")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", gzip.compress(b"hello", mtime=0), zstandard.compress(b"hello")],
+    ids=["empty", "text", "gzip", "zstd"],
+)
 def test_what_is_no_warc_file_is_an_input_error(tmp_path, content):
     with pytest.raises(InputError, match="not a WARC file"):
         list(index(written(tmp_path, content), SETTINGS)) or pytest.fail("no row and no error")
@@ -268,7 +272,7 @@ def test_a_pointer_that_misses_is_a_bad_record(tmp_path):
         assert raised.value.outcome is Outcome.BAD_RECORD
 
 
-@pytest.mark.parametrize("body", [gzip.compress(bytes(2_000)), bytes(2_000)])
+@pytest.mark.parametrize("body", [gzip.compress(bytes(2_000)), bytes(2_000)], ids=["packed", "plain"])
 def test_reading_stops_at_the_limit(tmp_path, body):
     encoding = "gzip" if body[:2] == b"\x1f\x8b" else "identity"
     content, [pointer] = segment(fetched(hop(body=body, content_encoding=encoding)))

@@ -1,0 +1,113 @@
+"""What a person sees while the command runs: the two streams, progress, the funnel.
+
+Choice: progress is read from receipts by a thread, since Beam tells its counters at the end of a run only. Cost: a
+shard's progress is seen when the shard is whole. Alternative: stages that print, each in its own way.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from pipeline.build import artefact, made_since, now, standing
+from pipeline.shards.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from pipeline.shards.receipts import Books, Manifest
+    from trainer.metrics import Progress
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Reporter:
+    """Progress of a build, read from its receipts: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, folder: Path, shards: int) -> None:
+        self.folder, self.shards = folder, shards
+        self.bars = Bars(
+            TextColumn("{task.description:10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self.stage, self.since = "", 0.0
+        self.task: Any = None
+
+    def __enter__(self) -> Reporter:
+        self.stop = threading.Event()
+        self.watcher = threading.Thread(target=self.watch, daemon=True)
+        self.bars.start()
+        self.watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.watcher.join()
+        self.bars.stop()
+
+    def watch(self) -> None:
+        while not self.stop.wait(0.5):
+            stage, task = self.stage, self.task
+            if stage and task is not None:
+                self.bars.update(task, completed=made_since(self.folder, stage, self.shards, self.since))
+
+    def started(self, stage: str) -> None:
+        self.since = now()
+        self.task = self.bars.add_task(stage, total=artefact(self.folder, stage, self.shards).shards)
+        self.stage = stage
+        if not err.is_terminal:
+            err.print(f"{stage}: started")
+
+    def ended(self, stage: str, manifest: Manifest) -> None:
+        self.stage = ""
+        self.bars.update(self.task, completed=manifest.shards, total=manifest.shards)
+        if not err.is_terminal:
+            said = "; ".join(f"{name}: {book.inputs} in, {kept(book)} kept" for name, book in manifest.books.items())
+            err.print(f"{stage}: done{'; ' + said if said else ''}")
+        for note in manifest.notes:
+            err.print(f"{stage}: note: {note}", markup=False)
+
+
+def kept(book: Books) -> int:
+    """How many rows of a set of books go on."""
+    return book.outcomes.get(str(Outcome.KEPT), 0)
+
+
+def print_funnel(folder: Path, shards: int) -> None:
+    """Print rows in, rows out and the reasons between, from the manifests of the whole artefacts."""
+    table = Table("rows", "in", "kept", "otherwise", box=None, title="The funnel", title_justify="left")
+    for _, _, manifest in standing(folder, shards).values():
+        if manifest is None:
+            break
+        books = manifest.books
+        for name in sorted(books, key=lambda name: name != "submissions"):
+            others = {fate: count for fate, count in books[name].outcomes.items() if fate != Outcome.KEPT}
+            reasons = ", ".join(f"{fate} {count}" for fate, count in others.items())
+            table.add_row(name, str(books[name].inputs), str(kept(books[name])), reasons)
+    out.print(table)
+
+
+def print_progress(progress: Progress) -> None:
+    """One line a report."""
+    for note in progress.notes:
+        err.print(f"note: {note}", markup=False)
+    parts = [f"step {progress.step}/{progress.steps}"]
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.val_loss is not None:
+        parts.append(f"val {progress.val_loss:.3f}")
+    if progress.bits_per_byte is not None:
+        parts.append(f"{progress.bits_per_byte:.3f} bits/byte")
+    if progress.step:
+        parts += [f"{progress.tokens_per_s:,.0f} tokens/s", f"{progress.seconds_left:.0f} s left"]
+    if progress.val_loss is not None or progress.step % 10 == 0 or progress.step == progress.steps:
+        out.print("  ".join(parts))
