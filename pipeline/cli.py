@@ -6,6 +6,7 @@ at the head of the file. Alternative: lazy modules, which type checkers do not f
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -31,6 +32,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.rstrip('.')}" for code, meaning in EXIT_CODES.items()),
 )
 
+INTERRUPTED = 130  # what a shell reports of a process that SIGINT ended: 128 + 2
 Folder = Annotated[Path, typer.Option("--dir", "-C", help="The working directory: it holds webtext.toml.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE over the config file; repeatable.")]
 
@@ -53,8 +55,8 @@ def init(
     text = (Path(__file__).parent / config.FILE_NAME).read_text()
     for key, globs in (("submissions", submissions), ("warc", warc)):
         if globs:
-            whole = ", ".join(f"'{Path(pattern).absolute()}'" for pattern in globs)
-            text = text.replace(f"{key} = []", f"{key} = [{whole}]", 1)
+            whole = [str(Path(pattern).absolute()) for pattern in globs]
+            text = text.replace(f"{key} = []", f"{key} = {json.dumps(whole, ensure_ascii=False)}", 1)  # TOML too
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     out.print(f"{path} written; next: webtext build --dir {folder}")
@@ -63,28 +65,42 @@ def init(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def build(
     context: typer.Context,
-    stage: Annotated[str, typer.Argument(help="Build up to this stage: links, pages, documents …")] = "tokens",
+    stage: Annotated[str, typer.Argument(help="Build up to this stage: links, pages, documents … (default: all)")] = "",
     folder: Folder = Path(),
     sets: Sets = None,
     runner: Annotated[str, typer.Option(help="A Beam runner; options this command does not know go to it.")] = "",
 ) -> None:
     """Make what is missing or stale, up to STAGE; killed at any moment, the next build goes on."""
-    from pipeline.build import STAGES, beam
+    from pipeline.build import beam
     from pipeline.build import build as build_stages
 
-    if stage not in STAGES:
-        raise ConfigError(f"{stage}: no such stage{config.nearest(stage, STAGES)}")
+    until, options = stage_and_options([*([stage] if stage else []), *context.args])
     settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
     with Reporter(folder, settings.build.shards) as reporter:
         build_stages(
             folder.absolute(),
             settings,
-            stage,
-            run=beam(settings, tuple(context.args)),
+            until,
+            run=beam(settings, options),
             started=reporter.started,
             ended=reporter.ended,
         )
     print_funnel(folder, settings.build.shards)
+
+
+def stage_and_options(words: list[str]) -> tuple[str, tuple[str, ...]]:
+    """The stage among the words that the parser could not place (the last stage if none is), and Beam's options.
+
+    Raises ConfigError: a word that is neither.
+    """
+    from pipeline.build import STAGES
+
+    if words and not words[0].startswith("-") and words[0] not in STAGES:
+        raise ConfigError(f"{words[0]}: no such stage{config.nearest(words[0], STAGES)}")
+    named = [word for word in words if word in STAGES]
+    if len(named) > 1:
+        raise ConfigError(f"{' '.join(named)}: name one stage; those before it are built too")
+    return (named or [STAGES[-1]])[0], tuple(word for word in words if word not in STAGES)
 
 
 @app.command()
@@ -109,7 +125,15 @@ def explain(url: str, folder: Folder = Path(), sets: Sets = None) -> None:
     for stage, row in lives(folder, settings_of(folder, sets).build.shards, url):
         out.print(stage)
         for name, value in row.items():
-            out.print(f"  {name}: {value}", markup=False)
+            for one in (value or [None]) if isinstance(value, list) else [value]:
+                out.print(f"  {name}: {told(one)}", markup=False)
+
+
+def told(value: Any) -> str:
+    """A value of a row in words; None is a dash."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {told(one)}" for name, one in value.items())
+    return "-" if value is None else str(value)
 
 
 @app.command()
@@ -185,15 +209,15 @@ def demo(
             build_stages(folder.absolute(), settings, started=reporter.started, ended=reporter.ended)
         trained(folder, settings)
     out.print("\nThe model writes:")
-    for seed, prompt in enumerate(("The ", "When a ", "This ")):
+    for seed, prompt in enumerate(("The", "When you", "This")):
         sample(prompt, folder, tokens=40, temperature=0.8, top_k=50, top_p=1.0, seed=seed)
     out.print()
     print_funnel(folder, settings.build.shards)
     out.print(
         f"\nThe artefacts are in {folder}: links pages documents corpus tokenizer tokens model\n"
         f"Next: webtext status --dir {folder}\n"
-        f"      webtext explain http://tidewater.test/story/1 --dir {folder}\n"
-        f"      webtext sample 'The ' --dir {folder}\n"
+        f"      webtext explain http://copyroom.test/guide/near-5.html --dir {folder}\n"
+        f"      webtext sample 'The' --dir {folder}\n"
         "      webtext init mine --submissions 'dumps/*.zst'   # then: webtext build --dir mine"
     )
 
@@ -215,14 +239,19 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments, prog_name="webtext")
-    except WebTextError as error:
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            err.print("webtext: interrupted; run the same command again to go on")
+        raise
+    except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into one line
         if debug:
             traceback.print_exc()
-        err.print(f"webtext: {error}", markup=False)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("webtext: interrupted; run the same command again to go on")
-        sys.exit(130)
+        if isinstance(error, WebTextError):
+            err.print(f"webtext: {error}", markup=False)
+            sys.exit(error.exit_code)
+        first = str(error).strip().partition("\n")[0]
+        err.print(f"webtext: a bug: {type(error).__name__}: {first}; run it again with --debug", markup=False)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ shard's progress is seen when the shard is whole. Alternative: stages that print
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from pipeline.build import artefact, made_since, now, standing
-from pipeline.shards.outcomes import Outcome
+from pipeline.shards.outcomes import FATES, Outcome
 
 if TYPE_CHECKING:
     from pipeline.shards.receipts import Books, Manifest
@@ -83,17 +85,20 @@ def kept(book: Books) -> int:
 
 
 def print_funnel(folder: Path, shards: int) -> None:
-    """Print rows in, rows out and the reasons between, from the manifests of the whole artefacts."""
+    """Print the funnel of the artefacts that are whole, from the first to where the chain breaks off."""
+    manifests = (manifest for _, _, manifest in standing(folder, shards).values())
+    whole = itertools.takewhile(lambda manifest: manifest is not None, manifests)
+    out.print(funnel(books for manifest in whole if manifest is not None for books in manifest.books.items()))
+
+
+def funnel(books: Iterable[tuple[str, Books]]) -> Table:
+    """Rows in, rows kept and the reasons between, a line a step of the chain."""
     table = Table("rows", "in", "kept", "otherwise", box=None, title="The funnel", title_justify="left")
-    for _, _, manifest in standing(folder, shards).values():
-        if manifest is None:
-            break
-        books = manifest.books
-        for name in sorted(books, key=lambda name: name != "submissions"):
-            others = {fate: count for fate, count in books[name].outcomes.items() if fate != Outcome.KEPT}
-            reasons = ", ".join(f"{fate} {count}" for fate, count in others.items())
-            table.add_row(name, str(books[name].inputs), str(kept(books[name])), reasons)
-    out.print(table)
+    steps = list(FATES)
+    for name, book in sorted(books, key=lambda one: steps.index(one[0])):
+        others = {fate: count for fate, count in book.outcomes.items() if fate != Outcome.KEPT}
+        table.add_row(name, str(book.inputs), str(kept(book)), ", ".join(f"{fate} {n}" for fate, n in others.items()))
+    return table
 
 
 def print_progress(progress: Progress) -> None:

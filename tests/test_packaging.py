@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from tests.own_data import write_both
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -82,11 +84,13 @@ def test_the_wheel_reads_its_own_data_beside_a_foreign_package_of_the_same_name(
     assert done.stdout.splitlines() == ["True", str(installed / "pipeline" / "urls.py")]
 
 
-@pytest.mark.skipif(not (ROOT / "pipeline" / "cli.py").exists(), reason="there is no command line yet")
-def test_the_command_line_runs_from_the_wheel(python):
-    done = python("-m", "pipeline.cli", "--help")
-    assert done.returncode == 0, done.stderr
-    assert "demo" in done.stdout
+def test_the_command_builds_from_the_wheel_beside_a_foreign_pipeline_with_two_workers(python, tmp_path):
+    write_both(tmp_path, pages=4)
+    begun = python("-m", "pipeline.cli", "init", "--submissions", "dump.ndjson", "--warc", "pages.warc.gz")
+    assert begun.returncode == 0, begun.stderr
+    built = python("-m", "pipeline.cli", "build", "documents", "--set", "build.workers=2")
+    assert built.returncode == 0, built.stderr
+    assert "documents: done; documents: 4 in, 4 kept" in built.stderr
 
 
 def test_the_lock_names_exact_versions_and_no_place():

@@ -151,12 +151,27 @@ class TrainingError(WebTextError):
     exit_code = 8
 
 
+class WorkerError(WebTextError):
+    """A worker process of this machine died."""
+
+    exit_code = 9
+
+
 EXIT_CODES: dict[int, str] = {
     0: "success",
     1: "a bug: please report it with --debug",
     **{
         kind.exit_code: (kind.__doc__ or "").splitlines()[0]
-        for kind in (ConfigError, InputError, BusyError, IntegrityError, BooksError, StorageError, TrainingError)
+        for kind in (
+            ConfigError,
+            InputError,
+            BusyError,
+            IntegrityError,
+            BooksError,
+            StorageError,
+            TrainingError,
+            WorkerError,
+        )
     },
     75: "stopped by SIGTERM after saving; run the same command again to go on",
     130: "interrupted; run the same command again to go on",

@@ -8,15 +8,15 @@ extraction uses them. Alternative: records as elements, which Beam's books descr
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.shards import outcomes
+from pipeline.shards import outcomes, workers
 from pipeline.shards.outcomes import ConfigError, WebTextError
 from pipeline.shards.receipts import Task
 
@@ -72,23 +72,27 @@ class PlainRun:
 
 @dataclass(frozen=True)
 class BeamRun:
-    """The two verbs as Beam pipelines. `options` are Beam's own command-line options, passed through."""
+    """The two verbs as Beam pipelines. `options` are Beam's own command-line options, passed through.
+
+    Raises ConfigError for an option that the local runner does not know; others learn theirs from their job service.
+    """
 
     runner: str = LOCAL
     workers: int = 1
     options: tuple[str, ...] = field(default=())
 
+    def __post_init__(self) -> None:
+        if self.options and self.runner == LOCAL:
+            refuse_unknown(self.options)
+
     def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
         if not tasks:
             return
-        import apache_beam as beam
-
-        with_processes = heavy and min(self.workers, len(tasks)) > 1
-        with self.pipeline(with_processes) as pipeline:
-            shards = pipeline | "shards" >> beam.Create(list(tasks))
-            if with_processes or self.runner != LOCAL:  # so that the shards spread over workers
-                shards = shards | "spread" >> beam.Reshuffle()
-            shards | "make" >> beam.Map(Guarded(function))
+        if self.runner == LOCAL and heavy and min(self.workers, len(tasks)) > 1:
+            with workers.lifeline() as line:
+                mapped(self.local_workers(line), function, tasks, spread=True)
+        else:
+            mapped(self.pipeline(), function, tasks, spread=self.runner != LOCAL)
 
     def exchange(
         self,
@@ -102,7 +106,7 @@ class BeamRun:
         import apache_beam as beam
 
         wanted = {task.shard: task for task in targets}
-        with self.pipeline(with_processes=False) as pipeline:
+        with self.pipeline() as pipeline:
             # every target gets an empty block, so that one that nothing is sent to is gathered too
             empty = pipeline | "targets" >> beam.Create([(shard, b"") for shard in wanted])
             inputs = pipeline | "sources" >> beam.Create(list(sources))
@@ -112,28 +116,60 @@ class BeamRun:
             grouped = (blocks, empty) | "all" >> beam.Flatten() | "to their shard" >> beam.GroupByKey()
             grouped | "gather" >> beam.Map(Guarded(Gather(gather, wanted)))
 
-    def pipeline(self, with_processes: bool) -> Any:
-        """A pipeline that runs where its `with` block ends. Raises ConfigError: no such runner."""
+    def pipeline(self) -> Running:
+        """A pipeline that runs where its `with` block ends. Raises ConfigError: no such runner, unknown options."""
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        if self.runner != LOCAL:
-            try:
-                pipeline = beam.Pipeline(options=PipelineOptions([f"--runner={self.runner}", *self.options]))
-            except ValueError as error:
-                raise ConfigError(f"build.runner: {error}") from None
-            return Running(pipeline)
-        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+        if self.runner == LOCAL:
+            from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-        local = list(self.options)
-        if with_processes:
-            ready_for_workers()
-            local += [
-                "--default_sdk_harness_log_level=ERROR",
-                "--direct_running_mode=multi_processing",
-                f"--direct_num_workers={self.workers}",
-            ]
-        return Running(beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(local)))
+            return Running(beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(self.options))))
+        try:
+            return Running(beam.Pipeline(options=PipelineOptions([f"--runner={self.runner}", *self.options])))
+        except ValueError as error:
+            raise ConfigError(f"build.runner: {error}") from None
+
+    def local_workers(self, line: Path) -> Running:
+        """The same in worker processes of this machine, on a lifeline."""
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+        from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+        main = "from apache_beam.runners.worker.sdk_worker_main import main; main([])"
+        environment = SubprocessSDKEnvironment.from_command_string(workers.command(line, main))
+        options = PipelineOptions([*self.options, f"--direct_num_workers={self.workers}"])
+        return Running(beam.Pipeline(runner=FnApiRunner(environment), options=options), workers.watched)
+
+
+def refuse_unknown(options: Sequence[str]) -> None:
+    """Raise ConfigError for what is no option of Beam: a mistyped one of ours would be lost in silence."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    takers = ["", *(option if option.startswith("--") and "=" not in option else "" for option in options)]
+    loose = [word for word, taker in zip(options, takers, strict=False) if not (word.startswith("--") or taker)]
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            parsed = PipelineOptions(list(options))
+            every, known = (parsed.get_all_options(retain_unknown_options=retain) for retain in (True, False))
+    except SystemExit:  # how argparse refuses a value
+        raise ConfigError(f"Beam's options: {said.getvalue().strip().rpartition('error: ')[2]}") from None
+    unknown = [f"--{name}" for name in every if name not in known] or loose
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: neither an option of webtext build (see --help) nor of Beam")
+
+
+def mapped(running: Running, function: Callable[[Task], None], tasks: Sequence[Task], spread: bool) -> None:
+    """Run `function` on every task; `spread` them over several workers."""
+    import apache_beam as beam
+
+    with running as pipeline:
+        shards = pipeline | "shards" >> beam.Create(list(tasks))
+        if spread:
+            shards = shards | "spread" >> beam.Reshuffle()
+        shards | "make" >> beam.Map(Guarded(function))
 
 
 @dataclass(frozen=True)
@@ -203,6 +239,7 @@ class Running:
     """A context around a Beam pipeline that runs it at the end and turns marked failures back into what they were."""
 
     pipeline: Any
+    run: Callable[[Callable[[], None]], None] = lambda body: body()
 
     def __enter__(self) -> Any:
         return self.pipeline
@@ -211,22 +248,11 @@ class Running:
         if error is not None:
             return
         try:
-            self.pipeline.run().wait_until_finish()
+            self.run(lambda: self.pipeline.run().wait_until_finish())
+        except WebTextError:
+            raise
         except Exception as failure:
             original = unmarked(str(failure))
             if original is None:
                 raise
             raise original from failure
-
-
-def ready_for_workers() -> None:
-    """Set the environment that Beam's local worker processes inherit.
-
-    They start as `python -c …` from PATH with the current folder first on their import path: the `python` must be this
-    one, and PYTHONSAFEPATH keeps a user's own folder named `pipeline` from taking our place.
-    """
-    here = str(Path(sys.executable).parent)
-    path = os.environ.get("PATH", "")
-    if path.split(os.pathsep)[0] != here:
-        os.environ["PATH"] = here + os.pathsep + path
-    os.environ["PYTHONSAFEPATH"] = "1"

@@ -7,9 +7,12 @@ Cost: a scan of one column of each shard. Alternative: an index of doc_ids, to b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import urls
@@ -19,12 +22,15 @@ from pipeline.shards.outcomes import InputError
 from pipeline.shards.receipts import Artefact
 
 SHOWN = {
-    "links": ("score", "created", "submissions", "host_shards", "outcome"),
-    "pages": ("final_url", "status", "content_type", "warc", "offset", "length", "sha256", "opt_outs", "outcome"),
-    "documents": ("title", "engine", "language", "language_score", "word_count", "outcome"),
+    "links": ("outcome", "score", "karma", "created", "submissions", "host_shards"),
+    "pages": (
+        "outcome", "final_url", "status", "content_type", "warc", "offset", "length", "sha256", "opt_outs",
+    ),
+    "documents": ("outcome", "title", "engine", "language", "language_score", "word_count"),
+    "removed": ("outcome", "rule", "value", "threshold", "keeper", "keeper_url"),
     "corpus": ("title", "words", "score", "subreddits"),
-    "removed": ("outcome", "rule", "value", "threshold", "keeper"),
-}
+    "tokens": ("split", "tokens", "year"),
+}  # fmt: skip
 
 
 def explain(root: Path, shards: int, url: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -37,26 +43,64 @@ def explain(root: Path, shards: int, url: str) -> Iterator[tuple[str, dict[str, 
     except urls.BadUrl as error:
         raise InputError(f"{url}: {error}") from None
     found = False
-    for stage in STAGES[:4]:
-        one = artefact(root, stage, shards)
-        if one.done() < shards:
-            break
-        for part in ("", "removed") if stage == "corpus" else ("",):
-            row = row_of(one, doc_id, part)
-            if row is not None:
-                found = True
-                yield part or stage, {name: row.get(name) for name in SHOWN[part or stage]}
+    for name, row in life_of(root, shards, doc_id):
+        found = True
+        yield name, {key: row[key] for key in SHOWN[name] if key in row}
     if not found:
         raise InputError(f"{url}: no submission in {root} links to it (looked for {urls.canonical_url(url)})")
 
 
-def row_of(one: Artefact, doc_id: str, part: str) -> dict[str, Any] | None:
+def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a document in the artefacts that are whole, with what the rows themselves do not hold."""
+    for stage in STAGES:
+        one = artefact(root, stage, shards)
+        manifest = one.manifest()
+        if manifest is None:
+            return
+        if stage == "links" and (row := row_of(one, doc_id)) is not None:
+            submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
+            karma = manifest.settings["karma"]
+            yield stage, {**row, "karma": karma, "created": day_of(row["created"]), "submissions": submissions}
+        elif stage in ("pages", "documents") and (row := row_of(one, doc_id)) is not None:
+            yield stage, row
+        elif stage == "corpus":
+            if (row := row_of(one, doc_id, "removed")) is not None:
+                keeper = row_of(one, row["keeper"]) if row["keeper"] else None
+                yield "removed", {**row, "keeper_url": keeper["url"] if keeper else None}
+            if (row := row_of(one, doc_id)) is not None:
+                yield stage, row
+        elif stage == "tokens":
+            yield from token_rows(one, doc_id)
+
+
+def row_of(one: Artefact, doc_id: str, part: str = "") -> dict[str, Any] | None:
     """The row of a document in an artefact, or None."""
     for shard in range(one.shards):
         path = one.file(shard, ".parquet", part)
-        ids = schemas.read_parquet(path, ["doc_id"])["doc_id"]
-        place = pc.index(ids, doc_id).as_py()
-        if place >= 0:
+        place = place_of(schemas.read_parquet(path, ["doc_id"])["doc_id"], doc_id)
+        if place is not None:
             row: dict[str, Any] = schemas.read_parquet(path).slice(place, 1).to_pylist()[0]
             return row
     return None
+
+
+def token_rows(one: Artefact, doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where a document's tokens are, and how many, end-of-text included."""
+    for shard, split in product(range(one.shards), ("train", "val")):
+        with pa.memory_map(str(one.file(shard, ".arrow", split))) as file:
+            table = pa.ipc.open_file(file).read_all()
+            place = place_of(table["doc_id"], doc_id)
+            if place is not None:
+                tokens = len(table["tokens"][place])
+                yield "tokens", {"split": split, "tokens": tokens, "year": table["year"][place].as_py()}
+
+
+def place_of(ids: pa.ChunkedArray, doc_id: str) -> int | None:
+    """The row of an id in a column, or None."""
+    place: int = pc.index(ids, doc_id).as_py()
+    return place if place >= 0 else None
+
+
+def day_of(created: int) -> str:
+    """A time in seconds since 1970 as a person reads it."""
+    return f"{datetime.fromtimestamp(created, UTC):%Y-%m-%d %H:%M} UTC"

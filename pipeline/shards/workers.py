@@ -1,0 +1,104 @@
+"""Local worker processes that end when they should: with their parent, and not without its knowledge.
+
+Choice: a lifeline, a file that the parent keeps locked and every worker waits for, so that a worker ends the moment
+its parent is gone or gives up, however that comes about; and a watch on the threads in which Beam waits for its
+workers. Cost: a thread in each process. Alternative: Beam's own care, which waits for ever for a worker that was
+killed (by the system, say, when memory ran out), and whose workers print a traceback each when their parent goes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import queue
+import shlex
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.shards.outcomes import WorkerError
+
+WAITER = "run_worker"  # how Beam names the thread that waits for a worker process
+READERS = ("beam_control_read", "read_grpc_client_inputs")  # and those that listen to it, and fail when it is gone
+
+
+@contextmanager
+def lifeline() -> Iterator[Path]:
+    """A file that is locked while the block lasts; when it ends, or this process does, workers holding on to it end."""
+    with tempfile.NamedTemporaryFile(prefix="webtext-", suffix=".lifeline") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield Path(file.name)
+
+
+def command(line: Path, main: str) -> str:
+    """What a shell runs to start a worker on a lifeline: this Python, then the statement `main`.
+
+    -P keeps the current folder off the import path: a user's own folder named `pipeline` would take our place.
+    """
+    code = f"from pipeline.shards.workers import hold; hold({str(line)!r}); {main}"
+    return "exec " + shlex.join([sys.executable, "-P", "-c", code])
+
+
+def hold(line: str) -> None:
+    """In a worker: end with the lifeline, leave an interrupt to the parent, and say nothing but errors."""
+    logging.disable(logging.WARNING)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with, args=(line,), daemon=True).start()
+
+
+def end_with(line: str) -> None:
+    """Wait for the lifeline's lock, which is to be had only when nobody needs this process any more."""
+    try:
+        with Path(line).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+    except FileNotFoundError:  # the parent was quicker
+        pass
+    os._exit(0)
+
+
+def watched(run: Callable[[], None]) -> None:
+    """Call `run`, which starts workers and waits for them; what it raises is raised.
+
+    Raises WorkerError as soon as a worker process dies: `run`, which would wait for ever, is left behind in its thread.
+    """
+    ends: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    others = threading.excepthook
+
+    def thread_failed(failure: threading.ExceptHookArgs) -> None:
+        name = failure.thread.name if failure.thread is not None else ""
+        if name == WAITER:
+            ends.put(died(failure.exc_value))
+        elif name not in READERS:
+            others(failure)
+
+    def body() -> None:
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, whatever it is
+            ends.put(error)
+        else:
+            ends.put(None)
+
+    threading.excepthook = thread_failed
+    try:
+        threading.Thread(target=body, daemon=True).start()
+        end = ends.get()
+    finally:
+        threading.excepthook = others
+    if end is not None:
+        raise end
+
+
+def died(how: BaseException | None) -> WorkerError:
+    """The one line for a worker process that is gone; Beam's error ends in its exit code."""
+    code = str(how).rpartition(" ")[2]
+    why = " (killed: most likely the memory ran out)" if code == "-9" else ""
+    return WorkerError(
+        f"a worker process ended with exit code {code}{why}; finished shards are kept: run the same command again, "
+        "with --set build.workers=1 if it ends so again"
+    )

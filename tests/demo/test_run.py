@@ -1,0 +1,73 @@
+"""The demo's whole chain, crawled over HTTP: every trap ends in its own named outcome, and nothing else does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli
+from pipeline.build import build
+from pipeline.demo.run import prepared
+from pipeline.demo.traps import TRAPS, expected
+from pipeline.shards import schemas
+from pipeline.shards.outcomes import Outcome
+from pipeline.shards.receipts import Artefact
+from pipeline.urls import canonical_url
+from pipeline.verbs.explain import explain
+
+SHARDS = 4
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The working directory of a demo that has been built, and the manifests of its stages."""
+    root = tmp_path_factory.mktemp("demo")
+    with prepared(root) as settings:
+        assert settings.build.shards == SHARDS
+        return root, build(root, settings)
+
+
+def fates(root):
+    """Canonical URL to the last outcome that a stage gave it, over links, pages, documents and corpus."""
+    found = {}
+    for name, part in (("links", ""), ("pages", ""), ("documents", ""), ("corpus", "removed")):
+        artefact = Artefact(root, name, SHARDS)
+        for shard in range(SHARDS):
+            table = schemas.read_parquet(artefact.file(shard, ".parquet", part), ["url", "outcome"])
+            found.update(zip(table["url"].to_pylist(), table["outcome"].to_pylist(), strict=True))
+    return found
+
+
+def test_the_books_of_all_stages_are_those_the_traps_promise(demo):
+    _, manifests = demo
+    found = {name: book for manifest in manifests.values() for name, book in manifest.books.items()}
+    promised = {stage: {str(fate): n for fate, n in fates.items()} for stage, fates in expected().items()}
+    assert {name: book.outcomes for name, book in found.items()} == promised
+
+
+def test_every_trap_ends_in_its_own_outcome(demo):
+    root, _ = demo
+    found = fates(root)
+    posted = [trap for trap in TRAPS if trap.stage != "submissions"]
+    assert {trap.name: found[canonical_url(trap.url)] for trap in posted} == {
+        trap.name: str(trap.outcome) for trap in posted
+    }
+
+
+def test_texts_that_the_traps_are_about_arrive_whole(demo):
+    root, _ = demo
+    corpus = Artefact(root, "corpus", SHARDS)
+    tables = [schemas.read_parquet(corpus.file(shard, ".parquet"), ["url", "text"]) for shard in range(SHARDS)]
+    texts = {row["url"]: row["text"] for table in tables for row in table.to_pylist()}
+    telling = [trap for trap in TRAPS if trap.says]
+    assert len(telling) >= 4
+    assert [trap.name for trap in telling if trap.says not in texts[canonical_url(trap.url)]] == []
+
+
+def test_the_page_that_the_demo_offers_to_explain_can_be_explained(demo):
+    root, _ = demo
+    (offered,) = re.findall(r"webtext explain (http\S+) --dir", Path(cli.__file__).read_text("utf-8"))
+    life = dict(explain(root, SHARDS, offered))
+    assert list(life) == ["links", "pages", "documents", "removed"]
+    assert life["removed"]["outcome"] == Outcome.NEAR_DUPLICATE
+    assert life["removed"]["keeper_url"] == canonical_url("http://docs.granary.test/guide/near.html")

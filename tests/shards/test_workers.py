@@ -1,0 +1,90 @@
+"""Worker processes end with their parent, and a worker that dies ends the run instead of holding it for ever."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.shards import workers
+from pipeline.shards.outcomes import InputError, WorkerError
+from pipeline.shards.receipts import Task
+from pipeline.shards.runner import BeamRun
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT = "import signal; print('begun', flush=True); signal.pause()"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """Workers import what is developed here."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def started(line):
+    worker = subprocess.Popen(workers.command(line, WAIT), shell=True, stdout=subprocess.PIPE, text=True)
+    assert worker.stdout.readline() == "begun\n"
+    return worker
+
+
+def die(task: Task) -> None:
+    if task.shard == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail(task: Task) -> None:
+    raise InputError(f"dump {task.shard}: truncated at byte 17")
+
+
+def test_a_worker_ends_when_its_lifeline_does():
+    with workers.lifeline() as line:
+        worker = started(line)
+        os.kill(worker.pid, signal.SIGINT)  # of the terminal's whole group: the parent's to act on
+        assert worker.poll() is None
+    assert worker.wait(timeout=60) == 0
+
+
+def test_a_worker_ends_when_its_parent_is_killed():
+    code = (
+        "import subprocess, sys\nfrom pipeline.shards import workers\n"
+        f"with workers.lifeline() as line: subprocess.run(workers.command(line, {WAIT!r}), shell=True)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "begun\n"
+    parent.kill()
+    assert parent.stdout.read() == ""  # comes back only when the worker, too, has let go of the pipe
+
+
+def test_a_lifeline_that_is_gone_already_ends_a_worker():
+    with workers.lifeline() as line:
+        pass
+    assert (
+        subprocess.run(workers.command(line, "import signal; signal.pause()"), shell=True, check=True).returncode == 0
+    )
+
+
+def test_a_worker_is_this_python_and_keeps_the_current_folder_off_its_path():
+    words = shlex.split(workers.command(Path("/tmp/line"), "main()"))
+    assert words[:4] == ["exec", sys.executable, "-P", "-c"]
+
+
+def test_what_is_watched_returns_or_raises_as_it_would_alone():
+    before = threading.excepthook
+    workers.watched(lambda: None)
+    with pytest.raises(ZeroDivisionError):
+        workers.watched(lambda: 1 // 0)
+    assert threading.excepthook is before
+
+
+def test_a_killed_worker_ends_the_run_with_one_line():
+    with pytest.raises(WorkerError, match=r"exit code -9 \(killed: .*run the same command again"):
+        BeamRun(workers=2).map_shards(die, [Task(shard, "a") for shard in range(4)], heavy=True)
+
+
+def test_a_failure_in_a_worker_keeps_its_kind_and_its_one_line():
+    with pytest.raises(InputError, match=r"^dump \d: truncated at byte 17$"):
+        BeamRun(workers=2).map_shards(fail, [Task(0, "a"), Task(1, "a")], heavy=True)

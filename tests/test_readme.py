@@ -1,0 +1,53 @@
+"""What the README says is so: its commands, its places, its funnel."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline import cli
+from pipeline.console import funnel
+from pipeline.demo.traps import expected
+from pipeline.shards import receipts
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+WIDTH = 110  # of the funnel, as a terminal shows it
+
+
+def typed(command):
+    """The first words after a command where the README shows it as code."""
+    return set(re.findall(rf"(?:^    |`|&& |; ){command} ([a-z-]+)\b", README, re.MULTILINE))
+
+
+def test_the_funnel_shown_is_the_demos():
+    told = Console(file=io.StringIO(), width=WIDTH)
+    told.print(
+        funnel(
+            (stage, receipts.balanced(stage, sum(outcomes.values()), outcomes))
+            for stage, outcomes in expected().items()
+        )
+    )
+    lines = [line.rstrip() for line in told.file.getvalue().splitlines()]
+    shown = [line.removeprefix("    ").rstrip() for line in README.splitlines()]
+    start = shown.index(lines[0])
+    assert shown[start : start + len(lines)] == lines
+
+
+def test_every_verb_shown_is_one_and_every_verb_is_shown():
+    shown = typed("webtext")
+    verbs = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    assert shown == verbs
+
+
+def test_every_make_target_shown_is_one():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    shown = typed("make")
+    assert {"demo", "test"} <= shown <= targets
+
+
+@pytest.mark.parametrize("place", sorted(set(re.findall(r"\b(?:pipeline|trainer|sql|tests|docker)/[\w./*]*", README))))
+def test_every_place_named_exists(place):
+    assert list(ROOT.glob(place.rstrip("/.")))
