@@ -46,6 +46,7 @@ test-long: install ## the tests marked long as well
 
 bench: install ## measurements (they assert nothing); PAGES=folder and DOCUMENTS=file add those that need data
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_dedup.py
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_workers.py $(PAGES)
 	$(if $(PAGES),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_extraction.py $(PAGES))
 	$(if $(DOCUMENTS),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_encoding.py $(DOCUMENTS))
 
