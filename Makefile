@@ -39,10 +39,10 @@ test: install ## lint, types and tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy pipeline trainer
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 -m "not long"
+	$(BIN)/pytest -n 2 -m "not long"
 
 test-long: install ## the tests marked long as well
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2
 
 bench: install ## measurements (they assert nothing); PAGES=folder and DOCUMENTS=file add those that need data
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_dedup.py
