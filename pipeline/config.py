@@ -43,10 +43,20 @@ class BuildSettings(Section, frozen=True):
 class LinksSettings(Section, frozen=True):
     """`[links]`: submissions to one row a URL."""
 
-    submissions: tuple[str, ...] = ()  # file globs: .zst .xz .bz2 .gz .ndjson .json, relative to the config file
+    submissions: tuple[str, ...] = ()  # globs: .zst .xz .bz2 .gz .ndjson .json .sqlite, relative to the config file
     karma: int = 3  # Radford et al. 2019, section 2.1: "at least 3 karma"
     over_18: bool = False  # True keeps links that are only ever posted as over 18
     blocked_hosts: str = ""  # a file, one host a line, instead of the built-in list of media hosts
+
+
+class HarvestSettings(Section, frozen=True):
+    """`[harvest]`: Reddit's API to a ledger of submissions, which `links` may read. Credentials never stand here."""
+
+    settle_hours: NonNegative = 36.0  # age at which karma is read for good; subreddits may hide it for up to 24 h
+    recheck_hours: NonNegative = 24.0  # asked for again, so that what is deleted goes within Reddit's 48 h
+    gap_s: NonNegative = 0.6  # least seconds between two requests: Reddit grants 100 a minute (Data API Wiki)
+    deadline_s: Seconds = 30.0  # one request, answer included
+    retries: Count = 4  # of 429, 5xx, broken connections; waits of 1, 2, 4, 8 s, or what Retry-After says
 
 
 class PagesSettings(Section, frozen=True):
@@ -135,6 +145,7 @@ class Settings(Section, frozen=True):
     """The whole config file. `Settings()` is the recipe of WebText with nothing to read yet."""
 
     build: BuildSettings = BuildSettings()
+    harvest: HarvestSettings = HarvestSettings()
     links: LinksSettings = LinksSettings()
     pages: PagesSettings = PagesSettings()
     documents: DocumentsSettings = DocumentsSettings()

@@ -29,6 +29,13 @@ class Outcome(StrEnum):
     BAD_URL = "bad_url", "the address cannot be parsed, or is not http or https"
     REPEATED = "repeated", "the same submission id was read before; the highest score counts"
 
+    # harvest: one per item that a listing of Reddit shows (and KEPT to REPEATED of the above), or per listing
+    DELETED = "deleted", "deleted on Reddit, and so here: its id alone is kept"
+    PRIVATE = "private", "a private subreddit"
+    QUARANTINED = "quarantined", "a quarantined subreddit"
+    BANNED = "banned", "a subreddit that Reddit has banned"
+    BAD_ANSWER = "bad_answer", "the answer is not what the API promises, also after the retries"
+
     # links: one per URL
     LOW_KARMA = "low_karma", "no submission of the link reached the karma threshold"
     OVER_18 = "over_18", "every submission of the link is marked over 18"
@@ -157,6 +164,12 @@ class WorkerError(WebTextError):
     exit_code = 9
 
 
+class SourceError(WebTextError):
+    """A remote source (Reddit's API) refused the credentials, or gave nothing, also after the retries."""
+
+    exit_code = 10
+
+
 EXIT_CODES: dict[int, str] = {
     0: "success",
     1: "a bug: please report it with --debug",
@@ -171,6 +184,7 @@ EXIT_CODES: dict[int, str] = {
             StorageError,
             TrainingError,
             WorkerError,
+            SourceError,
         )
     },
     75: "stopped by SIGTERM after saving; run the same command again to go on",
