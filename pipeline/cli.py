@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130  # what a shell reports of a process that SIGINT ended: 128 + 2
+LEDGER = Path("harvest/ledger.sqlite")
 Folder = Annotated[Path, typer.Option("--dir", "-C", help="The working directory: it holds webtext.toml.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE over the config file; repeatable.")]
 
@@ -60,6 +62,35 @@ def init(
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     out.print(f"{path} written; next: webtext build --dir {folder}")
+    if not submissions:
+        out.print(f"without dumps: webtext harvest --subreddit books --dir {folder}   # Reddit's API, see its --help")
+
+
+@app.command()
+def harvest(
+    subreddit: Annotated[list[str] | None, typer.Option(help="Name of a subreddit; repeatable.")] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="Domain that submissions link to; repeatable.")] = None,
+    multireddit: Annotated[list[str] | None, typer.Option(help="USER/NAME of a multireddit; repeatable.")] = None,
+    folder: Folder = Path(),
+    sets: Sets = None,
+    ledger: Annotated[Path, typer.Option(help="The ledger, relative to the working directory.")] = LEDGER,
+    every: Annotated[str, typer.Option(help="Go on, a round every 90s, 10m, 6h …; otherwise one round.")] = "",
+    until: Annotated[str, typer.Option(help="When --every ends: a date (UTC), or a time from now; else never.")] = "",
+) -> None:
+    """Read Reddit's API into a ledger that links can read; killed at any moment, the next harvest goes on.
+
+    No listing of Reddit shows more than 1,000 submissions: each source is read through 15 listings, and often. PRAW's
+    credentials come from the environment (praw_client_id, praw_client_secret) or praw.ini, never from webtext.toml.
+    """
+    settings = settings_of(folder, sets)
+    with needing("harvest"):
+        from pipeline.verbs.harvest import harvested, schedule, sources_of
+    sources = sources_of(subreddit or (), domain or (), multireddit or ())
+    path = folder / ledger
+    counts = harvested(settings, path, sources, schedule(every, until), lambda said: err.print(said, markup=False))
+    out.print(f"{path}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()), markup=False)
+    if not any(fnmatch(str(path), str(folder / pattern)) for pattern in settings.links.submissions):
+        out.print(f'next: submissions = ["{ledger}"] under [links] of {folder / config.FILE_NAME}', markup=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

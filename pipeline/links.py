@@ -28,6 +28,7 @@ from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcom
 from pipeline.shards.receipts import Artefact, Books, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.submissions.dumps import Submission, read_dump
+from pipeline.submissions.ledger import snapshots
 from pipeline.urls import BadUrl, HostList
 
 VERSION = 1
@@ -84,7 +85,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     """
     shards = settings.build.shards
     rules = Rules.of(settings, work)
-    dumps, submissions = collect(find(settings.links.submissions, work), work, shards, run)
+    paths = snapshots(find(settings.links.submissions, work), work / "scratch" / "ledgers")
+    dumps, submissions = collect(paths, work, shards, run)
     splits = urls.split_hosts(count_links(submissions), shards)
     links = Artefact(work, "links", shards)
     used = slice_of(settings.links)
@@ -102,7 +104,7 @@ def find(patterns: Sequence[str], work: Path) -> list[Path]:
     Raises ConfigError: no globs. InputError: a glob that matches no file.
     """
     if not patterns:
-        raise ConfigError("links.submissions is empty: set it to your dumps of submissions in webtext.toml")
+        raise ConfigError("links.submissions is empty: set it in webtext.toml to your dumps, or to a harvest's ledger")
     found: set[Path] = set()
     for pattern in patterns:
         names = glob(pattern, root_dir=work, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones

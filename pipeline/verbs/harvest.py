@@ -1,0 +1,249 @@
+"""A harvest: every listing of every source page by page into the ledger, then the scores that have had time to settle.
+
+Choice: a listing of Reddit ends at 1,000 items, whatever it lists. So each source is read through fifteen of them (new,
+rising, hot, top and controversial of six spans), and `new` again and again: what is new between two rounds is found
+whole while it is less than 1,000. Cost: up to 150 requests for the first round of a source, most of them showing what
+is known; later each listing is read as often as it can have changed. Alternative: search by date, which Reddit took
+away in 2018; what is older than a listing reaches is in the dumps only.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from types import MappingProxyType
+
+from pipeline.config import HarvestSettings, Settings
+from pipeline.fetch.client import check_contact
+from pipeline.fetch.robots import user_agent
+from pipeline.pages import SOFTWARE
+from pipeline.shards import receipts
+from pipeline.shards.outcomes import BooksError, ConfigError, Outcome, SourceError
+from pipeline.submissions.ledger import Ledger
+from pipeline.submissions.listings import PAGE, Unreadable, info, walk
+from pipeline.submissions.reddit import Client, Clock, Outage
+
+CAP = 1_000  # items that any listing shows at most
+SCORES = "scores"  # the name of the reading that asks again about what is known
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+SPANS = {"hour": HOUR // 2, "day": 6 * HOUR, "week": DAY, "month": DAY, "year": DAY, "all": DAY}
+# What to read of a source, and after how many seconds again.
+LISTINGS: dict[str, int] = {
+    "new": 0,
+    "rising": 0,
+    "hot": HOUR // 2,
+    **{f"{sort}?t={span}": every_s for sort, (span, every_s) in product(("top", "controversial"), SPANS.items())},
+}
+SYSTEM = Clock(time.time, time.monotonic, time.sleep)
+CLOSED = {Outcome.PRIVATE, Outcome.QUARANTINED, Outcome.BANNED, Outcome.NOT_FOUND}  # to all listings of a source
+PASSING = {Outcome.SERVER_ERROR, Outcome.TIMED_OUT, Outcome.BAD_ANSWER}  # may be otherwise in the next round
+KINDS = {
+    "subreddit": ("r/{}", re.compile(r"(?:/?r/)?(\w{2,24})/?", re.ASCII)),
+    "domain": ("domain/{}", re.compile(r"([a-z0-9-]+(?:\.[a-z0-9-]+)+)")),
+    "multireddit": ("user/{}", re.compile(r"(?:/?u(?:ser)?/)?([\w-]{3,20}/(?:m/)?\w{2,50})/?", re.ASCII)),
+}
+DURATION = re.compile(r"(\d+)\s*([smhd])")
+UNITS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of one listing, or of asking again about known submissions (then `name` is SCORES)."""
+
+    name: str
+    outcome: Outcome
+    fates: Counter[Outcome]
+
+    def said(self) -> str:
+        """One line for a person."""
+        if self.outcome is not Outcome.KEPT:
+            return f"{self.name}: {self.outcome}: {self.outcome.meaning}"
+        words = {Outcome.KEPT: "new", Outcome.REPEATED: "known", Outcome.DELETED: "deleted"}
+        if self.name == SCORES:
+            words = {Outcome.KEPT: "read", Outcome.DELETED: "deleted here", Outcome.NOT_FOUND: "missing, asked again"}
+        ordered = dict.fromkeys([*words, *Outcome])
+        parts = [f"{self.fates[fate]:,} {words.get(fate, fate)}" for fate in ordered if self.fates[fate]]
+        capped = f" (the end of what it shows: {CAP:,} at most)" if self.fates.total() > CAP - PAGE else ""
+        return f"{self.name}: {', '.join(parts) or 'nothing'}{capped}"
+
+
+def sources_of(subreddits: Iterable[str], domains: Iterable[str], multireddits: Iterable[str]) -> list[str]:
+    """The paths below which Reddit lists each source, once each: r/books, domain/nytimes.com, user/name/m/list.
+
+    `a+b` is two subreddits, since each has a cap of its own. Raises ConfigError: none, or a name that cannot be one.
+    """
+    named = {
+        "subreddit": [part for name in subreddits for part in name.split("+")],
+        "domain": [name.lower() for name in domains],
+        "multireddit": list(multireddits),
+    }
+    found = []
+    for kind, names in named.items():
+        path, pattern = KINDS[kind]
+        for name in names:
+            match = pattern.fullmatch(name.strip())
+            if not match:
+                example = {"subreddit": "books", "domain": "nytimes.com", "multireddit": "name/list"}[kind]
+                raise ConfigError(f"--{kind} {name!r}: not the name of a {kind}; e.g. --{kind} {example}")
+            key = match[1] if kind != "multireddit" or "/m/" in match[1] else match[1].replace("/", "/m/")
+            found.append(path.format(key))
+    if not found:
+        raise ConfigError("nothing to harvest: name a --subreddit, --domain or --multireddit")
+    return list(dict.fromkeys(found))
+
+
+def harvested(
+    settings: Settings,
+    path: Path,
+    sources: Iterable[str],
+    when: tuple[float | None, float | None],
+    said: Callable[[str], None],
+    clock: Clock = SYSTEM,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, int]:
+    """Harvest into the ledger at `path`, one round or as `schedule` says; what the ledger holds then.
+
+    `more` are settings of PRAW, for a server that is not Reddit's. Raises ConfigError (contact, credentials),
+    SourceError, BusyError (another harvest), InputError (not a ledger), StorageError.
+    """
+    check_contact(settings.pages)
+    chosen, (every_s, until) = settings.harvest, when
+    client = Client(chosen, user_agent(settings.pages, SOFTWARE), clock, more)
+    with receipts.lock(path.parent), Ledger(path) as ledger:
+
+        def one() -> None:
+            harvest(chosen, client, ledger, sources, lambda reading: said(reading.said()))
+
+        if every_s is None:
+            one()
+        else:
+            rounds(one, every_s, until, clock, said)
+        return ledger.counts(int(chosen.settle_hours * HOUR))
+
+
+def harvest(
+    settings: HarvestSettings, client: Client, ledger: Ledger, sources: Iterable[str], said: Callable[[Reading], None]
+) -> None:
+    """One round: what is due of the listings of all sources, then the scores that are due; `said` is told of each.
+
+    Raises SourceError: Reddit refuses everything, or cannot be reached. What had been read by then is in the ledger.
+    """
+    readings = []
+    for source in sources:
+        for reading in read_source(settings, client, ledger, source):
+            readings.append(reading)
+            said(reading)
+    outcomes = {reading.outcome for reading in readings}
+    if outcomes and Outcome.KEPT not in outcomes:
+        kind = Outage if outcomes & PASSING else SourceError
+        raise kind(f"Reddit gave none of {len(readings)} listings; the first: {readings[0].said()}")
+    said(rescore(settings, client, ledger))
+    ledger.settle()
+
+
+def read_source(settings: HarvestSettings, client: Client, ledger: Ledger, source: str) -> Iterator[Reading]:
+    """Read the listings of a source that are due; a source that is closed to us is asked once."""
+    for listing, every_s in LISTINGS.items():
+        standing = ledger.standing(f"{source}/{listing}")
+        now = int(client.clock.now())
+        if standing and standing.after is None and now - (standing.ended_utc or 0) < every_s:
+            continue
+        reading = read_listing(settings, client, ledger, source, listing)
+        yield reading
+        if reading.outcome in CLOSED:
+            return
+
+
+def read_listing(settings: HarvestSettings, client: Client, ledger: Ledger, source: str, listing: str) -> Reading:
+    """Take in a listing page by page; `new` to what an earlier whole pass has seen, the others to their end."""
+    name = f"{source}/{listing}"
+    settle_s = int(settings.settle_hours * HOUR)
+    standing = ledger.begin(name, int(client.clock.now()))
+    sort, _, span = listing.partition("?t=")
+    fates: Counter[Outcome] = Counter()
+    outcome = Outcome.KEPT
+    try:
+        for page in walk(client.ask, f"{source}/{sort}", {"t": span} if span else {}, standing.after):
+            found = ledger.record(name, page, int(client.clock.now()), settle_s)
+            if found.total() != page.items:
+                raise BooksError(f"{name}: {page.items} items in, {found.total()} accounted for")
+            fates += found
+            if sort == "new" and 0 < page.newest_utc < standing.known_utc:
+                break
+    except Unreadable as refused:
+        outcome = refused.outcome
+    ledger.end(name, outcome, int(client.clock.now()))
+    return Reading(name, outcome, fates)
+
+
+def rescore(settings: HarvestSettings, client: Client, ledger: Ledger) -> Reading:
+    """Ask again about what is due, 100 at a time: scores that can settle, and whether the settled are still there.
+
+    Raises SourceError: Reddit gives no answer that can be read; what is left is due in the next round too.
+    """
+    settle_s, recheck_s = int(settings.settle_hours * HOUR), int(settings.recheck_hours * HOUR)
+    fates: Counter[Outcome] = Counter()
+    for asked in ledger.due(int(client.clock.now()), settle_s, recheck_s):
+        try:
+            page = info(client.ask, asked)
+        except Unreadable as refused:
+            raise Outage(
+                f"Reddit does not say how {len(asked)} submissions stand: {refused}; run again later"
+            ) from None
+        fates += ledger.rescore(asked, page, int(client.clock.now()), settle_s)
+    return Reading(SCORES, Outcome.KEPT, fates)
+
+
+def rounds(
+    one: Callable[[], None], every_s: float, until: float | None, clock: Clock, said: Callable[[str], None]
+) -> None:
+    """Do `one` every so many seconds, counted from begin to begin, until a time (seconds since 1970; None: for ever).
+
+    An outage of Reddit is told and costs a round, since a later one may fare better. Everything else is raised.
+    """
+    while True:
+        began = clock.now()
+        try:
+            one()
+        except Outage as outage:
+            said(str(outage))
+        again = max(began + every_s, clock.now())
+        if until is not None and again >= until:
+            return
+        clock.sleep(max(0.0, again - clock.now()))
+
+
+def schedule(every: str, until: str, clock: Clock = SYSTEM) -> tuple[float | None, float | None]:
+    """Seconds between two rounds (None: one round alone) and the time of the end (None: never). Raises ConfigError."""
+    if until and not every:
+        raise ConfigError("--until ends what --every repeats: name both, e.g. --every 10m --until 6h")
+    return duration(every) if every else None, moment(until, clock.now()) if until else None
+
+
+def duration(text: str) -> int:
+    """Seconds of 90s, 10m, 6h or 2d. Raises ConfigError."""
+    match = DURATION.fullmatch(text.strip())
+    if not match or not int(match[1]):
+        raise ConfigError(f"{text!r}: not a duration; e.g. 90s, 10m, 6h, 2d")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def moment(text: str, now: float) -> float:
+    """Seconds since 1970 of a duration from now, or of a date (2026-12-31, 2026-12-31T18:00; UTC if none is named).
+
+    Raises ConfigError: neither, or past.
+    """
+    try:
+        date = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return now + duration(text)
+    at = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    if at <= now:
+        raise ConfigError(f"{text!r}: lies in the past; name a later time, or a duration: 6h, 2d")
+    return at
