@@ -52,8 +52,8 @@ class LinksSettings(Section, frozen=True):
 class HarvestSettings(Section, frozen=True):
     """`[harvest]`: Reddit's API to a ledger of submissions, which `links` may read. Credentials never stand here."""
 
-    settle_hours: NonNegative = 36.0  # age at which karma is read for good; subreddits may hide it for up to 24 h
-    recheck_hours: NonNegative = 24.0  # asked for again, so that what is deleted goes within Reddit's 48 h
+    settle_hours: NonNegative = 36.0  # age at which karma is read for good; of young posts it may be hidden
+    recheck_hours: NonNegative = 24.0  # asked for again: what is deleted on Reddit is deleted here (Data API Wiki)
     gap_s: NonNegative = 0.6  # least seconds between two requests: Reddit grants 100 a minute (Data API Wiki)
     deadline_s: Seconds = 30.0  # one request, answer included
     retries: Count = 4  # of 429, 5xx, broken connections; waits of 1, 2, 4, 8 s, or what Retry-After says

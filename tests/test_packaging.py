@@ -93,6 +93,12 @@ def test_the_command_builds_from_the_wheel_beside_a_foreign_pipeline_with_two_wo
     assert "documents: done; documents: 4 in, 4 kept" in built.stderr
 
 
+def test_the_wheel_makes_a_ledger_by_its_own_schema(python, installed):
+    code = "import pipeline.submissions.ledger as l, pathlib; l.Ledger(pathlib.Path('l.sqlite')); print(l.__file__)"
+    done = python("-c", code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{installed}/pipeline/submissions/ledger.py\n", "")
+
+
 def test_the_lock_names_exact_versions_and_no_place():
     lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
     pinned = [line for line in lines if not line.startswith("#")]

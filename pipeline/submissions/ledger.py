@@ -259,7 +259,7 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
 
 def snapshots(paths: Sequence[Path], folder: Path) -> list[Path]:
     """`paths` with every ledger replaced by its dump in `folder`, written now; dumps of other ledgers are removed."""
-    made = [snapshot(path, folder) if path.suffix == SUFFIX else path for path in paths]
+    made = [snapshot(path, folder) if path.suffix.lower() == SUFFIX else path for path in paths]
     for old in set(folder.glob("*")) - set(made):
         old.unlink()
     return made

@@ -25,8 +25,8 @@ from pipeline.fetch.robots import user_agent
 from pipeline.pages import SOFTWARE
 from pipeline.shards import receipts
 from pipeline.shards.outcomes import BooksError, ConfigError, Outcome, SourceError
-from pipeline.submissions.ledger import Ledger
-from pipeline.submissions.listings import PAGE, Unreadable, info, walk
+from pipeline.submissions.ledger import SUFFIX, Ledger
+from pipeline.submissions.listings import PAGE, Page, Unreadable, info, walk
 from pipeline.submissions.reddit import Client, Clock, Outage
 
 CAP = 1_000  # items that any listing shows at most
@@ -43,6 +43,7 @@ LISTINGS: dict[str, int] = {
 SYSTEM = Clock(time.time, time.monotonic, time.sleep)
 CLOSED = {Outcome.PRIVATE, Outcome.QUARANTINED, Outcome.BANNED, Outcome.NOT_FOUND}  # to all listings of a source
 PASSING = {Outcome.SERVER_ERROR, Outcome.TIMED_OUT, Outcome.BAD_ANSWER}  # may be otherwise in the next round
+IN_A_ROW = 3  # listings that fail so before a round is given up: each took all its retries
 KINDS = {
     "subreddit": ("r/{}", re.compile(r"(?:/?r/)?(\w{2,24})/?", re.ASCII)),
     "domain": ("domain/{}", re.compile(r"([a-z0-9-]+(?:\.[a-z0-9-]+)+)")),
@@ -113,6 +114,8 @@ def harvested(
     SourceError, BusyError (another harvest), InputError (not a ledger), StorageError.
     """
     check_contact(settings.pages)
+    if path.suffix != SUFFIX:
+        raise ConfigError(f"{path}: the name of a ledger ends in {SUFFIX}, so that links knows it for one")
     chosen, (every_s, until) = settings.harvest, when
     client = Client(chosen, user_agent(settings.pages, SOFTWARE), clock, more)
     with receipts.lock(path.parent), Ledger(path) as ledger:
@@ -134,11 +137,13 @@ def harvest(
 
     Raises SourceError: Reddit refuses everything, or cannot be reached. What had been read by then is in the ledger.
     """
-    readings = []
+    readings: list[Reading] = []
     for source in sources:
         for reading in read_source(settings, client, ledger, source):
             readings.append(reading)
             said(reading)
+            if len(readings) >= IN_A_ROW and all(one.outcome in PASSING for one in readings[-IN_A_ROW:]):
+                raise Outage(f"Reddit failed {IN_A_ROW} listings in a row; run the same command again later")
     outcomes = {reading.outcome for reading in readings}
     if outcomes and Outcome.KEPT not in outcomes:
         kind = Outage if outcomes & PASSING else SourceError
@@ -169,17 +174,26 @@ def read_listing(settings: HarvestSettings, client: Client, ledger: Ledger, sour
     fates: Counter[Outcome] = Counter()
     outcome = Outcome.KEPT
     try:
-        for page in walk(client.ask, f"{source}/{sort}", {"t": span} if span else {}, standing.after):
+        for page in pages_of(client, f"{source}/{sort}", {"t": span} if span else {}, standing.after):
             found = ledger.record(name, page, int(client.clock.now()), settle_s)
             if found.total() != page.items:
                 raise BooksError(f"{name}: {page.items} items in, {found.total()} accounted for")
             fates += found
-            if sort == "new" and 0 < page.newest_utc < standing.known_utc:
+            if sort == "new" and 0 < page.newest_utc < standing.known_utc:  # all of it: one odd date ends nothing
                 break
     except Unreadable as refused:
         outcome = refused.outcome
     ledger.end(name, outcome, int(client.clock.now()))
     return Reading(name, outcome, fates)
+
+
+def pages_of(client: Client, path: str, params: Mapping[str, str | int], after: str | None) -> Iterator[Page]:
+    """The pages of a listing from `after` on; from the top where that post is gone, since Reddit then shows nothing."""
+    page = None
+    for page in walk(client.ask, path, params, after):
+        yield page
+    if page is None and after is not None:
+        yield from walk(client.ask, path, params)
 
 
 def rescore(settings: HarvestSettings, client: Client, ledger: Ledger) -> Reading:

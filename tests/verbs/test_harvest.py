@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -197,6 +198,49 @@ def test_a_pass_that_failed_proves_nothing_so_the_next_reads_on_beyond_what_is_k
     assert run(site, path, "r/books")[1]["submissions"] == 500
 
 
+def test_a_pass_whose_next_page_hangs_on_a_deleted_post_begins_again(path):
+    site = Site(**{"r/books/new": [post(n, age_h=n / 100) for n in range(300)]})
+
+    def breaking(path_asked, query):
+        return (429, {"Retry-After": "9999"}, b"") if query.get("after") == "t3_a199" else site(path_asked, query)
+
+    fake = FakeClock()
+    run(breaking, path, "r/books", fake=fake)
+
+    def deleted(path_asked, query):
+        return EMPTY if query.get("after") == "t3_a199" and len(ids(path)) == 200 else site(path_asked, query)
+
+    del site.shown["r/books/new"][150]
+    _, counts, asked = run(deleted, path, "r/books", fake=fake)
+    assert asked[:4] == ["/r/books/new"] * 4
+    assert counts["submissions"] == 300
+
+
+def test_a_harvest_killed_while_it_waits_for_a_page_goes_on_with_that_page(tmp_path):
+    site = Site(**{"r/books/new": [post(n, age_h=n / 100) for n in range(300)]})
+    reached = threading.Event()
+
+    def hang(handler):
+        reached.set()
+        reddit.closing.wait(60)
+
+    def hanging(path_asked, query):
+        return hang if query.get("after") == "t3_a199" and not reached.is_set() else site(path_asked, query)
+
+    with local_reddit(hanging) as reddit:
+        credentials = prepare(tmp_path, reddit)
+        process = command_begun(tmp_path, "harvest", "--subreddit", "books", **credentials)
+        assert reached.wait(60)
+        process.kill()
+        process.communicate()
+        before = len(ids(tmp_path / "harvest" / "ledger.sqlite"))
+        done = command(tmp_path, "harvest", "--subreddit", "books", **credentials)
+    assert before == 200
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "r/books/new: 100 new"
+    assert len(ids(tmp_path / "harvest" / "ledger.sqlite")) == 300
+
+
 def test_the_cap_of_a_listing_is_said(path):
     site = Site(
         **{"domain/a.test/new": [post(n) for n in range(1_000)], "domain/a.test/hot": [post(n) for n in range(900)]}
@@ -226,10 +270,15 @@ def test_a_closed_subreddit_is_named_and_asked_once_and_the_others_go_on(path):
 
 def test_a_harvest_that_gets_nothing_at_all_fails_with_the_first_reason(path):
     _, failure, _ = run(Site(**{"r/shut/new": (403, {}, {"reason": "private"})}), path, "r/shut")
-    assert (type(failure), failure.exit_code) == (SourceError, 9)
+    assert (type(failure), failure.exit_code) == (SourceError, 10)
     assert str(failure) == "Reddit gave none of 1 listings; the first: r/shut/new: private: a private subreddit"
-    _, failure, _ = run(lambda *_: (503, {}, b""), path, "r/books")
-    assert type(failure) is Outage
+    _, failure, asked = run(lambda *_: (503, {}, b""), path, "r/books")
+    assert (type(failure), len(asked)) == (Outage, 3 * 2)
+    assert str(failure) == "Reddit failed 3 listings in a row; run the same command again later"
+    closed = (503, {}, b"")
+    said, failure, _ = run(Site(**{f"r/books/{sort}": closed for sort in ("new", "rising")}), path, "r/books")
+    assert failure == {"submissions": 0, "settled": 0, "deleted": 0}
+    assert Counter(line.partition(": ")[2] for line in said)["server_error: 5xx, also after the retries"] == 2
 
 
 def test_scores_are_read_again_once_they_have_settled_and_then_stay(path):
@@ -345,6 +394,12 @@ def test_a_placeholder_contact_stops_before_the_first_request(path):
     assert not path.exists()
 
 
+def test_a_ledger_that_links_would_not_know_is_refused_before_the_first_request(path):
+    with local_reddit(Site()) as reddit, pytest.raises(ConfigError, match=r"ends in \.sqlite"):
+        harvested(settings_of(), path.with_suffix(".db"), ["r/books"], ONCE, print, FakeClock().clock(), reddit.more())
+    assert reddit.heads == []
+
+
 def test_two_harvests_of_one_ledger_the_second_is_refused(path):
     with (
         local_reddit(Site()) as reddit,
@@ -420,22 +475,23 @@ def test_recorded_sessions_go_from_the_api_to_links(tmp_path, path):
 # --- the command
 
 
-def command(folder, *arguments, **environment):
-    return subprocess.run(
+def command_begun(folder, *arguments, **environment):
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PRAW_ALLOW_ENDPOINT_OVERRIDE": "1"}
+    return subprocess.Popen(
         [sys.executable, "-m", "pipeline.cli", *arguments],
         cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONSAFEPATH": "1",
-            "PRAW_ALLOW_ENDPOINT_OVERRIDE": "1",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+        env={**os.environ, **ours, **environment},
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+
+
+def command(folder, *arguments, **environment):
+    process = command_begun(folder, *arguments, **environment)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def prepare(folder, reddit):
@@ -465,7 +521,7 @@ def test_a_refusal_is_one_line_and_its_own_exit_code_and_shows_no_secret(tmp_pat
     more = {"sign_in": sign_in} if sign_in else {}
     with local_reddit(lambda *_: (401, {}, b""), **more) as reddit:
         done = command(tmp_path, "harvest", "--subreddit", "books", *debug, **prepare(tmp_path, reddit))
-    assert done.returncode == 9
+    assert done.returncode == 10
     assert ("Traceback" in done.stderr) == bool(debug)
     assert done.stderr.splitlines()[-1].startswith("webtext: ")
     basic = next(head["Authorization"] for head in reddit.heads).removeprefix("Basic ")
