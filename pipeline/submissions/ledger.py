@@ -184,8 +184,11 @@ class Ledger:
                 elif key in shown:
                     db.execute(UPDATE, {**msgspec.structs.asdict(shown[key]), "now": now, "settle_s": settle_s})
                     fate = Outcome.KEPT
+                elif f"t3_{key}" in page.names:
+                    db.execute("UPDATE submissions SET checked_utc = ?, missing_utc = NULL WHERE id = ?", [now, key])
+                    fate = Outcome.BAD_LINE
                 else:
-                    fate = Outcome.BAD_LINE if f"t3_{key}" in page.names else miss(db, key, now)
+                    fate = miss(db, key, now)
                 fates[fate] += 1
         return fates
 

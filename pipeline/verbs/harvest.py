@@ -144,12 +144,12 @@ def harvest(
             said(reading)
             if len(readings) >= IN_A_ROW and all(one.outcome in PASSING for one in readings[-IN_A_ROW:]):
                 raise Outage(f"Reddit failed {IN_A_ROW} listings in a row; run the same command again later")
+    said(rescore(settings, client, ledger))  # also when all sources are closed: what was deleted there goes
+    ledger.settle()
     outcomes = {reading.outcome for reading in readings}
     if outcomes and Outcome.KEPT not in outcomes:
         kind = Outage if outcomes & PASSING else SourceError
         raise kind(f"Reddit gave none of {len(readings)} listings; the first: {readings[0].said()}")
-    said(rescore(settings, client, ledger))
-    ledger.settle()
 
 
 def read_source(settings: HarvestSettings, client: Client, ledger: Ledger, source: str) -> Iterator[Reading]:

@@ -129,8 +129,9 @@ def test_what_was_missing_once_and_is_shown_again_counts_again(ledger):
 
 def test_an_item_shown_in_a_form_not_understood_is_not_missing(ledger):
     record(ledger, post(1), now=10)
-    assert ledger.rescore(["a1"], page(more_names=["a1"]), 20, SETTLE_S) == {Outcome.BAD_LINE: 1}
+    assert ledger.rescore(["a1"], page(more_names=["a1"]), 10 + RECHECK_S, SETTLE_S) == {Outcome.BAD_LINE: 1}
     assert [one.id for one in read(ledger.path)] == ["a1"]
+    assert due(ledger, 20 + RECHECK_S) == []
 
 
 def test_a_pass_cut_off_goes_on_within_the_hour_and_only_a_whole_one_proves_what_is_known(ledger):

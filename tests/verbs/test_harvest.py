@@ -320,6 +320,23 @@ def test_what_is_deleted_on_reddit_is_deleted_here_and_never_comes_back(path):
     assert b"http://host.test/2" in left
 
 
+def test_deletions_are_honoured_also_when_the_subreddit_has_closed_since(path):
+    fake = FakeClock()
+    site = Site(**{"r/books/new": [post(1, age_h=40), post(2, age_h=40)]})
+    run(site, path, "r/books", fake=fake)
+    site.shown = {"r/books/new": (403, {}, {"reason": "private"})}  # and /api/info shows nothing of it
+    for hours, left in [(25, ["a1", "a2"]), (0.5, ["a1", "a2"]), (0.6, [])]:
+        fake.time += hours * HOUR
+        _, failure, _ = run(site, path, "r/books", fake=fake)
+        assert "none of 1 listings" in str(failure)
+        assert ids(path) == []  # links leaves it out from the first look on
+        with Ledger(path) as ledger:
+            assert [key for (key,) in ledger.db.execute("SELECT id FROM submissions")] == left
+    site.shown = {"r/books/new": [post(1, age_h=40)]}
+    run(site, path, "r/books", fake=fake)
+    assert ids(path) == ["a1"]
+
+
 def test_an_info_that_cannot_be_read_leaves_everything_due(path):
     site, fake = Site(**{"r/books/new": [post(1, age_h=0)]}), FakeClock()
     run(site, path, "r/books", fake=fake)
