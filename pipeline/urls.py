@@ -12,42 +12,26 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
 
 import ada_url
 
 from pipeline.shards.outcomes import InputError
 
-CANONICAL_VERSION = 1  # raise it when a rule of canonical_url changes: doc_ids change with it
+CANONICAL_VERSION = 2  # raise it when a rule of canonical_url changes: doc_ids change with it
 
 LONGEST_POSTED = 8_000  # characters of an address as posted, and as requested; RFC 9110, section 4.1
 LONGEST_CANONICAL = 2_048  # characters; where the sitemap protocol draws its line (sitemaps.org/protocol.html)
-LONGEST_HOST, LONGEST_LABEL = 253, 63  # octets; RFC 1035, section 2.3.4, less the length bytes of the wire form
-
-# Parameters that tell the owner of a site where a visitor came from, and never choose the page. Sources: the
-# documentation of their makers, named at each line; compare the stripping lists of Firefox, Brave and ClearURLs.
-TRACKING_PREFIXES = ("utm_",)  # Google Analytics, Campaign URL Builder
-TRACKING = frozenset({
-    # Google Ads and Marketing Platform; the cross-domain linker of Analytics
-    "gclid", "gclsrc", "dclid", "gbraid", "wbraid", "gad_source", "gad_campaignid", "srsltid", "_ga", "_gl",
-    # Meta: Facebook, Instagram
-    "fbclid", "fb_action_ids", "fb_action_types", "fb_ref", "fb_source", "igshid", "igsh",
-    # X, TikTok, LinkedIn, Pinterest, Snapchat, Reddit
-    "twclid", "__twitter_impression", "ttclid", "li_fat_id", "epik", "sccid", "rdt_cid",
-    # Microsoft Advertising; Yandex Direct and Metrica
-    "msclkid", "yclid", "ymclid", "ysclid", "_openstat",
-    # Mailchimp, HubSpot, Marketo
-    "mc_cid", "mc_eid", "_hsenc", "_hsmi", "__hssc", "__hstc", "__hsfp", "hsctatracking", "mkt_tok",
-    # Vero, Omeda Olytics, Drip, Klaviyo
-    "vero_id", "vero_conv", "oly_anon_id", "oly_enc_id", "__s", "_kx",
-    # Matomo, and Piwik, its former name
-    "mtm_campaign", "mtm_keyword", "mtm_kwd", "mtm_source", "mtm_medium", "mtm_content", "mtm_cid", "mtm_group",
-    "mtm_placement", "pk_campaign", "pk_keyword", "pk_kwd", "pk_source", "pk_medium", "pk_content", "pk_cid",
-    "piwik_campaign", "piwik_keyword", "piwik_kwd",
-    # Webtrends, Adobe Advertising
-    "wt.mc_id", "s_kwcid", "ef_id",
-})  # fmt: skip
+LONGEST_HOST = 253  # octets; RFC 1035, section 2.3.4, less the length bytes of the wire form
+HOST = re.compile(r"[^.]{1,63}(?:\.[^.]{1,63})*")  # labels; the same section
+MOST_CARRIERS = 8  # addresses within one another
+GOOGLE = re.compile(r"google\.(?:com|cat|(?:com?\.)?[a-z]{2})")
+AMP_VIEWER = re.compile(r"/amp/(s/)?([^/]+\..*)")
+AMP_CACHE = re.compile(r"/[cv]/(s/)?([^/]+\..*)")
 
 # RFC 3986, section 2.3 (unreserved) and appendix A (pchar, query): what may stand unescaped.
 UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -68,69 +52,155 @@ def canonical_url(url: str) -> str:
        slashes; `.` and `..` segments resolved; characters outside ASCII percent-encoded as UTF-8.
     2. Refused: any scheme but http and https; a user name or password; a host that DNS cannot hold (empty label,
        label over 63, name over 253 octets); more than LONGEST_POSTED characters before, LONGEST_CANONICAL after.
-    3. http and https are one identity, written https; ports 80 and 443 are dropped, whichever scheme names them.
-    4. The dot that ends a fully qualified name is dropped; then one leading `www.`, where a name with a dot remains
-       (`www.com` is a site of its own) that does not begin with `www.` again.
-    5. The fragment is dropped; servers never see it (RFC 9110, section 4.2.5). So all `#!` pages of a site are one.
-    6. Escapes: hex digits in upper case, unreserved characters decoded (RFC 3986, sections 6.2.2.1 and 6.2.2.2),
+    3. An address that only carries another, in clear, stands for the one carried, which begins again at 1:
+       redirectors (`data/redirectors.txt`), Google's AMP viewer and the AMP cache (see `carried`).
+    4. http and https are one identity, written https; ports 80 and 443 are dropped, whichever scheme names them.
+    5. The dot that ends a fully qualified name is dropped; then one leading `www.`, where a name with a dot remains
+       (`www.com` is a site of its own) that does not begin with `www.` again; then the few mobile hosts that are known
+       to answer as their site does (`data/mobile_hosts.txt`).
+    6. The fragment is dropped; servers never see it (RFC 9110, section 4.2.5). So all `#!` pages of a site are one.
+    7. Escapes: hex digits in upper case, unreserved characters decoded (RFC 3986, sections 6.2.2.1 and 6.2.2.2),
        characters that RFC 3986 does not allow encoded, a `%` that begins no escape written `%25`.
-    7. Empty pairs of the query (`a&&b`) and tracking parameters (TRACKING) are dropped; then an empty query.
+    8. Empty pairs of the query (`a&&b`) and tracking parameters (`data/tracking_parameters.txt`) are dropped; then a
+       query that is empty.
 
     Left alone, because a server may tell them apart: case and order in path and query, repeated parameters, a
     trailing slash, doubled slashes, `index.html`, reserved characters against their escapes (RFC 3986, section 2.2),
-    `+` against `%20`, session ids, mobile and AMP hosts, other ports.
+    `+` against `%20`, session ids, other mobile hosts, publishers' own AMP pages, other ports. Short links (t.co) are
+    left alone because their target is not in them. Reddit's hosts stay as they are: `is_reddit` refuses them all.
 
     Idempotent, and the same for `fetch_url(url)` as for `url`. Raises BadUrl, never anything else, on any text.
     """
-    parsed, _ = parse(url)
-    port = "" if parsed.port in ("", "80", "443") else ":" + parsed.port
-    path = escape(parsed.pathname)
-    pairs = [pair for pair in escape(parsed.search[1:]).split("&") if pair and not is_tracking(pair)]
+    return identity_of(parse(url))
+
+
+def fetch_url(url: str) -> str:
+    """The address to request: the WHATWG form of what was posted, or of what a redirector carries (rules 1 to 3).
+
+    Only the fragment is dropped; scheme, `www.`, mobile host and tracking stay. Raises BadUrl where `canonical_url`
+    does, but for the length of the canonical form.
+    """
+    return parse(url).requested
+
+
+def both_urls(url: str) -> tuple[str, str]:
+    """`canonical_url` and `fetch_url` for the price of one. Raises BadUrl where either does."""
+    address = parse(url)
+    return identity_of(address), address.requested
+
+
+class Address(NamedTuple):
+    """A parsed address: as it is requested, and in parts. `query` has no `?`; `port` is "" for the scheme's own."""
+
+    requested: str
+    host: str  # identity: see `identity_host`
+    port: str
+    path: str
+    query: str
+
+
+def identity_of(address: Address) -> str:
+    """The canonical form of a parsed address (rules 4, 7 and 8). Raises BadUrl: too long."""
+    port = "" if address.port in ("", "80", "443") else ":" + address.port
+    pairs = [pair for pair in escape(address.query).split("&") if pair and not is_tracking(pair)]
     query = "?" + "&".join(pairs) if pairs else ""
-    canonical = f"https://{identity_host(parsed.hostname)}{port}{path}{query}"
+    canonical = f"https://{address.host}{port}{escape(address.path)}{query}"
     if len(canonical) > LONGEST_CANONICAL:
         raise BadUrl(f"{len(canonical):,} characters in canonical form; at most {LONGEST_CANONICAL:,}")
     return canonical
 
 
-def fetch_url(url: str) -> str:
-    """The address to request: the WHATWG form, only the fragment dropped; scheme, `www.` and tracking as posted.
+def parse(url: str) -> Address:
+    """An address, or the one that it carries (rules 1 to 3 of `canonical_url`). Raises BadUrl."""
+    for _ in range(MOST_CARRIERS):
+        address = parse_one(url)
+        target = carried(address)
+        if target is None:
+            return address
+        url = target
+    raise BadUrl(f"an address within an address, {MOST_CARRIERS} times")
 
-    Raises BadUrl where `canonical_url` does, but for the length of the canonical form.
+
+def parse_one(url: str) -> Address:
+    """An address as it stands (rules 1 and 2). Raises BadUrl.
+
+    ada is asked once, for the whole; an attribute of its parsed form costs as much as parsing. Serialised, an http
+    address has its parts between fixed marks (URL Standard, section 4.5), so cutting it is exact.
     """
-    return parse(url)[1]
-
-
-def parse(url: str) -> tuple[ada_url.URL, str]:
-    """The parsed address and its WHATWG form without fragment. Raises BadUrl."""
     if len(url) > LONGEST_POSTED:
         raise BadUrl(f"{len(url):,} characters; at most {LONGEST_POSTED:,}")
     try:
-        parsed = ada_url.URL(url)
+        requested = ada_url.normalize_url(url).partition("#")[0]
     except ValueError:  # also UnicodeEncodeError, for a lone surrogate
         raise BadUrl("not an absolute URL") from None
-    if parsed.protocol not in ("http:", "https:"):
+    scheme, _, rest = requested.partition("://")
+    if scheme not in ("http", "https"):
         raise BadUrl("neither http nor https")
-    if parsed.username or parsed.password:
+    authority, _, rest = rest.partition("/")
+    if "@" in authority:
         raise BadUrl("holds a user name or a password")
-    name = parsed.hostname.removesuffix(".")
-    if len(name) > LONGEST_HOST or not all(0 < len(label) <= LONGEST_LABEL for label in name.split(".")):
+    name, bracket, after = authority.rpartition("]")
+    host, _, port = (name + bracket, ":", after[1:]) if bracket else authority.partition(":")
+    name = host.removesuffix(".")
+    if len(name) > LONGEST_HOST or not HOST.fullmatch(name):
         raise BadUrl("the host is no name that DNS can hold")
-    requested = parsed.href.partition("#")[0]
     if len(requested) > LONGEST_POSTED:
         raise BadUrl(f"{len(requested):,} characters once escaped; at most {LONGEST_POSTED:,}")
-    return parsed, requested
+    path, _, query = rest.partition("?")
+    return Address(requested, identity_host(host), port, "/" + path, query)
+
+
+def carried(address: Address) -> str | None:
+    """The address that another carries in clear (rule 3 of `canonical_url`), or None: it carries none.
+
+    Redirectors hold it in a parameter. Google's AMP viewer, google.com/amp/s/HOST/PATH, and the AMP cache,
+    NAME.cdn.ampproject.org/c/s/HOST/PATH (c: document, v: with viewer; s: https), hold it in the path:
+    developers.google.com/amp/cache/overview. Publishers' own AMP pages are left alone.
+    """
+    country = GOOGLE.fullmatch(address.host)
+    amp = AMP_VIEWER if country else AMP_CACHE if address.host.endswith(".cdn.ampproject.org") else None
+    paths = redirectors().get("google.*" if country else address.host, {})
+    if not (amp or paths):
+        return None
+    path, query = escape(address.path), escape(address.query)  # so that no spelling hides it
+    found = amp.fullmatch(path) if amp else None
+    if found:
+        return f"{'https' if found[1] else 'http'}://{found[2]}{'?' if query else ''}{query}"
+    pairs = dict(pair.removeprefix("amp;").split("=", 1) for pair in query.split("&") if "=" in pair)
+    try:
+        names = paths.get(path) or paths.get("/*", [])
+        targets = [unquote(pairs[name], errors="strict") for name in names if name in pairs]
+    except UnicodeDecodeError:
+        return None
+    return next((target for target in targets if target.lower().startswith(("http://", "https://"))), None)
+
+
+@cache
+def redirectors() -> dict[str, dict[str, list[str]]]:
+    """Of `data/redirectors.txt`: host to path to names of parameters."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for host, path, *names in map(str.split, packaged_entries("redirectors.txt")):
+        found.setdefault(host, {})[path] = names
+    return found
+
+
+@cache
+def mobile_hosts() -> dict[str, str]:
+    """Of `data/mobile_hosts.txt`: host for telephones to the site's."""
+    mobile, site = zip(*map(str.split, packaged_entries("mobile_hosts.txt")), strict=True)
+    return dict(zip(mobile, site, strict=True))
 
 
 def identity_host(hostname: str) -> str:
-    """A parsed host name without its final dot and its one leading `www.` (rule 4 of `canonical_url`)."""
+    """A parsed host without its final dot and its one leading `www.`, known mobile ones as their site's (rule 5)."""
     host = hostname.removesuffix(".")
     rest = host.removeprefix("www.")
-    return rest if "." in rest and not rest.startswith("www.") else host
+    bare = rest if "." in rest and not rest.startswith("www.") else host
+    return mobile_hosts().get(bare, bare)
 
 
 def escape(text: str) -> str:
-    """ASCII path or query with its percent-encoding in one form (rule 6 of `canonical_url`)."""
+    """ASCII path or query with its percent-encoding in one form (rule 7 of `canonical_url`)."""
     return ESCAPE.sub(one_escape, text)
 
 
@@ -143,8 +213,17 @@ def one_escape(match: re.Match[str]) -> str:
 
 def is_tracking(pair: str) -> bool:
     """Whether one `name=value` of a query only says where the visitor came from. `amp;` is left by HTML escaping."""
+    names, prefixes = tracking_parameters()
     name = pair.partition("=")[0].lower().removeprefix("amp;")
-    return name in TRACKING or name.startswith(TRACKING_PREFIXES)
+    return name in names or name.startswith(prefixes)
+
+
+@cache
+def tracking_parameters() -> tuple[frozenset[str], tuple[str, ...]]:
+    """Of `data/tracking_parameters.txt`: whole names, and beginnings of names."""
+    listed = packaged_entries("tracking_parameters.txt")
+    prefixes = tuple(name.removesuffix("*") for name in listed if name.endswith("*"))
+    return frozenset(name for name in listed if not name.endswith("*")), prefixes
 
 
 def doc_id(canonical: str) -> str:

@@ -1,7 +1,11 @@
-"""Addresses: one identity a link, the same shard for ever, and lists that match whole labels."""
+"""Addresses: one identity a link, the same shard for ever, and lists that match whole labels.
+
+Over 350 lines for its tables of addresses, which are read best as one.
+"""
 
 import re
 from collections import Counter
+from urllib.parse import quote
 
 import ada_url
 import pytest
@@ -10,21 +14,27 @@ from hypothesis import strategies as st
 
 from pipeline.shards.outcomes import InputError
 from pipeline.urls import (
+    MOST_CARRIERS,
     REDDIT,
     UNRESERVED,
     BadUrl,
     HostList,
+    both_urls,
     canonical_url,
     doc_id,
     escape,
     fetch_url,
     host_of,
+    identity_host,
     is_reddit,
+    mobile_hosts,
     packaged_entries,
     path_of,
+    redirectors,
     shard_of,
     split_hosts,
     suffix_blocked,
+    tracking_parameters,
 )
 
 CANONICAL = [
@@ -73,13 +83,39 @@ CANONICAL = [
     ("http://example.com/?%75tm_source=x", "https://example.com/"),
     ("http://example.com/?id=3&amp;utm_source=x", "https://example.com/?id=3"),
     ("http://example.com/?id=utm_source", "https://example.com/?id=utm_source"),
+    ("http://example.com/?ref=a&sid=b&s=c", "https://example.com/?ref=a&sid=b&s=c"),
+    # carried by another address
+    ("https://www.google.com/url?sa=t&url=http%3A%2F%2Fa.example%2Fx%3Fid%3D1&usg=A", "https://a.example/x?id=1"),
+    ("http://www.google.co.uk/url?q=https://a.example/%3Futm_source%3Dg%26b%3D2&amp;ei=x", "https://a.example/?b=2"),
+    ("http://www.google.de/url?q=how+to+knit&url=https://a.example/", "https://a.example/"),
+    ("https://l.facebook.com/l.php?u=https%3A%2F%2Fwww.a.example%2F%23top&h=AT0", "https://a.example/"),
+    ("https://out.reddit.com/t3_87?url=https%3A%2F%2Fa.example%2Fb&token=AQ&app_name=reddit", "https://a.example/b"),
+    ("https://m.youtube.com/redirect?q=http%3A%2F%2Fa.example%2F", "https://a.example/"),
+    ("https://l.facebook.com/l.php?u=https%3A%2F%2Fwww.google.com%2Furl%3Fq%3Dhttp%253A%252F%252Fa.example%252F",
+     "https://a.example/"),
+    ("https://www.google.com/amp/s/www.a.example/news/1.amp.html?x=1", "https://a.example/news/1.amp.html?x=1"),
+    ("https://www.google.com/amp/a.example/news/1", "https://a.example/news/1"),
+    ("https://www-a-example.cdn.ampproject.org/c/s/www.a.example/1?amp=1", "https://a.example/1?amp=1"),
+    ("https://www.google.com/url?q=knitting", "https://google.com/url?q=knitting"),
+    ("https://www.google.com/url?q=ftp://a.example/", "https://google.com/url?q=ftp://a.example/"),
+    ("https://www.google.com/url?q=http://a.example/%FF", "https://google.com/url?q=http://a.example/%FF"),
+    ("https://www.google.com/search?q=http://a.example/", "https://google.com/search?q=http://a.example/"),
+    ("https://www.google.com.evil.example/url?q=http://a.example/",
+     "https://google.com.evil.example/url?q=http://a.example/"),
+    ("https://www.google.com/amp/help", "https://google.com/amp/help"),
+    # mobile hosts
+    ("http://mobile.nytimes.com/2015/1.html", "https://nytimes.com/2015/1.html"),
+    ("http://www.m.bbc.co.uk./news", "https://bbc.co.uk/news"),
+    ("http://m.nytimes.com/2015/1.html", "https://m.nytimes.com/2015/1.html"),
     # left alone
+    ("http://t.co/AbC", "https://t.co/AbC"),
+    ("http://web.archive.org/web/2012/http://a.example/", "https://web.archive.org/web/2012/http://a.example/"),
     ("http://example.com/A/?b=1&a=2&a=1", "https://example.com/A/?b=1&a=2&a=1"),
     ("http://example.com/a/", "https://example.com/a/"),
     ("http://example.com/a//b", "https://example.com/a//b"),
     ("http://example.com/index.html", "https://example.com/index.html"),
     ("http://m.example.com/amp?a=b+c", "https://m.example.com/amp?a=b+c"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("posted", "expected"), CANONICAL)
@@ -104,6 +140,8 @@ REFUSED = [
     "http://.example/",
     "http://example.com../",
     "http://" + "a" * 64 + ".example/",
+    "https://www.google.com/url?q=http://user@a.example/",
+    "https://l.facebook.com/l.php?u=http%3A%2F%2Fa..example%2F",
     "http://" + "a." * 126 + "ab/",
     "http://example.com/\ud800",
     "http://example.com/" + "a" * 8_000,
@@ -135,13 +173,58 @@ def test_the_address_to_fetch_is_as_posted_without_its_fragment():
     assert fetch_url(posted) == "http://www.example.com./b%7e?utm_source=x&"
 
 
+def test_an_address_within_many_addresses_is_refused():
+    address = "http://a.example/"
+    for _ in range(MOST_CARRIERS - 1):
+        address = "http://out.reddit.com/?url=" + quote(address, safe="")
+    assert canonical_url(address) == "https://a.example/"
+    with pytest.raises(BadUrl, match="within an address"):
+        canonical_url("http://out.reddit.com/?url=" + quote(address, safe=""))
+
+
+def test_what_a_redirector_carries_is_what_is_fetched():
+    assert fetch_url("https://l.facebook.com/l.php?u=http%3A%2F%2FWWW.a.example%2Fb%3Futm_source%3Dx%23c&h=1") == (
+        "http://www.a.example/b?utm_source=x"
+    )
+    assert fetch_url("http://mobile.nytimes.com/1") == "http://mobile.nytimes.com/1"
+
+
+def test_the_lists_of_rules_are_whole_and_in_canonical_form():
+    names, prefixes = tracking_parameters()
+    assert all(name == name.lower() and "*" not in name for name in names)
+    assert prefixes == ("utm_",)
+    assert not any(name.startswith(prefixes) for name in names)
+    for mobile, site in mobile_hosts().items():
+        assert site not in mobile_hosts()
+        assert canonical_url(f"http://www.{mobile}/a") == canonical_url(f"https://{site}/a") == f"https://{site}/a"
+    for host, paths in redirectors().items():
+        assert host.startswith("google.") or identity_host(host) == host
+        assert all(path.startswith("/") and names for path, names in paths.items())
+
+
+@given(
+    st.lists(st.sampled_from(["a=1", "b=2", "a=3"])), st.lists(st.sampled_from(["utm_x=1", "FBCLID=2", ""])), st.data()
+)
+def test_where_tracking_stands_changes_nothing(pairs, tracking, data):
+    mixed = list(pairs)
+    for pair in tracking:
+        mixed.insert(data.draw(st.integers(0, len(mixed))), pair)
+    assert canonical_url("http://a.example/?" + "&".join(mixed)) == canonical_url(
+        "http://a.example/?" + "&".join(pairs)
+    )
+
+
 def pieces_of_urls():
     """Texts that look like addresses: each part taken from what parsers disagree about."""
     host = st.sampled_from(
         ["www.", "example.com", "a", "www.www.a.b", "0x7f.1", "[::1]", "bücher.de", "xn--a", "..", "%41.com", "ß.de"]
+    ) | st.sampled_from(
+        ["google.com/url?q=", "google.de/amp/s/", "m.bbc.com", "l.facebook.com/l.php?u=", "x.cdn.ampproject.org/c/"]
     )
     bits = st.sampled_from(
         ["/", "..", "%2e", "%2E.", "%", "%32", "5", "%7e", "%zz", "|", "?", "&", "=", "utm_x=1", "amp;", "#", "\\"]
+    ) | st.sampled_from(
+        ["http://", "https%3A%2F%2F", "l.facebook.com/l.php?u=", "out.reddit.com/?url=", "a.example", "{", "%71="]
     )
     return st.builds(
         "".join,
@@ -159,6 +242,9 @@ def pieces_of_urls():
 @example("http://a/%%32e/")
 @example("http://a/%2%35")
 @example("http://www.www.www.a.b/")
+@example("http://google.com/url?q=http://l.facebook.com/l.php%3Fu=http%253A%252F%252Fa/%257B{{")
+@example("http://google.com/%75rl?%71=http://b.c")
+@example("http://x.cdn.ampproject.org/c/www.google.com./url?q=http://b.c")
 def test_the_canonical_form_is_idempotent_parses_and_nothing_but_bad_url_is_raised(text):
     try:
         canonical = canonical_url(text)
@@ -180,6 +266,7 @@ def test_what_is_fetched_has_the_identity_of_what_was_posted(text):
             canonical_url(text)
         return
     assert canonical_url(requested) == canonical_url(text)
+    assert both_urls(text) == (canonical_url(text), requested)
     assert fetch_url(requested) == requested
 
 
