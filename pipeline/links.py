@@ -27,8 +27,9 @@ from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact, Books, Manifest, Task
 from pipeline.shards.runner import Run
-from pipeline.submissions.dumps import Submission, read_dump
 from pipeline.submissions.ledger import snapshots
+from pipeline.submissions.rows import Submission
+from pipeline.submissions.sources import read_submissions
 from pipeline.urls import BadUrl, HostList
 
 VERSION = 1
@@ -139,7 +140,7 @@ def scatter_dump(dumps: Artefact, shards: int, source: tuple[Task, Path]) -> Ite
     """The rows of one dump as (home shard, block of SUBMISSIONS); at the end, its receipt with the book of reading."""
     task, path = source
     book: Counter[str] = Counter()
-    for kept, fates in read_dump(path, BLOCK_ROWS):
+    for kept, fates in read_submissions(path, BLOCK_ROWS):
         rows = [row for row in map(row_of, kept) if row is not None]
         fates.update({Outcome.BAD_URL: len(kept) - len(rows), Outcome.KEPT: len(rows) - len(kept)})
         book.update(fates)

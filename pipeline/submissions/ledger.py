@@ -23,8 +23,8 @@ import zstandard
 
 from pipeline.shards import storage
 from pipeline.shards.outcomes import BusyError, InputError, Outcome, StorageError, WebTextError
-from pipeline.submissions.dumps import Submission
 from pipeline.submissions.listings import Page
+from pipeline.submissions.rows import Submission
 
 SUFFIX = ".sqlite"
 APPLICATION, VERSION = 2_003_133_036, 1  # as sql/ledger.sql says
@@ -279,7 +279,7 @@ def snapshot(path: Path, folder: Path) -> Path:
 
 
 def dump_line(one: Submission) -> bytes:
-    """A submission as a line of a dump; its URL with the entities that Reddit's dumps have, see `dumps.posted_url`."""
+    """A submission as a line of a dump; its URL with the entities that Reddit's dumps have, see `rows.posted_url`."""
     url = one.url.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     row = {**msgspec.structs.asdict(one), "url": url, "is_self": False}
     return msgspec.json.encode(row) + b"\n"

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from pipeline.shards.outcomes import Outcome
-from pipeline.submissions.dumps import HIGHEST_SCORE, LATEST_UTC, Name, Submission
+from pipeline.submissions.rows import HIGHEST_SCORE, LATEST_UTC, Name, Submission
 from pipeline.urls import LONGEST_POSTED
 
 PAGE = 100  # most items of one answer: reddit.com/dev/api, "listings"

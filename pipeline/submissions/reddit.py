@@ -29,8 +29,8 @@ from prawcore.exceptions import PrawcoreException, RequestException
 
 from pipeline.config import HarvestSettings
 from pipeline.shards.outcomes import ConfigError, Outcome, SourceError
-from pipeline.submissions.dumps import LATEST_UTC
 from pipeline.submissions.listings import Unreadable
+from pipeline.submissions.rows import LATEST_UTC
 
 LONGEST_WAIT_S = 900.0  # Reddit counts requests over 600 s; who asks for more is told of, not waited for
 LARGEST_ANSWER = 32 << 20  # bytes; a page of 100 submissions takes 0.1 to 0.5 MB

@@ -5,7 +5,8 @@ from xml.etree import ElementTree as ET
 
 from pipeline.demo import dump, site, traps
 from pipeline.shards.outcomes import Outcome
-from pipeline.submissions.dumps import Submission, read_line
+from pipeline.submissions.dumps import read_line
+from pipeline.submissions.rows import Submission
 from pipeline.urls import BadUrl, canonical_url
 
 FIELDS = [

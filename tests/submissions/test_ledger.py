@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from pipeline.shards.outcomes import BusyError, InputError, Outcome, StorageError
 from pipeline.submissions import ledger as ledgers
-from pipeline.submissions.dumps import Submission, read_dump
+from pipeline.submissions.dumps import read_dump
 from pipeline.submissions.ledger import MISSING_S, Ledger, read_ledger, snapshot, snapshots
 from pipeline.submissions.listings import Page
+from pipeline.submissions.rows import Submission
 
 SETTLE_S, RECHECK_S = 36 * 3_600, 24 * 3_600
 NEW, MONTH = "r/books/new", 30 * 86_400

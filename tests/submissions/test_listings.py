@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.shards.outcomes import Outcome
 from pipeline.submissions import listings
-from pipeline.submissions.dumps import Submission
 from pipeline.submissions.listings import Unreadable, info, page_of, walk
+from pipeline.submissions.rows import Submission
 from tests.submissions.local_reddit import NOW, listing, post
 
 MISSING = object()
