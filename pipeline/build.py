@@ -36,7 +36,7 @@ def build(
     `run` is the runner to use (Beam, as the settings say, by default); `started` and `ended` are told of each stage.
     Raises BusyError (another run holds `root`), ConfigError, and whatever a stage raises.
     """
-    chosen = run or beam(settings)
+    chosen = run or beam(settings, root)
     manifests: dict[str, Manifest] = {}
     with receipts.lock(root):
         storage.sweep(root)
@@ -48,9 +48,9 @@ def build(
     return manifests
 
 
-def beam(settings: Settings, options: tuple[str, ...] = ()) -> BeamRun:
-    """The Beam runner that the settings name; `options` go to Beam as they are."""
-    return BeamRun(settings.build.runner, settings.build.workers or os.cpu_count() or 1, options)
+def beam(settings: Settings, root: Path, options: tuple[str, ...] = ()) -> BeamRun:
+    """The Beam runner that the settings name; `options` go to Beam as they are, blocks cross below `root`."""
+    return BeamRun(settings.build.runner, settings.build.workers or os.cpu_count() or 1, options, root / "scratch")
 
 
 def artefact(root: Path, stage: str, shards: int) -> Artefact:

@@ -112,7 +112,7 @@ def build(
             folder.absolute(),
             settings,
             until,
-            run=beam(settings, options),
+            run=beam(settings, folder.absolute(), options),
             started=reporter.started,
             ended=reporter.ended,
         )

@@ -43,10 +43,14 @@ class BuildSettings(Section, frozen=True):
 class LinksSettings(Section, frozen=True):
     """`[links]`: submissions to one row a URL."""
 
-    submissions: tuple[str, ...] = ()  # globs: .zst .xz .bz2 .gz .ndjson .json .sqlite, relative to the config file
+    submissions: tuple[str, ...] = ()  # globs of dumps, .parquet, .csv, lists of addresses (.txt), ledgers (.sqlite)
     karma: int = 3  # Radford et al. 2019, section 2.1: "at least 3 karma"
+    karma_of: Literal["max", "sum", "first"] = "max"  # of a link's submissions; "sum": OpenWebText2 (Gao et al. 2020)
     over_18: bool = False  # True keeps links that are only ever posted as over 18
     blocked_hosts: str = ""  # a file, one host a line, instead of the built-in list of media hosts
+    blocked_suffixes: str = ""  # a file, one end of a path a line (.jpg), instead of the built-in list
+    blocked_domains: str = ""  # a file, one host a line, each with all names under it; none by default
+    blocked_subreddits: str = ""  # a file, one name a line, without r/; none by default
 
 
 class HarvestSettings(Section, frozen=True):

@@ -1,25 +1,24 @@
 """submissions → links: one row a URL with all its submissions, and whether the recipe keeps it.
 
-Choice: two phases. Submissions are first exchanged to the home shard of their host, where repeated ids meet; then, with
-the number of links of every host known, hosts too large for one shard are spread and each link gets its outcome. Cost:
-submissions are written once more, below `scratch/`; a change of karma or of a list re-decides without reading a dump.
-Alternative: one exchange straight to the links, which can split no host, because nobody has counted yet.
+Choice: two exchanges. Submissions first go to a scratch shard by the hash of their URL, which spreads any host evenly
+and is where repeated ids meet; then, with the links of large hosts counted, to the shard of their host, or to those
+that it is spread over, where each link gets its outcome. Cost: submissions are written twice more, below `scratch/`;
+a change of karma or of a list decides again without reading a dump. Alternative: one exchange by host, which puts all
+links of the largest host on one shard before anybody could count them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from glob import glob
-from itertools import groupby, islice
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline import urls
 from pipeline.config import Settings, slice_of
@@ -27,85 +26,49 @@ from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact, Books, Manifest, Task
 from pipeline.shards.runner import Run
+from pipeline.submissions.decide import LISTS, Rules, decided
 from pipeline.submissions.ledger import snapshots
 from pipeline.submissions.rows import Submission
-from pipeline.submissions.sources import read_submissions
-from pipeline.urls import BadUrl, HostList
+from pipeline.submissions.sources import read_submissions, reader_of
+from pipeline.urls import BadUrl
 
-VERSION = 1
-LIBRARIES = ("ada-url", "msgspec", "pyarrow")
-BLOCK_ROWS = 50_000  # lines of a dump between two scatters; about 15 MB of rows
+VERSION = 2
+LIBRARIES = ("ada-url", "msgspec", "numpy", "pyarrow")
+READ_ROWS = 20_000  # of a source, made an Arrow table at a time
+SCATTER_BYTES = 128_000_000  # of tables, put together before they are scattered: fewer and larger blocks
+SCATTER_ROWS = 500_000  # of scratch shards read together, for the same end
 BOOK = "submissions"
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What decides the outcome of a link."""
-
-    karma: int
-    over_18: bool
-    wikipedia: HostList
-    blocked: HostList
-    suffixes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, settings: Settings, work: Path) -> Rules:
-        """The rules of `[links]`; a user's list is relative to `work`. Raises InputError: a list that is none."""
-        links, packaged = settings.links, HostList.packaged
-        own = HostList.from_file(work / links.blocked_hosts) if links.blocked_hosts else None
-        suffixes = urls.packaged_entries("blocked_suffixes.txt")
-        blocked = own or packaged("blocked_hosts.txt")
-        return cls(links.karma, links.over_18, packaged("wikipedia_hosts.txt"), blocked, suffixes)
-
-    def described(self) -> list[Any]:
-        """The lists, JSON-able, for fingerprints."""
-        return [sorted(self.wikipedia.hosts), sorted(self.blocked.hosts), sorted(self.suffixes)]
-
-    def outcome(self, url: str, host: str, score: int, over_18: bool) -> Outcome:
-        """The first rule that refuses a link, or KEPT: where it leads, then how it was posted, then its karma.
-
-        `score` is the highest of its submissions; `over_18` whether all of them are marked so.
-        """
-        tests = (
-            (urls.is_reddit(host), Outcome.REDDIT_HOST),
-            (host in self.wikipedia, Outcome.WIKIPEDIA_HOST),
-            (host in self.blocked, Outcome.BLOCKED_HOST),
-            (urls.suffix_blocked(url, self.suffixes), Outcome.BLOCKED_SUFFIX),
-            (over_18 and not self.over_18, Outcome.OVER_18),
-            (score < self.karma, Outcome.LOW_KARMA),
-        )
-        return next((outcome for refused, outcome in tests if refused), Outcome.KEPT)
+EMPTY = schemas.SUBMISSIONS.empty_table()
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     """A Parquet shard of LINKS per shard of the build, sorted by URL.
 
-    Raises ConfigError (no dumps named), InputError (a dump is missing or damaged, a host list cannot be read).
+    Raises ConfigError (no source named), InputError (a source is missing or damaged, a list cannot be read).
     """
     shards = settings.build.shards
-    rules = Rules.of(settings, work)
+    rules = Rules.of(settings.links, work)
     paths = snapshots(find(settings.links.submissions, work), work / "scratch" / "ledgers")
-    dumps, submissions = collect(paths, work, shards, run)
-    splits = urls.split_hosts(count_links(submissions), shards)
+    sources, submissions = collect(paths, work, shards, run)
+    splits = urls.split_hosts(*count_links(submissions), shards)
     links = Artefact(work, "links", shards)
-    used = slice_of(settings.links)
-    del used["submissions"], used["blocked_hosts"]  # their contents count, not where they lie
-    decided_by = [splits, shards, rules.described()]
-    read = [[submissions.hashes(home) for home in senders(shard, shards, splits)] for shard in range(shards)]
-    tasks = links.begin([receipts.fingerprint("links", VERSION, used, [decided_by, one], LIBRARIES) for one in read])
-    run.map_shards(partial(decide_shard, rules, splits, submissions, links), tasks)
-    return links.finish(used, LIBRARIES, {BOOK: whole_book(dumps, submissions)})
+    used = {name: value for name, value in slice_of(settings.links).items() if name not in ("submissions", *LISTS)}
+    read = [submissions.hashes(shard) for shard in range(shards)]
+    decided_by = [urls.CANONICAL_VERSION, splits, shards, rules.described(), read]  # what is read, not where it lies
+    tasks = links.begin([receipts.fingerprint("links", VERSION, used, decided_by, LIBRARIES)] * shards)
+    if tasks:
+        scatter, gather = partial(scatter_shards, submissions, splits), partial(decide_shard, rules, splits, links)
+        run.exchange(scatter, list(groups(submissions)), gather, tasks)
+    return links.finish(used, LIBRARIES, {BOOK: whole_book(sources, submissions)})
 
 
 def find(patterns: Sequence[str], work: Path) -> list[Path]:
-    """The dumps that the globs name, sorted, each once; relative globs start at `work`.
+    """The sources that the globs name, sorted, each once; relative globs start at `work`.
 
     Raises ConfigError: no globs. InputError: a glob that matches no file.
     """
     if not patterns:
-        raise ConfigError("links.submissions is empty: set it in webtext.toml to your dumps, or to a harvest's ledger")
+        raise ConfigError("links.submissions is empty: set it in webtext.toml to dumps, exports, lists or a ledger")
     found: set[Path] = set()
     for pattern in patterns:
         names = glob(pattern, root_dir=work, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
@@ -117,53 +80,59 @@ def find(patterns: Sequence[str], work: Path) -> list[Path]:
 
 
 def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[Artefact, Artefact]:
-    """Read the dumps into scratch: the artefact of their books, one a dump, and that of their rows, one a home shard.
+    """Read the sources into scratch: the artefact of their books, one each, and that of their rows, by hash of URL.
 
-    Dumps are numbered by content, so that to rename one, or to name another first, makes nothing stale.
+    Sources are numbered by content, so that to rename one, or to name another first, makes nothing stale.
     """
     hashed = sorted((storage.sha256_of(path), path) for path in paths)
-    dumps = Artefact(work, "scratch/dumps", len(hashed))
+    sources = Artefact(work, "scratch/dumps", len(hashed))
     submissions = Artefact(work, "scratch/submissions", shards)
     version = [VERSION, urls.CANONICAL_VERSION]
-    reads = [receipts.fingerprint("dumps", VERSION, {}, [version, sha256], LIBRARIES) for sha256, _ in hashed]
+    kinds = [[sha256, reader_of(path).__name__] for sha256, path in hashed]
+    reads = [receipts.fingerprint("dumps", VERSION, {}, [version, kind], LIBRARIES) for kind in kinds]
     wanted = receipts.fingerprint("submissions", VERSION, {"shards": shards}, reads, LIBRARIES)
-    unread, stale = dumps.begin(reads), submissions.begin([wanted] * shards)
+    unread, stale = sources.begin(reads), submissions.begin([wanted] * shards)
     if unread:  # books are missing: everything is read again, and no shard is better than another
         stale = [Task(shard, wanted) for shard in range(shards)]
     if stale:
-        sources = [(Task(place, reads[place]), path) for place, (_, path) in enumerate(hashed)]
-        run.exchange(partial(scatter_dump, dumps, shards), sources, partial(gather_shard, submissions), stale)
-    return dumps, submissions
+        tasks = [(Task(place, reads[place]), path) for place, (_, path) in enumerate(hashed)]
+        run.exchange(partial(scatter_source, sources, shards), tasks, partial(gather_shard, submissions), stale)
+    return sources, submissions
 
 
-def scatter_dump(dumps: Artefact, shards: int, source: tuple[Task, Path]) -> Iterator[tuple[int, bytes]]:
-    """The rows of one dump as (home shard, block of SUBMISSIONS); at the end, its receipt with the book of reading."""
+def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) -> Iterator[tuple[int, bytes]]:
+    """The rows of one source as (scratch shard, block of SUBMISSIONS); at the end, its receipt with its book."""
     task, path = source
     book: Counter[str] = Counter()
-    for kept, fates in read_submissions(path, BLOCK_ROWS):
-        rows = [row for row in map(row_of, kept) if row is not None]
-        fates.update({Outcome.BAD_URL: len(kept) - len(rows), Outcome.KEPT: len(rows) - len(kept)})
-        book.update(fates)
-        homes = [urls.shard_of(row["host"], row["doc_id"], shards, {}) for row in rows]
-        yield from schemas.scatter(pa.Table.from_pylist(rows, schemas.SUBMISSIONS), homes)
-    with dumps.attempt(task) as attempt:
+
+    def tables() -> Iterator[pa.Table]:
+        for kept, fates in read_submissions(path, READ_ROWS):
+            table = table_of(kept)
+            book.update(fates)
+            book.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})
+            yield table
+
+    for table in schemas.in_runs(tables(), SCATTER_BYTES):
+        yield from schemas.scatter(table, [int(one[:8], 16) % shards for one in table["doc_id"].to_pylist()])
+    with sources.attempt(task) as attempt:
         attempt.commit({BOOK: receipts.balanced(BOOK, book.total(), book)})
 
 
-def row_of(submission: Submission) -> Row | None:
-    """A submission as a row of SUBMISSIONS, or None: its address is none."""
-    try:
-        url, fetch_url = urls.canonical_url(submission.url), urls.fetch_url(submission.url)
-    except BadUrl:
-        return None
-    posted = (submission.id, submission.score, submission.created_utc, submission.subreddit, submission.over_18)
-    return dict(
-        zip(schemas.SUBMISSIONS.names, (url, fetch_url, urls.doc_id(url), urls.host_of(url), *posted), strict=True)
-    )
+def table_of(posts: Iterable[Submission]) -> pa.Table:
+    """Submissions as SUBMISSIONS, in order; those whose address is none are left out."""
+    rows = []
+    for post in posts:
+        try:
+            url, fetch_url = urls.both_urls(post.url)
+        except BadUrl:
+            continue
+        place = (url, fetch_url, urls.doc_id(url), urls.host_of(url))
+        rows.append((*place, post.id, post.score, post.created_utc, post.subreddit, post.over_18))
+    return pa.table(list(zip(*rows, strict=True)), schema=schemas.SUBMISSIONS) if rows else EMPTY
 
 
 def gather_shard(submissions: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
-    """Write one home shard: its rows without repeats, sorted by URL, time, id."""
+    """Write one scratch shard: its rows without repeats, sorted by URL, time, id."""
     received = schemas.unpack(blocks, schemas.SUBMISSIONS)
     kept = without_repeats(received)
     book: dict[str, int] = {Outcome.KEPT: kept.num_rows, Outcome.REPEATED: received.num_rows - kept.num_rows}
@@ -185,71 +154,86 @@ def without_repeats(table: pa.Table) -> pa.Table:
     return ranked.sort_by([(name, "ascending") for name in ("url", "created", "id")])
 
 
-def count_links(submissions: Artefact) -> dict[str, int]:
-    """How many links each host has; a host is in one home shard only."""
-    counts: dict[str, int] = {}
+def count_links(submissions: Artefact) -> tuple[dict[str, int], int]:
+    """Links of each host that may have more than 2/N of all (N scratch shards), and the number of all links.
+
+    Such a host has more than 2/N of the links of at least one scratch shard; only these few are counted, in a second
+    pass, so that memory does not grow with the number of hosts.
+    """
+    large: set[str] = set()
+    total = 0
+    for counts in counts_of(submissions):
+        links = pc.sum(counts["links"]).as_py() or 0
+        over = pc.greater(pc.multiply(counts["links"], submissions.shards), 2 * links)
+        large.update(counts.filter(over)["host"].to_pylist())
+        total += links
+    found: Counter[str] = Counter()
+    for counts in counts_of(submissions):
+        some = counts.filter(pc.is_in(counts["host"], pa.array(sorted(large), pa.string())))
+        found.update(dict(zip(some["host"].to_pylist(), some["links"].to_pylist(), strict=True)))
+    return dict(found), total
+
+
+def counts_of(submissions: Artefact) -> Iterator[pa.Table]:
+    """Of each scratch shard how many links its hosts have: host, links."""
     for shard in range(submissions.shards):
         table = schemas.read_parquet(submissions.file(shard, ".parquet"), ("host", "doc_id"))
-        found = table.group_by("host").aggregate([("doc_id", "count_distinct")])
-        counts.update(zip(found["host"].to_pylist(), found["doc_id_count_distinct"].to_pylist(), strict=True))
-    return counts
+        yield table.group_by("host").aggregate([("doc_id", "count_distinct")]).rename_columns(["host", "links"])
 
 
-def senders(shard: int, shards: int, splits: Mapping[str, int]) -> list[int]:
-    """The home shards that may hold links of a shard: itself, and those of split hosts that reach so far."""
-    homes = {host: urls.shard_of(host, "", shards, {}) for host in splits}
-    return sorted({shard} | {home for host, home in homes.items() if (shard - home) % shards < splits[host]})
+def groups(submissions: Artefact) -> Iterator[tuple[int, ...]]:
+    """The scratch shards in groups of about SCATTER_ROWS rows, so that blocks are large."""
+    group: list[int] = []
+    rows = 0
+    for shard, receipt in enumerate(submissions.receipts()):
+        group.append(shard)
+        rows += sum(stamp.rows for stamp in receipt.files.values())
+        if rows >= SCATTER_ROWS:
+            yield tuple(group)
+            group, rows = [], 0
+    if group:
+        yield tuple(group)
 
 
-def decide_shard(rules: Rules, splits: Mapping[str, int], submissions: Artefact, links: Artefact, task: Task) -> None:
-    """Write one shard of LINKS and its book."""
-    homes = senders(task.shard, links.shards, splits)
-    mine = pa.concat_tables([part_of(submissions, home, task.shard, splits) for home in homes])
-    rows = (row for batch in mine.sort_by("url").to_batches(schemas.ROW_GROUP) for row in batch.to_pylist())
-    book: Counter[str] = Counter()
-    decided = (link_of(list(group), rules, splits, book) for _, group in groupby(rows, itemgetter("url")))
-    chunks = iter(lambda: list(islice(decided, schemas.ROW_GROUP)), [])
+def scatter_shards(
+    submissions: Artefact, splits: Mapping[str, int], group: Sequence[int]
+) -> Iterator[tuple[int, bytes]]:
+    """The rows of some scratch shards as (shard, block of SUBMISSIONS)."""
+    table = pa.concat_tables([schemas.read_parquet(submissions.file(shard, ".parquet")) for shard in group])
+    yield from schemas.scatter(table, owners(table, splits, submissions.shards))
+
+
+def owners(table: pa.Table, splits: Mapping[str, int], shards: int) -> NDArray[np.int32]:
+    """The shard of each row, by `urls.shard_of`, which is asked once a host that is not split."""
+    hosts = table["host"].combine_chunks().dictionary_encode()
+    names = hosts.dictionary.to_pylist()
+    homes = np.array([urls.shard_of(name, "", shards, {}) for name in names], np.int32)
+    found: NDArray[np.int32] = homes[hosts.indices.to_numpy()]
+    split = pc.is_in(table["host"], pa.array(sorted(splits), pa.string())).to_numpy()
+    some = table.filter(split)
+    keys = zip(some["host"].to_pylist(), some["doc_id"].to_pylist(), strict=True)
+    found[split] = [urls.shard_of(*key, shards, splits) for key in keys]
+    return found
+
+
+def decide_shard(rules: Rules, splits: Mapping[str, int], links: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
+    """Write one shard of LINKS, its book, and how many links each reading of karma would admit."""
+    found = decided(schemas.unpack(blocks, schemas.SUBMISSIONS), rules, splits)
     with links.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
-            tables = (pa.Table.from_pylist(chunk, schemas.LINKS) for chunk in chunks)
-            count = schemas.write_parquet(file, tables, schemas.LINKS)
-        attempt.rows(".parquet", count)
-        attempt.commit({"links": receipts.balanced("links", count, book)})
+            rows = schemas.write_parquet(file, [found.links], schemas.LINKS)
+        attempt.rows(".parquet", rows)
+        book = receipts.balanced("links", rows, found.outcomes)
+        admitted = {f"admitted_by_{reading}": count for reading, count in found.admitted.items()}
+        attempt.commit({"links": book}, counts=admitted)
 
 
-def part_of(submissions: Artefact, home: int, shard: int, splits: Mapping[str, int]) -> pa.Table:
-    """The rows of a home shard that belong to `shard`."""
-    table = schemas.read_parquet(submissions.file(home, ".parquet"))
-    keys = zip(table["host"].to_pylist(), table["doc_id"].to_pylist(), strict=True)
-    owners = (urls.shard_of(*key, submissions.shards, splits) if key[0] in splits else home for key in keys)
-    return table.filter(pa.array([owner == shard for owner in owners], pa.bool_()))
-
-
-def link_of(rows: list[Row], rules: Rules, splits: Mapping[str, int], book: Counter[str]) -> Row:
-    """The row of LINKS of all submissions of one URL; its outcome goes into `book`."""
-    rows.sort(key=itemgetter("created", "id"))
-    first, score = rows[0], max(row["score"] for row in rows)
-    outcome = rules.outcome(first["url"], first["host"], score, all(row["over_18"] for row in rows))
-    book[outcome] += 1
-    return {
-        "url": first["url"],
-        "fetch_url": min(rows, key=lambda row: (-row["score"], row["created"], row["fetch_url"]))["fetch_url"],
-        "doc_id": first["doc_id"],
-        "host": first["host"],
-        "score": score,
-        "created": first["created"],
-        "submissions": [{field.name: row[field.name] for field in schemas.SUBMISSION} for row in rows],
-        "host_shards": splits.get(first["host"], 1),
-        "outcome": outcome.value,
-    }
-
-
-def whole_book(dumps: Artefact, submissions: Artefact) -> Books:
-    """The book of all lines: what reading the dumps found, with the repeats that only the home shards could see.
+def whole_book(sources: Artefact, submissions: Artefact) -> Books:
+    """The book of all lines: what reading the sources found, with the repeats that only the scratch shards could see.
 
     Raises BooksError: rows were lost or doubled between the two.
     """
-    read = receipts.added(one.books for one in dumps.receipts()).get(BOOK, Books(0, {}))
+    read = receipts.added(one.books for one in sources.receipts()).get(BOOK, Books(0, {}))
     gathered = receipts.added(one.books for one in submissions.receipts())[BOOK]
     if read.outcomes.get(Outcome.KEPT, 0) != gathered.inputs:
         raise BooksError(f"submissions: {read.outcomes.get(Outcome.KEPT, 0)} rows sent, {gathered.inputs} received")

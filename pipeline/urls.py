@@ -153,9 +153,8 @@ def parse_one(url: str) -> Address:
 def carried(address: Address) -> str | None:
     """The address that another carries in clear (rule 3 of `canonical_url`), or None: it carries none.
 
-    Redirectors hold it in a parameter. Google's AMP viewer, google.com/amp/s/HOST/PATH, and the AMP cache,
-    NAME.cdn.ampproject.org/c/s/HOST/PATH (c: document, v: with viewer; s: https), hold it in the path:
-    developers.google.com/amp/cache/overview. Publishers' own AMP pages are left alone.
+    Redirectors hold it in a parameter; Google's AMP viewer, google.com/amp/s/HOST/PATH, and the AMP cache,
+    NAME.cdn.ampproject.org/c/s/HOST/PATH (c: document, v: viewer; s: https), in the path (see amp.dev).
     """
     country = GOOGLE.fullmatch(address.host)
     amp = AMP_VIEWER if country else AMP_CACHE if address.host.endswith(".cdn.ampproject.org") else None
@@ -187,8 +186,7 @@ def redirectors() -> dict[str, dict[str, list[str]]]:
 @cache
 def mobile_hosts() -> dict[str, str]:
     """Of `data/mobile_hosts.txt`: host for telephones to the site's."""
-    mobile, site = zip(*map(str.split, packaged_entries("mobile_hosts.txt")), strict=True)
-    return dict(zip(mobile, site, strict=True))
+    return {mobile: site for mobile, _, site in (line.partition(" ") for line in packaged_entries("mobile_hosts.txt"))}
 
 
 def identity_host(hostname: str) -> str:
@@ -263,13 +261,12 @@ def keyed_hash(text: str, person: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, person=person).digest(), "big")
 
 
-def split_hosts(counts: Mapping[str, int], shards: int) -> dict[str, int]:
+def split_hosts(counts: Mapping[str, int], total: int, shards: int) -> dict[str, int]:
     """Hosts too large for one shard, and over how many each is spread; in order of name.
 
-    `counts`: links a host. A host with more than 2/shards of all links gets k = its share in shards, rounded up, so
-    that a piece is at most 1/shards of all links. Its politeness gap is then to be multiplied by k.
+    `counts`: links of each host with more than 2/shards of all links (`total`), if not of more hosts. It gets k = its
+    share in shards, rounded up, so that a piece is at most one share; its politeness gap is to be multiplied by k.
     """
-    total = sum(counts.values())
     return {
         host: min(shards, -(-count * shards // total))
         for host, count in sorted(counts.items())
@@ -291,10 +288,7 @@ class HostList:
     @classmethod
     def from_file(cls, path: Path) -> HostList:
         """The list of a user's file. Raises InputError: no such file, not UTF-8, an entry that is no host."""
-        try:
-            return cls.from_lines(path.read_text("utf-8").splitlines(), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: host list cannot be read: {error}; expected one host a line") from None
+        return cls.from_lines(file_entries(path), str(path))
 
     @classmethod
     def packaged(cls, name: str) -> HostList:
@@ -314,6 +308,14 @@ class HostList:
 def entries(lines: Iterable[str]) -> Iterable[str]:
     """The entries of a list file: one a line, without comments and blank lines."""
     return filter(None, (line.partition("#")[0].strip() for line in lines))
+
+
+def file_entries(path: Path) -> tuple[str, ...]:
+    """The entries of a user's list file. Raises InputError: no such file, not UTF-8."""
+    try:
+        return tuple(entries(path.read_text("utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the list cannot be read: {error}; expected one entry a line") from None
 
 
 def packaged_entries(name: str) -> tuple[str, ...]:

@@ -329,17 +329,17 @@ def test_pieces_of_a_split_host_and_homes_of_hosts_are_about_even():
 
 def test_only_hosts_over_two_shares_are_split():
     counts = {"small.example": 199, "b.example": 201, "a.example": 500, "rest": 100}
-    assert split_hosts(counts, 10) == {"a.example": 5, "b.example": 3}
-    assert split_hosts({"only.example": 7}, 4) == {"only.example": 4}
-    assert split_hosts({"only.example": 7}, 1) == {}
-    assert split_hosts({"only.example": 7}, 2) == {}
-    assert split_hosts({}, 8) == {}
+    assert split_hosts(counts, 1_000, 10) == {"a.example": 5, "b.example": 3}
+    assert split_hosts({"only.example": 7}, 7, 4) == {"only.example": 4}
+    assert split_hosts({"only.example": 7}, 7, 1) == {}
+    assert split_hosts({"only.example": 7}, 7, 2) == {}
+    assert split_hosts({}, 0, 8) == {}
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 1_000)), st.integers(1, 50))
 def test_a_piece_is_at_most_one_share(counts, shards):
     total = sum(counts.values())
-    pieces = split_hosts(counts, shards)
+    pieces = split_hosts(counts, total, shards)
     for host, count in counts.items():
         assert (host in pieces) == (count * shards > 2 * total)
     for host, k in pieces.items():

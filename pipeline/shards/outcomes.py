@@ -37,10 +37,12 @@ class Outcome(StrEnum):
     BAD_ANSWER = "bad_answer", "the answer is not what the API promises, also after the retries"
 
     # links: one per URL
-    LOW_KARMA = "low_karma", "no submission of the link reached the karma threshold"
+    LOW_KARMA = "low_karma", "the link's karma, as links.karma_of reads it, is below the threshold"
     OVER_18 = "over_18", "every submission of the link is marked over 18"
     REDDIT_HOST = "reddit_host", "points back into Reddit"
     BLOCKED_HOST = "blocked_host", "the host is on the block list (media hosts: they hold no text)"
+    BLOCKED_DOMAIN = "blocked_domain", "the host is on the user's list of domains"
+    BLOCKED_SUBREDDIT = "blocked_subreddit", "every submission of the link is in a blocked subreddit"
     BLOCKED_SUFFIX = "blocked_suffix", "the path ends like an image, a film or an archive"
     WIKIPEDIA_HOST = "wikipedia_host", "a Wikimedia host, or a known mirror of Wikipedia"
 
@@ -89,7 +91,7 @@ FATES: dict[str, tuple[Outcome, ...]] = {
     "submissions": (Outcome.KEPT, Outcome.SELF_POST, Outcome.BAD_URL, Outcome.BAD_LINE, Outcome.REPEATED),
     "links": (
         Outcome.KEPT, Outcome.LOW_KARMA, Outcome.OVER_18, Outcome.REDDIT_HOST, Outcome.WIKIPEDIA_HOST,
-        Outcome.BLOCKED_HOST, Outcome.BLOCKED_SUFFIX,
+        Outcome.BLOCKED_HOST, Outcome.BLOCKED_DOMAIN, Outcome.BLOCKED_SUFFIX, Outcome.BLOCKED_SUBREDDIT,
     ),
     "pages": (
         Outcome.KEPT, Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.ROBOTS_DISALLOWED, Outcome.ROBOTS_UNREACHABLE,

@@ -52,6 +52,7 @@ class Receipt(msgspec.Struct, frozen=True):
     files: dict[str, Stamp]
     books: dict[str, Books]
     notes: tuple[str, ...] = ()
+    counts: dict[str, int] = {}  # numbers a person asks for that are no fates, by name
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -65,6 +66,7 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, Stamp]
     books: dict[str, Books]
     notes: tuple[str, ...] = ()
+    counts: dict[str, int] = {}
 
 
 def fingerprint(stage: str, version: int, settings: Any, inputs: Any, libraries: Iterable[str]) -> str:
@@ -201,6 +203,7 @@ class Artefact:
             files={name: stamp for one in receipts for name, stamp in one.files.items()},
             books=added([dict(books or {}), *(one.books for one in receipts)]),
             notes=tuple(note for one in receipts for note in one.notes),
+            counts={name: sum(one.counts.get(name, 0) for one in receipts) for name in receipts[0].counts},
         )
         data = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
         path = self.manifest_path
@@ -239,7 +242,9 @@ class Attempt:
         name = self.artefact.file_name(self.task.shard, suffix, part)
         self.files[name] = (self.files[name][0], count)
 
-    def commit(self, books: Mapping[str, Books], notes: Iterable[str] = ()) -> None:
+    def commit(
+        self, books: Mapping[str, Books], notes: Iterable[str] = (), counts: Mapping[str, int] | None = None
+    ) -> None:
         """Name the files, then write the receipt. The old receipt goes first: a receipt never outlives its files."""
         if self.artefact.current(self.task):  # another attempt of the same task was quicker
             return
@@ -250,6 +255,7 @@ class Attempt:
             files={name: file.stamp(rows) for name, (file, rows) in sorted(self.files.items())},
             books=dict(books),
             notes=tuple(notes),
+            counts=dict(counts or {}),
         )
         path = self.artefact.receipt_path(self.task.shard)
         if path.exists():

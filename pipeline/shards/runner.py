@@ -2,23 +2,28 @@
 
 Choice: one element is one shard, and what crosses a shuffle is packed Arrow blocks, so that any Beam runner carries
 the work and its cost over plain processes stays at a few per cent. The in-process FnApiRunner is named explicitly:
-`DirectRunner` would try to download a binary and fall back silently. Cost: start-up of worker processes (8 s), so only
-extraction uses them. Alternative: records as elements, which Beam's books describe and its shuffles cannot afford.
+`DirectRunner` would try to download a binary and fall back silently. Its shuffle lies in memory, at 5 to 6 times the
+bytes; so blocks are spilled to files, and Beam carries where they lie. Cost: start-up of worker processes (8 s), so
+only extraction uses them; a shuffled byte is written and read once. Alternative: records as elements, which Beam's
+books describe and its shuffles cannot afford.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.shards import outcomes, workers
-from pipeline.shards.outcomes import ConfigError, WebTextError
+from pipeline.shards.outcomes import ConfigError, IntegrityError, WebTextError
 from pipeline.shards.receipts import Task
+from pipeline.shards.storage import PART, refused
 
 Source = TypeVar("Source")
 Block = tuple[int, bytes]
@@ -74,12 +79,14 @@ class PlainRun:
 class BeamRun:
     """The two verbs as Beam pipelines. `options` are Beam's own command-line options, passed through.
 
+    `scratch` is where the local runner spills blocks while they cross; None: the system's folder for temporary files.
     Raises ConfigError for an option that the local runner does not know; others learn theirs from their job service.
     """
 
     runner: str = LOCAL
     workers: int = 1
     options: tuple[str, ...] = field(default=())
+    scratch: Path | None = None
 
     def __post_init__(self) -> None:
         if self.options and self.runner == LOCAL:
@@ -106,15 +113,29 @@ class BeamRun:
         import apache_beam as beam
 
         wanted = {task.shard: task for task in targets}
-        with self.pipeline() as pipeline:
+        scattered: Callable[[Any], Iterator[tuple[int, Any]]] = Scatter(scatter, frozenset(wanted))
+        with self.spilling() as folder, self.pipeline() as pipeline:
+            if folder is not None:
+                scattered, gather = Spill(scattered, folder), Unspill(gather, folder)
             # every target gets an empty block, so that one that nothing is sent to is gathered too
-            empty = pipeline | "targets" >> beam.Create([(shard, b"") for shard in wanted])
+            empty = pipeline | "targets" >> beam.Create([(shard, None) for shard in wanted])
             inputs = pipeline | "sources" >> beam.Create(list(sources))
             if self.runner != LOCAL:
                 inputs = inputs | "spread" >> beam.Reshuffle()
-            blocks = inputs | "scatter" >> beam.FlatMap(Guarded(Scatter(scatter, frozenset(wanted))))
+            blocks = inputs | "scatter" >> beam.FlatMap(Guarded(scattered))
             grouped = (blocks, empty) | "all" >> beam.Flatten() | "to their shard" >> beam.GroupByKey()
             grouped | "gather" >> beam.Map(Guarded(Gather(gather, wanted)))
+
+    @contextmanager
+    def spilling(self) -> Iterator[Path | None]:
+        """A new folder for the blocks of one exchange, gone after it; None: the runner has a shuffle of its own."""
+        if self.runner != LOCAL:
+            yield None
+            return
+        if self.scratch is not None:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="exchange-", dir=self.scratch) as folder:
+            yield Path(folder)
 
     def pipeline(self) -> Running:
         """A pipeline that runs where its `with` block ends. Raises ConfigError: no such runner, unknown options."""
@@ -194,7 +215,48 @@ class Gather:
 
     def __call__(self, keyed: tuple[int, Iterable[bytes]]) -> None:
         shard, blocks = keyed
-        self.function(self.tasks[shard], (block for block in blocks if block))
+        self.function(self.tasks[shard], (block for block in blocks if block is not None))
+
+
+@dataclass(frozen=True)
+class Spill:
+    """A scatter whose blocks go into a file a source; what crosses is (shard, (file, offset, length in bytes))."""
+
+    function: Callable[[Any], Iterator[Block]]
+    folder: Path
+
+    def __call__(self, source: Any) -> Iterator[tuple[int, tuple[str, int, int]]]:
+        path = (
+            self.folder / f".{uuid.uuid4().hex}{PART}"
+        )  # named as what a killed run leaves, so that a build sweeps it
+        try:
+            with path.open("wb") as file:
+                for shard, block in self.function(source):
+                    place = path.name, file.tell(), len(block)
+                    file.write(block)
+                    yield shard, place
+        except OSError as error:
+            raise refused(path, error) from error
+
+
+@dataclass(frozen=True)
+class Unspill:
+    """A gather of what `Spill` sent: it reads one block at a time."""
+
+    function: Callable[[Task, Iterable[bytes]], None]
+    folder: Path
+
+    def __call__(self, task: Task, places: Iterable[Any]) -> None:
+        self.function(task, (self.block(*place) for place in places))
+
+    def block(self, name: str, offset: int, length: int) -> bytes:
+        """One block. Raises IntegrityError: the file has lost it."""
+        with (self.folder / name).open("rb") as file:
+            file.seek(offset)
+            block = file.read(length)
+        if len(block) != length:
+            raise IntegrityError(f"{self.folder / name}: cut off below {offset + length} bytes while blocks crossed")
+        return block
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,26 @@ hand. Alternative: let pyarrow infer types, which differ from shard to shard.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline.shards.storage import HashingFile
 
 BLOCK_BYTES = 16_000_000  # most bytes of one shuffled value
+PACKED = pa.ipc.IpcWriteOptions(compression="lz4")  # blocks lie on a disk or cross a network
 ROW_GROUP = 10_000  # rows; a reader of Parquet holds one group at a time
 
 SUBMISSION = pa.struct(
     [
         pa.field("id", pa.string()),
-        pa.field("score", pa.int64()),  # karma
-        pa.field("created", pa.int64()),  # seconds since 1970, UTC
+        pa.field("score", pa.int64()),  # karma; null: a list of addresses names none
+        pa.field("created", pa.int64()),  # seconds since 1970, UTC; null likewise
         pa.field("subreddit", pa.string()),
         pa.field("over_18", pa.bool_()),
     ]
@@ -47,8 +50,12 @@ LINKS = pa.schema(
         pa.field("fetch_url", pa.string()),
         pa.field("doc_id", pa.string()),
         pa.field("host", pa.string()),
-        pa.field("score", pa.int64()),  # the highest of its submissions
-        pa.field("created", pa.int64()),  # of the earliest
+        pa.field("score", pa.int64()),  # as `links.karma_of` reads it; for a listed link at least `links.karma`
+        pa.field("score_max", pa.int64()),  # of its submissions; the three are null for a link that was only listed
+        pa.field("score_sum", pa.int64()),
+        pa.field("score_first", pa.int64()),  # of the earliest
+        pa.field("listed", pa.bool_()),  # whether a list of addresses names it, which counts as enough karma
+        pa.field("created", pa.int64()),  # of the earliest; null for a link that was only listed
         pa.field("submissions", pa.list_(SUBMISSION)),
         pa.field("host_shards", pa.int32()),  # over how many shards the host is spread
         pa.field("outcome", pa.string()),
@@ -130,7 +137,7 @@ def pack(table: pa.Table) -> Iterator[bytes]:
     step = max(1, table.num_rows // pieces)
     for start in range(0, table.num_rows, step):
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
+        with pa.ipc.new_stream(sink, table.schema, options=PACKED) as writer:
             writer.write_table(table.slice(start, step))
         yield sink.getvalue().to_pybytes()
 
@@ -141,13 +148,29 @@ def unpack(blocks: Iterable[bytes], schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
 
 
-def scatter(table: pa.Table, partitions: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+def scatter(table: pa.Table, partitions: Sequence[int] | NDArray[np.int32]) -> Iterator[tuple[int, bytes]]:
     """(partition, block) for a table whose row i belongs to partition `partitions[i]`."""
-    order = pa.array(partitions, pa.int32())
-    for partition in sorted(set(partitions)):
-        chosen = table.filter(pc.equal(order, partition))
-        for block in pack(chosen):
-            yield partition, block
+    places = np.asarray(partitions, np.int32)
+    order = np.argsort(places, kind="stable")
+    ordered, places = table.take(order), places[order]
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    for start, end in pairwise([*starts, len(places)]):
+        for block in pack(ordered.slice(start, end - start)):
+            yield int(places[start]), block
+
+
+def in_runs(tables: Iterable[pa.Table], limit_bytes: int) -> Iterator[pa.Table]:
+    """The same rows in fewer tables: tables are put together until they reach `limit_bytes`."""
+    held: list[pa.Table] = []
+    size = 0
+    for table in tables:
+        held.append(table)
+        size += table.nbytes
+        if size >= limit_bytes:
+            yield pa.concat_tables(held)
+            held, size = [], 0
+    if held:
+        yield pa.concat_tables(held)
 
 
 def write_parquet(file: HashingFile, tables: Iterable[pa.Table], schema: pa.Schema) -> int:

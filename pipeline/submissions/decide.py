@@ -1,0 +1,182 @@
+"""Which links stay: all submissions of a shard's links become one decided row a URL.
+
+Choice: Arrow and NumPy over a whole shard; Python looks at each host once, and at a URL only for the suffix of its
+path. Cost: about 3 KB a link while a shard is decided, so shards must be of some 20,000 links. Alternative: a function
+a link, which reads better and took 45 µs a link.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline import urls
+from pipeline.config import LinksSettings
+from pipeline.shards import schemas
+from pipeline.shards.outcomes import Outcome
+from pipeline.urls import HostList
+
+READINGS = ("max", "sum", "first")  # of karma: see `config.LinksSettings.karma_of`
+LISTS = ("blocked_hosts", "blocked_suffixes", "blocked_domains", "blocked_subreddits")  # settings that name files
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides the outcome of a link."""
+
+    karma: int
+    karma_of: str
+    over_18: bool
+    wikipedia: HostList
+    hosts: HostList
+    domains: HostList
+    suffixes: tuple[str, ...]
+    subreddits: frozenset[str]  # in lower case: Reddit tells no case apart
+
+    @classmethod
+    def of(cls, links: LinksSettings, work: Path) -> Rules:
+        """The rules of `[links]`; a user's list is relative to `work`. Raises InputError: a list that is none."""
+        hosts, suffixes, domains, subreddits = (work / name if (name := getattr(links, key)) else None for key in LISTS)
+        listed = urls.file_entries(suffixes) if suffixes else urls.packaged_entries("blocked_suffixes.txt")
+        names = urls.file_entries(subreddits) if subreddits else ()
+        return cls(
+            links.karma,
+            links.karma_of,
+            links.over_18,
+            HostList.packaged("wikipedia_hosts.txt"),
+            HostList.from_file(hosts) if hosts else HostList.packaged("blocked_hosts.txt"),
+            HostList.from_file(domains) if domains else HostList(frozenset()),
+            tuple(suffix.lower() for suffix in listed),
+            frozenset(name.lower().removeprefix("/").removeprefix("r/") for name in names),
+        )
+
+    def described(self) -> list[Any]:
+        """The lists, JSON-able, for fingerprints."""
+        hosts = [sorted(each.hosts) for each in (self.wikipedia, self.hosts, self.domains)]
+        return [*hosts, sorted(self.suffixes), sorted(self.subreddits)]
+
+    def of_host(self, host: str) -> Outcome:
+        """The first rule that refuses all links of a host, or KEPT."""
+        tests = (
+            (urls.is_reddit(host), Outcome.REDDIT_HOST),
+            (host in self.wikipedia, Outcome.WIKIPEDIA_HOST),
+            (host in self.hosts, Outcome.BLOCKED_HOST),
+            (host in self.domains, Outcome.BLOCKED_DOMAIN),
+        )
+        return next((outcome for refused, outcome in tests if refused), Outcome.KEPT)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The links of a shard: LINKS sorted by URL, how many met each outcome, and how many each reading would admit."""
+
+    links: pa.Table
+    outcomes: Counter[str]
+    admitted: dict[str, int]
+
+
+def decided(rows: pa.Table, rules: Rules, splits: Mapping[str, int]) -> Decided:
+    """The links of some rows of SUBMISSIONS, in any order, without repeats; `splits` is that of `split_hosts`.
+
+    A link meets the first rule that refuses it: where it leads, then how it was posted, then its karma. What a list of
+    addresses names was posted by nobody: it counts as posted well, and as having the karma.
+    """
+    rows = rows.sort_by([(name, "ascending") for name in ("url", "created", "id")]).combine_chunks()
+    starts = first_of_each(rows["url"])
+    score, posted = scores_of(rows, starts)
+    listed = ~np.logical_and.reduceat(score_known(rows), starts) if len(starts) else np.zeros(0, np.bool_)
+    enough = {name: listed | (posted & (score[name] >= rules.karma)) for name in READINGS}
+    links = rows.select(["url", "doc_id", "host"]).take(starts)
+    outcome = outcomes_of(links, rows, starts, rules, enough[rules.karma_of])
+    counted = np.where(posted, score[rules.karma_of], rules.karma)
+    columns = {
+        **{name: links[name] for name in links.column_names},
+        "fetch_url": best_first(rows)["fetch_url"].take(starts),
+        "score": np.where(listed, np.maximum(counted, rules.karma), counted),
+        **{f"score_{name}": pa.array(score[name], mask=~posted) for name in READINGS},
+        "listed": listed,
+        "created": rows["created"].take(starts),
+        "submissions": submissions_of(rows, starts),
+        "host_shards": each_host(links["host"], lambda host: splits.get(host, 1)),
+        "outcome": outcome,
+    }
+    table = pa.table([columns[name] for name in schemas.LINKS.names], schema=schemas.LINKS)
+    open_to_karma = np.isin(outcome, [Outcome.KEPT.value, Outcome.LOW_KARMA.value])
+    admitted = {name: int((open_to_karma & enough[name]).sum()) for name in READINGS}
+    return Decided(table, Counter(outcome.tolist()), admitted)
+
+
+def first_of_each(values: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Where each run of equal values begins."""
+    if not len(values):
+        return np.zeros(0, np.int64)
+    changes = pc.not_equal(values.slice(1), values.slice(0, len(values) - 1)).to_numpy()
+    return np.concatenate([[0], np.flatnonzero(changes) + 1])
+
+
+def score_known(rows: pa.Table) -> Flags:
+    """Which rows are posts: a row of a list has no score."""
+    known: Flags = rows["score"].is_valid().to_numpy()
+    return known
+
+
+def scores_of(rows: pa.Table, starts: NDArray[np.int64]) -> tuple[dict[str, NDArray[np.int64]], Flags]:
+    """Karma of each link by each reading, and which links have any; rows are sorted by time, those of lists last."""
+    if not len(starts):
+        return dict.fromkeys(READINGS, np.zeros(0, np.int64)), np.zeros(0, np.bool_)
+    score = rows["score"].fill_null(0).to_numpy()
+    lowest = np.where(score_known(rows), score, np.iinfo(np.int64).min)
+    posted = np.logical_or.reduceat(score_known(rows), starts)
+    highest = np.where(posted, np.maximum.reduceat(lowest, starts), 0)
+    return {"max": highest, "sum": np.add.reduceat(score, starts), "first": score[starts]}, posted
+
+
+def best_first(rows: pa.Table) -> pa.Table:
+    """The rows, of each URL the one with the highest score first: its spelling is what is fetched."""
+    keys = [("url", "ascending"), ("score", "descending"), ("created", "ascending"), ("fetch_url", "ascending")]
+    return rows.sort_by(keys)
+
+
+def submissions_of(rows: pa.Table, starts: NDArray[np.int64]) -> pa.Array:
+    """Of each link the list of its submissions, earliest first."""
+    fields = [rows[field.name].combine_chunks() for field in schemas.SUBMISSION]
+    structs = pa.StructArray.from_arrays(fields, fields=list(schemas.SUBMISSION))
+    return pa.ListArray.from_arrays(pa.array([*starts, len(rows)], pa.int32()), structs)
+
+
+def outcomes_of(
+    links: pa.Table, rows: pa.Table, starts: NDArray[np.int64], rules: Rules, enough_karma: Flags
+) -> NDArray[np.object_]:
+    """The outcome of each link."""
+    found = np.asarray(each_host(links["host"], lambda host: rules.of_host(host).value), np.object_)
+    if not len(starts):
+        return found
+    kept = Outcome.KEPT.value
+    for place in np.flatnonzero(found == kept):
+        if urls.suffix_blocked(links["url"][place].as_py(), rules.suffixes):
+            found[place] = Outcome.BLOCKED_SUFFIX.value
+    in_blocked = pc.is_in(pc.utf8_lower(rows["subreddit"]), pa.array(sorted(rules.subreddits), pa.string()))
+    blocked, adult = (np.logical_and.reduceat(each.to_numpy(), starts) for each in (in_blocked, rows["over_18"]))
+    for refused, outcome in (
+        (blocked, Outcome.BLOCKED_SUBREDDIT),
+        (adult & (not rules.over_18), Outcome.OVER_18),
+        (~enough_karma, Outcome.LOW_KARMA),
+    ):
+        found[(found == kept) & refused] = outcome.value
+    return found
+
+
+def each_host(hosts: pa.ChunkedArray, function: Any) -> list[Any]:
+    """What `function` says of the host of each link; it is asked once a host."""
+    coded = hosts.combine_chunks().dictionary_encode()
+    said = [function(host) for host in coded.dictionary.to_pylist()]
+    return [said[code] for code in coded.indices.to_pylist()]
