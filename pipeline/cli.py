@@ -21,7 +21,7 @@ import typer
 from rich.table import Table
 
 from pipeline import config
-from pipeline.console import Reporter, err, out, print_funnel, print_progress
+from pipeline.console import Reporter, err, out, print_funnel, print_karma, print_progress
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, WebTextError
 
 app = typer.Typer(
@@ -145,6 +145,7 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
         state = "whole" if manifest else "partly made" if done else "not made"
         table.add_row(stage, f"{done}/{shards}", state)
     out.print(table)
+    print_karma(folder, settings.build.shards)
     print_funnel(folder, settings.build.shards)
 
 

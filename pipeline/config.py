@@ -8,6 +8,7 @@ times the import.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ class LinksSettings(Section, frozen=True):
     """`[links]`: submissions to one row a URL."""
 
     submissions: tuple[str, ...] = ()  # globs of dumps, .parquet, .csv, lists of addresses (.txt), ledgers (.sqlite)
+    bigquery: str = ""  # "project.dataset.table", read through Beam, with webtext[gcp]; or export it to Parquet
+    bigquery_days: tuple[str, str] = ("2005-06-01", "2017-12-31")  # first and last, UTC; WebText ends with 2017
     karma: int = 3  # Radford et al. 2019, section 2.1: "at least 3 karma"
     karma_of: Literal["max", "sum", "first"] = "max"  # of a link's submissions; "sum": OpenWebText2 (Gao et al. 2020)
     over_18: bool = False  # True keeps links that are only ever posted as over 18
@@ -218,10 +221,20 @@ def check_together(settings: Settings) -> None:
             f"corpus.bands x corpus.rows = {corpus.bands * corpus.rows} is more than "
             f"documents.permutations = {documents.permutations}; lower one of the two"
         )
+    check_bigquery(settings.links)
     for name, address in settings.pages.local_hosts.items():
         host, colon, port = address.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
             raise ConfigError(f'pages.local_hosts.{name}: expected "address:port", got {address!r}')
+
+
+def check_bigquery(links: LinksSettings) -> None:
+    """Raise ConfigError where the table or the days cannot stand in a query."""
+    if links.bigquery and not re.fullmatch(r"[\w-]+(?:[.:][\w-]+)*\.[\w-]+\.[\w-]*\*?", links.bigquery, re.ASCII):
+        raise ConfigError(f'links.bigquery: expected "project.dataset.table", got {links.bigquery!r}')
+    for day in links.bigquery_days:
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", day, re.ASCII):
+            raise ConfigError(f'links.bigquery_days: expected days as "2013-08-31", got {day!r}')
 
 
 def override(tables: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

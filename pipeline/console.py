@@ -101,6 +101,19 @@ def funnel(books: Iterable[tuple[str, Books]]) -> Table:
     return table
 
 
+def print_karma(folder: Path, shards: int) -> None:
+    """Print how many links each reading of karma would admit, once links are whole; the other rules hold."""
+    manifest = standing(folder, shards)["links"][2]
+    if manifest is None:
+        return
+    threshold, chosen = manifest.settings["karma"], manifest.settings["karma_of"]
+    table = Table("karma of a link", "links admitted", "", box=None)
+    for reading in ("max", "sum", "first"):
+        admitted = manifest.counts[f"admitted_by_{reading}"]
+        table.add_row(f"{reading} >= {threshold}", str(admitted), "links.karma_of" if reading == chosen else "")
+    out.print(table)
+
+
 def print_progress(progress: Progress) -> None:
     """One line a report."""
     for note in progress.notes:

@@ -9,6 +9,7 @@ links of the largest host on one shard before anybody could count them.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,11 +22,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import urls
-from pipeline.config import Settings, slice_of
+from pipeline.config import LinksSettings, Settings, slice_of
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact, Books, Manifest, Task
 from pipeline.shards.runner import Run
+from pipeline.submissions import bigquery
 from pipeline.submissions.decide import LISTS, Rules, decided
 from pipeline.submissions.ledger import snapshots
 from pipeline.submissions.rows import Submission
@@ -38,6 +40,7 @@ READ_ROWS = 20_000  # of a source, made an Arrow table at a time
 SCATTER_BYTES = 128_000_000  # of tables, put together before they are scattered: fewer and larger blocks
 SCATTER_ROWS = 500_000  # of scratch shards read together, for the same end
 BOOK = "submissions"
+SOURCES = ("submissions", "bigquery", "bigquery_days")  # settings that say what is read
 EMPTY = schemas.SUBMISSIONS.empty_table()
 
 
@@ -48,11 +51,11 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     """
     shards = settings.build.shards
     rules = Rules.of(settings.links, work)
-    paths = snapshots(find(settings.links.submissions, work), work / "scratch" / "ledgers")
+    paths = snapshots(find(settings.links, work), work / "scratch" / "ledgers") + exported(settings.links, work, run)
     sources, submissions = collect(paths, work, shards, run)
     splits = urls.split_hosts(*count_links(submissions), shards)
     links = Artefact(work, "links", shards)
-    used = {name: value for name, value in slice_of(settings.links).items() if name not in ("submissions", *LISTS)}
+    used = {name: value for name, value in slice_of(settings.links).items() if name not in (*SOURCES, *LISTS)}
     read = [submissions.hashes(shard) for shard in range(shards)]
     decided_by = [urls.CANONICAL_VERSION, splits, shards, rules.described(), read]  # what is read, not where it lies
     tasks = links.begin([receipts.fingerprint("links", VERSION, used, decided_by, LIBRARIES)] * shards)
@@ -62,21 +65,35 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     return links.finish(used, LIBRARIES, {BOOK: whole_book(sources, submissions)})
 
 
-def find(patterns: Sequence[str], work: Path) -> list[Path]:
-    """The sources that the globs name, sorted, each once; relative globs start at `work`.
+def find(links: LinksSettings, work: Path) -> list[Path]:
+    """The files that `links.submissions` names, sorted, each once; relative globs start at `work`.
 
-    Raises ConfigError: no globs. InputError: a glob that matches no file.
+    Raises ConfigError: no source at all. InputError: a glob that matches no file.
     """
-    if not patterns:
+    if not links.submissions and not links.bigquery:
         raise ConfigError("links.submissions is empty: set it in webtext.toml to dumps, exports, lists or a ledger")
     found: set[Path] = set()
-    for pattern in patterns:
+    for pattern in links.submissions:
         names = glob(pattern, root_dir=work, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
         files = {(work / name).absolute() for name in names if (work / name).is_file()}
         if not files:
             raise InputError(f"links.submissions: {pattern!r} matches no file; correct it in webtext.toml")
         found |= files
     return sorted(found)
+
+
+def exported(links: LinksSettings, work: Path, run: Run) -> list[Path]:
+    """The rows of `links.bigquery` as Parquet files in scratch, asked for once a query; none where it is not set."""
+    if not links.bigquery:
+        return []
+    query = bigquery.query_of(links.bigquery, *links.bigquery_days)
+    export = Artefact(work, "scratch/bigquery", 1)
+    for task in export.begin([receipts.fingerprint("bigquery", VERSION, {}, query, ())]):
+        shutil.rmtree(export.folder, ignore_errors=True)
+        run.export(query, bigquery.EXPORT, export.folder)
+        with export.attempt(task) as attempt:
+            attempt.commit({})
+    return sorted(export.folder.glob("*.parquet"))
 
 
 def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[Artefact, Artefact]:

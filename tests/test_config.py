@@ -24,6 +24,8 @@ def test_the_commented_file_says_exactly_the_defaults():
     [
         ({"links": {"karmaa": 3}}, "links.karmaa: unknown key; did you mean 'karma'?"),
         ({"likns": {}}, "[likns]: unknown table; did you mean 'links'?"),
+        ({"links": {"bigquery": "a.b.c` --"}}, 'links.bigquery: expected "project.dataset.table"'),
+        ({"links": {"bigquery_days": ["2013-08-01", "x"]}}, "links.bigquery_days: expected days as"),
         ({"links": 3}, "links: expected a table [links], got 3"),
         ({"links": {"karma": "x"}}, "links.karma: Expected `int`, got `str`"),
         ({"tokens": {"val_share": 2}}, "tokens.val_share: Expected `float` <= 1.0"),

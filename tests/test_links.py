@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import links, urls
+from pipeline import cli, links, urls
 from pipeline.config import Settings, parse
 from pipeline.demo import dump
 from pipeline.demo.traps import expected
-from pipeline.shards import schemas
+from pipeline.shards import runner, schemas
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import BeamRun, PlainRun
+from pipeline.submissions.bigquery import query_of
 from pipeline.submissions.decide import READINGS, Rules, decided
 
 MINIWEB = Path(__file__).resolve().parents[1] / "../shared/data/miniweb/submissions.ndjson.zst"
@@ -182,6 +183,20 @@ def test_karma_is_read_as_the_setting_says_and_the_other_readings_stay_in_column
     assert manifest.counts == {"admitted_by_max": 2, "admitted_by_sum": 2, "admitted_by_first": 1}
 
 
+def test_status_shows_what_each_reading_would_admit(tmp_path, capsys):
+    (tmp_path / "webtext.toml").write_text("[build]\nshards = 3\n")
+    cli.status(tmp_path)
+    assert "admitted" not in capsys.readouterr().out
+    build(tmp_path, POSTS, karma=4, karma_of="sum")
+    cli.status(tmp_path)
+    lines = [" ".join(each.split()) for each in capsys.readouterr().out.splitlines()]
+    assert lines[lines.index("karma of a link links admitted") + 1 :][:3] == [
+        "max >= 4 2",
+        "sum >= 4 2 links.karma_of",
+        "first >= 4 1",
+    ]
+
+
 def test_a_reading_admits_no_link_that_another_rule_refuses(tmp_path):
     manifest = build(tmp_path, [line(1, "http://imgur.com/", 9), line(2, "http://a.test/", 9)], shards=2)
     assert set(manifest.counts.values()) == {1}
@@ -327,6 +342,38 @@ def test_dumps_must_be_named_and_there(tmp_path):
     build(tmp_path, [])
     with pytest.raises(InputError, match="nowhere"):
         build(tmp_path, submissions=["dump*.ndjson", "nowhere/*.zst"])
+
+
+def test_a_bigquery_table_is_exported_once_and_then_read_as_parquet(tmp_path, monkeypatch):
+    import apache_beam as beam
+
+    posts = [json.loads(line(number, f"http://a.test/{number}")) for number in range(3)]
+    asked = []
+
+    def source(query):
+        asked.append(query)
+        return beam.Create(posts)
+
+    with pytest.raises(ConfigError, match=r"pip install 'webtext\[gcp\]'"):
+        monkeypatch.setattr(runner, "find_spec", lambda _name: None)
+        build(tmp_path, run=BeamRun(), submissions=[], bigquery="p.d.t")
+    monkeypatch.setattr(runner, "find_spec", lambda name: name)
+    monkeypatch.setattr(runner, "bigquery_source", source)
+    for _ in range(2):
+        manifest = build(tmp_path, run=BeamRun(), submissions=[], bigquery="p.d.t")
+        assert manifest.books["links"].outcomes == {"kept": 3}
+    days = parse({}).links.bigquery_days
+    assert asked == [query_of("p.d.t", *days)]
+    build(tmp_path, [line(9, "http://b.test/")], run=BeamRun(), bigquery="p.d.t", bigquery_days=[days[1], days[1]])
+    assert asked[1:] == [query_of("p.d.t", days[1], days[1])]
+    with pytest.raises(ConfigError, match="through Beam"):
+        build(tmp_path, bigquery="p.d.other")
+
+
+def test_beam_is_handed_the_query_as_it_is():
+    source = runner.bigquery_source("SELECT 1")
+    assert source._kwargs["query"] == "SELECT 1"
+    assert source._kwargs["use_standard_sql"] is True
 
 
 def test_an_empty_dump_gives_empty_shards(tmp_path):

@@ -5,8 +5,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pipeline.config import parse
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact, balanced
+from pipeline.submissions.bigquery import EXPORT, query_of
 
 REPORTS = Path(__file__).resolve().parents[1] / "sql" / "report"
 
@@ -63,3 +65,45 @@ def test_books_that_do_not_balance_are_named_with_file_and_difference(work, file
     assert data.count(old) == 1
     path.write_bytes(data.replace(old, new))
     assert report("balance.sql") == [(file, *expected)]
+
+
+# DuckDB's words for the functions of BigQuery that the query calls.
+DIALECT = """
+CREATE MACRO timestamp_seconds(seconds) AS make_timestamp(CAST(seconds AS BIGINT) * 1000000);
+CREATE MACRO date(moment) AS CAST(moment AS DATE);
+"""
+DAY = 86_400
+SUBMITTED = [
+    ("a", "http://a/", 5, 100 * DAY, "s", False, False),
+    ("b", "http://b/", -1, 101 * DAY - 1, "s", True, None),
+    ("c", "http://c/", 9, 99 * DAY, "s", False, False),
+    ("d", "http://d/", 9, 101 * DAY, "s", False, False),
+    ("e", "http://e/", 9, 100 * DAY, "s", False, True),
+    ("f", "http://a/", 1, 100 * DAY, "s", False, False),
+]
+
+
+def asked(query):
+    base = duckdb.connect()
+    base.execute(DIALECT)
+    columns = (
+        "id TEXT, url TEXT, score BIGINT, created_utc BIGINT, subreddit TEXT, over_18 BOOL, is_self BOOL, title TEXT"
+    )
+    base.execute(f'CREATE TABLE "p.d.t" ({columns})')
+    base.executemany('INSERT INTO "p.d.t" VALUES (?, ?, ?, ?, ?, ?, ?, NULL)', SUBMITTED)
+    found = base.execute(query.replace("`", '"'))
+    return [each[0] for each in found.description], sorted(found.fetchall())
+
+
+def test_the_bigquery_query_selects_the_links_of_the_days_with_the_fields_of_an_export():
+    day = "1970-04-11"
+    names, rows = asked(query_of("p.d.t", day, day))
+    assert names == EXPORT.names
+    assert rows == [SUBMITTED[0], SUBMITTED[1], SUBMITTED[5]]
+    assert "@" not in query_of("p.d.t", day, day)
+
+
+def test_the_bigquery_query_keeps_all_posts_of_an_address_with_the_karma():
+    query = query_of("p.d.t", *parse({}).links.bigquery_days).replace("DATE '2005-06-01'", "DATE '1970-01-01'")
+    assert query.count("-2147483647") == 1
+    assert [row[0] for row in asked(query.replace("-2147483647", "5"))[1]] == ["a", "c", "d", "f"]

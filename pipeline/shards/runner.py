@@ -1,4 +1,4 @@
-"""The only module that knows Apache Beam: two verbs, on the runner the user names.
+"""The only module that knows Apache Beam: what a stage may ask, on the runner the user names.
 
 Choice: one element is one shard, and what crosses a shuffle is packed Arrow blocks, so that any Beam runner carries
 the work and its cost over plain processes stays at a few per cent. The in-process FnApiRunner is named explicitly:
@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -50,10 +51,13 @@ class Run(Protocol):
         Blocks come in any order. Blocks for shards that are no target are dropped where they arise.
         """
 
+    def export(self, query: str, schema: Any, folder: Path) -> None:
+        """Write the rows of a BigQuery query as Parquet files with an Arrow `schema` into `folder`."""
+
 
 @dataclass(frozen=True)
 class PlainRun:
-    """The same two verbs without Beam: in this process, in order. The oracle of the tests."""
+    """The same without Beam: in this process, in order. The oracle of the tests."""
 
     def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:  # noqa: ARG002
         for task in tasks:
@@ -74,10 +78,13 @@ class PlainRun:
         for task in targets:
             gather(task, blocks[task.shard])
 
+    def export(self, query: str, schema: Any, folder: Path) -> None:  # noqa: ARG002
+        raise ConfigError("links.bigquery is read through Beam, and this run has none")
+
 
 @dataclass(frozen=True)
 class BeamRun:
-    """The two verbs as Beam pipelines. `options` are Beam's own command-line options, passed through.
+    """The same as Beam pipelines. `options` are Beam's own command-line options, passed through.
 
     `scratch` is where the local runner spills blocks while they cross; None: the system's folder for temporary files.
     Raises ConfigError for an option that the local runner does not know; others learn theirs from their job service.
@@ -125,6 +132,17 @@ class BeamRun:
             blocks = inputs | "scatter" >> beam.FlatMap(Guarded(scattered))
             grouped = (blocks, empty) | "all" >> beam.Flatten() | "to their shard" >> beam.GroupByKey()
             grouped | "gather" >> beam.Map(Guarded(Gather(gather, wanted)))
+
+    def export(self, query: str, schema: Any, folder: Path) -> None:
+        """The same, through Beam's source. Raises ConfigError: Google's client is not installed."""
+        import apache_beam as beam
+
+        if find_spec("apitools") is None:
+            raise ConfigError("links.bigquery needs Google's client; run: pip install 'webtext[gcp]'")
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.pipeline() as pipeline:
+            rows = pipeline | "query" >> bigquery_source(query)
+            rows | "write" >> beam.io.WriteToParquet(str(folder / "rows"), schema, file_name_suffix=".parquet")
 
     @contextmanager
     def spilling(self) -> Iterator[Path | None]:
@@ -191,6 +209,13 @@ def mapped(running: Running, function: Callable[[Task], None], tasks: Sequence[T
         if spread:
             shards = shards | "spread" >> beam.Reshuffle()
         shards | "make" >> beam.Map(Guarded(function))
+
+
+def bigquery_source(query: str) -> Any:
+    """Beam's source of the rows of a query, as dicts. Where it runs, and what it costs, Beam's options say."""
+    import apache_beam as beam
+
+    return beam.io.ReadFromBigQuery(query=query, use_standard_sql=True)
 
 
 @dataclass(frozen=True)

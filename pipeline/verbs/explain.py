@@ -22,7 +22,10 @@ from pipeline.shards.outcomes import InputError
 from pipeline.shards.receipts import Artefact
 
 SHOWN = {
-    "links": ("outcome", "score", "karma", "created", "submissions", "host_shards"),
+    "links": (
+        "outcome", "score", "karma", "score_max", "score_sum", "score_first", "listed", "created", "submissions",
+        "host_shards",
+    ),
     "pages": (
         "outcome", "final_url", "status", "content_type", "warc", "offset", "length", "sha256", "opt_outs",
     ),

@@ -1,5 +1,6 @@
 """Beam does what the plain loop does, and failures come back as what they were."""
 
+import errno
 import subprocess
 import sys
 from functools import partial
@@ -7,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.shards.outcomes import ConfigError, InputError
+from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, StorageError
 from pipeline.shards.receipts import Task
-from pipeline.shards.runner import BeamRun, PlainRun
+from pipeline.shards.runner import BeamRun, PlainRun, Spill
 
 RUNS = [PlainRun(), BeamRun()]
 
@@ -58,6 +59,35 @@ def test_a_failure_keeps_its_kind_and_its_one_line(run, tmp_path):
         run.map_shards(fail, [Task(2, "a")])
     with pytest.raises(InputError, match=r"^dump 5: truncated at byte 17$"):
         run.exchange(failing_scatter, [5], partial(collect, tmp_path), [Task(0, "a")])
+
+
+def greedy(folder: Path, task: Task, blocks) -> None:
+    """Cuts a spilled file off after its first block was read."""
+    next(iter(blocks))
+    (spilled,) = folder.glob("exchange-*/.*.part")
+    with spilled.open("r+b") as file:
+        file.truncate(5)
+    list(blocks)
+
+
+def test_blocks_cross_the_local_runner_in_files_that_a_build_would_sweep(tmp_path):
+    with pytest.raises(IntegrityError, match=r"\.part: cut off below \d+ bytes while blocks crossed"):
+        BeamRun(scratch=tmp_path).exchange(deal_twice, [1], partial(greedy, tmp_path), [Task(0, "a")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def deal_twice(source: int):
+    yield 0, b"first"
+    yield 0, b"second"
+
+
+def test_a_full_disk_is_told_as_one(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space")
+        yield
+
+    with pytest.raises(StorageError, match="no space left; free some"):
+        list(Spill(full, tmp_path)(1))
 
 
 def test_an_unknown_runner_is_a_config_error():
