@@ -44,9 +44,11 @@ test: install ## lint, types and tests
 test-long: install ## the tests marked long as well
 	$(BIN)/pytest -n 2
 
-bench: install ## measurements (they assert nothing); PAGES=folder and DOCUMENTS=file add those that need data
+bench: install ## measurements (they assert nothing); DUMP=file, PAGES=folder and DOCUMENTS=file add those that need data
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_dedup.py
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_workers.py $(PAGES)
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_links.py --links 0.2
+	$(if $(DUMP),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_links.py $(DUMP))
 	$(if $(PAGES),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_extraction.py $(PAGES))
 	$(if $(DOCUMENTS),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_encoding.py $(DOCUMENTS))
 
