@@ -101,7 +101,7 @@ def test_explain_tells_a_page_from_submission_to_tokens(built):
     assert done.returncode == 0
     told = done.stdout.splitlines()
     assert [line for line in told if not line.startswith(" ")] == ["links", "pages", "documents", "corpus", "tokens"]
-    assert "  karma: 3" in told
+    assert "  karma: max >= 3" in told
     assert any(re.fullmatch(r"  tokens: \d+", line) for line in told)
 
 

@@ -62,7 +62,7 @@ def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[st
             return
         if stage == "links" and (row := row_of(one, doc_id)) is not None:
             submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
-            karma = manifest.settings["karma"]
+            karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}"
             yield stage, {**row, "karma": karma, "created": day_of(row["created"]), "submissions": submissions}
         elif stage in ("pages", "documents") and (row := row_of(one, doc_id)) is not None:
             yield stage, row
@@ -104,6 +104,6 @@ def place_of(ids: pa.ChunkedArray, doc_id: str) -> int | None:
     return place if place >= 0 else None
 
 
-def day_of(created: int) -> str:
-    """A time in seconds since 1970 as a person reads it."""
-    return f"{datetime.fromtimestamp(created, UTC):%Y-%m-%d %H:%M} UTC"
+def day_of(created: int | None) -> str | None:
+    """A time in seconds since 1970 as a person reads it; None where only a list of addresses names the link."""
+    return None if created is None else f"{datetime.fromtimestamp(created, UTC):%Y-%m-%d %H:%M} UTC"
