@@ -42,7 +42,10 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
 
 
 class UsualRow(Submission, frozen=True, gc=False):
-    """A row as nearly all are, decoded and checked in one step; all other fields are skipped undecoded."""
+    """A row as nearly all are, decoded and checked in one step; all other fields are skipped undecoded.
+
+    It is given as the submission it is where nothing of it changes, so its fields count, not its type.
+    """
 
     id: Annotated[str, Meta(min_length=1, max_length=64)]
     score: Karma

@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -195,7 +196,8 @@ def test_a_snapshot_is_a_dump_of_the_same_rows_whatever_order_they_came_in(rows,
                 for one in order:
                     record(ledger, one, now=1)
                 dumps.append(snapshot(ledger.path, Path(folder)))
-                assert [one for block, _ in read_dump(dumps[-1], 3) for one in block] == read(ledger.path)
+                found = [msgspec.structs.astuple(one)[:6] for block, _ in read_dump(dumps[-1], 3) for one in block]
+                assert found == [msgspec.structs.astuple(one) for one in read(ledger.path)]
         assert dumps[0] != dumps[1]
         assert dumps[0].read_bytes() == dumps[1].read_bytes()
 
