@@ -69,7 +69,8 @@ class HarvestSettings(Section, frozen=True):
 class PagesSettings(Section, frozen=True):
     """`[pages]`: links to pointers into WARC files."""
 
-    warc: tuple[str, ...] = ()  # file globs of WARC files that already exist; when given, nothing is crawled
+    warc: tuple[str, ...] = ()  # file globs of WARC files that already exist, local, .warc .warc.gz .warc.zst
+    crawl: Literal["alone", "missing", "never"] = "alone"  # alone = where no files are given; or what they do not hold
     contact: str = PLACEHOLDER_CONTACT  # in the user agent: how a webmaster reaches you; no crawl without it
     gap_s: NonNegative = 1.0  # least seconds between two requests to one host
     connections: Positive = 200  # open at once, over all hosts of a shard

@@ -8,12 +8,10 @@ the shard receipts alone, which lose a day's crawl with every change of the conf
 
 from __future__ import annotations
 
-import glob
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,24 +19,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import PagesSettings, Settings, slice_of
-from pipeline.fetch import warc
+from pipeline.fetch import pointers, warc
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.crawler import Link, run_crawl
+from pipeline.fetch.pointers import Row, nowhere, row_of
 from pipeline.fetch.response import Fetched
 from pipeline.shards import receipts, schemas, storage
-from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
+from pipeline.shards.outcomes import ConfigError, IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
-from pipeline.shards.runner import Block, Run
-from pipeline.urls import BadUrl, canonical_url, doc_id, host_of, shard_of
+from pipeline.shards.runner import Run
 
-VERSION = 1
+VERSION = 2
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
 SEGMENTS = "segments"
-MOST_FILES = 99_999  # WARC files; a main crawl of Common Crawl has 90,000
-NOTES = 20  # damaged places named of one WARC file
+NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD)  # the next source is asked
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class Sources:
+    """Where pages may come from, in the order in which they are asked: each gets what the one before does not hold.
+
+    `captures`: of WARC files that exist, with `notes` on their damaged places; `splits`: hosts spread over shards.
+    """
+
+    captures: Artefact | None
+    notes: tuple[str, ...]
+    splits: pointers.Splits
+    crawl: bool
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
@@ -50,145 +58,67 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     links, pages = Artefact(work, "links", shards), Artefact(work, "pages", shards)
     used = {key: value for key, value in slice_of(settings.pages).items() if key != "local_hosts"}
     inputs: list[list[Any]] = [list(links.hashes(shard).values()) for shard in range(shards)]
-    if settings.pages.warc:
-        pointers, notes = pointed(settings, work, run, links)
-        for shard in range(shards):
-            inputs[shard].append(list(pointers.hashes(shard).values()))
-        inputs[0].append(notes)
-        make = partial(join_shard, links, pointers, pages, notes)
-    else:
-        check_contact(settings.pages)
-        make = partial(crawl_shard, settings.pages, links, pages)
+    sources = sources_of(settings, work, run, links)
+    if sources.captures is not None:  # all shards of it: a redirect may lead into any
+        held = [list(sources.captures.hashes(shard).values()) for shard in range(shards)]
+        inputs = [[one, held] for one in inputs]
+        inputs[0].append(sources.notes)
     tasks = pages.begin([receipts.fingerprint("pages", VERSION, used, one, LIBRARIES) for one in inputs])
-    run.map_shards(make, tasks)
+    run.map_shards(partial(make_shard, settings.pages, links, pages, sources), tasks)
     return pages.finish(used, LIBRARIES)
 
 
-# --- pages in WARC files that exist
+def sources_of(settings: Settings, work: Path, run: Run, links: Artefact) -> Sources:
+    """The sources that `[pages]` names, indexed. Raises ConfigError: none, or one that needs a contact without it."""
+    given = bool(settings.pages.warc)
+    crawl = settings.pages.crawl == "missing" or (settings.pages.crawl == "alone" and not given)
+    if not (given or crawl):
+        raise ConfigError("pages.crawl is 'never' and pages.warc is empty: name WARC files, or allow the crawl")
+    if crawl:
+        check_contact(settings.pages)
+    splits = splits_of(links) if given else {}
+    captures = notes = None
+    if settings.pages.warc:
+        captures, notes = pointers.collect(settings.pages, work, run, links.shards, splits)
+    return Sources(captures, notes or (), splits, crawl)
 
 
-@dataclass(frozen=True)
-class Source:
-    """A WARC file to index, and the task of its receipt."""
-
-    path: Path
-    task: Task
-
-
-def pointed(settings: Settings, work: Path, run: Run, links: Artefact) -> tuple[Artefact, tuple[str, ...]]:
-    """The best pointer of every address in the WARC files, by shard of its link; and notes on damaged places."""
-    used = {"limit_bytes": settings.pages.limit_bytes, "opt_outs": settings.pages.opt_outs}
-    splits = splits_of(links)
-    # the path too: a pointer names it
-    found = [(path, [str(path), storage.sha256_of(path)]) for path in warc_files(settings.pages.warc, work)]
-    files = Artefact(work, "scratch/warcs", len(found))
-    pointers = Artefact(work, "scratch/pointers", links.shards)
-    marks = [receipts.fingerprint("warcs", VERSION, used, mark, LIBRARIES) for _, mark in found]
-    wanted = receipts.fingerprint("pointers", VERSION, used, [marks, splits, links.shards], LIBRARIES)
-    unread = files.begin(marks)
-    targets = pointers.begin([wanted] * links.shards)
-    if unread:
-        targets = [Task(shard, wanted) for shard in range(links.shards)]
-    sources = [Source(path, Task(number, marks[number])) for number, (path, _) in enumerate(found)]
-    run.exchange(
-        partial(scatter, settings.pages, files, splits, links.shards), sources, partial(gather, pointers), targets
-    )
-    return pointers, tuple(note for receipt in files.receipts() for note in receipt.notes)
-
-
-def warc_files(patterns: Iterable[str], work: Path) -> list[Path]:
-    """The files that the globs name, absolute, each once, in order. Raises InputError: a glob without any; too many."""
-    found: set[Path] = set()
-    for pattern in patterns:
-        names = glob.glob(str(work / pattern), recursive=True)  # noqa: PTH207 - absolute patterns too
-        matches = [path for path in (Path(name).absolute() for name in names) if path.is_file()]
-        if not matches:
-            raise InputError(f"pages.warc: {pattern!r} matches no file (from {work.absolute()}); mend the path")
-        found.update(matches)
-    if len(found) > MOST_FILES:
-        raise InputError(f"pages.warc: {len(found):,} files; at most {MOST_FILES:,}: concatenate some")
-    return sorted(found)
-
-
-def splits_of(links: Artefact) -> dict[str, int]:
-    """Hosts that are spread over several shards, and over how many."""
-    splits: dict[str, int] = {}
-    for shard in range(links.shards):
-        table = schemas.read_parquet(links.file(shard, ".parquet"), ["host", "host_shards"])
-        spread = table.filter(pc.greater(table["host_shards"], 1))
-        splits.update(zip(spread["host"].to_pylist(), spread["host_shards"].to_pylist(), strict=True))
-    return dict(sorted(splits.items()))
-
-
-def scatter(
-    settings: PagesSettings, files: Artefact, splits: Mapping[str, int], shards: int, source: Source
-) -> Iterator[Block]:
-    """Pointers to all responses of one WARC file, to the shards of their links; then the file's receipt."""
-    damaged: list[str] = []
-    found = indexed(source.path, settings, damaged)
-    while rows := list(islice(found, schemas.ROW_GROUP)):
-        places = [shard_of(host, row["doc_id"], shards, splits) for host, row in rows]
-        yield from schemas.scatter(pa.Table.from_pylist([row for _, row in rows], schemas.POINTERS), places)
-    more = [f"{source.path}: {len(damaged) - NOTES} more damaged places"] if len(damaged) > NOTES else []
-    with files.attempt(source.task) as attempt:
-        attempt.commit({}, damaged[:NOTES] + more)
-
-
-def indexed(path: Path, settings: PagesSettings, damaged: list[str]) -> Iterator[tuple[str, Row]]:
-    """(host, pointer) of each response of a WARC file. What has no address goes to `damaged`, if it is damaged."""
-    for found in warc.index(path, settings):
-        if not found.url:
-            damaged.append(text(found.detail))
-            continue
-        try:
-            url = canonical_url(found.url)
-        except BadUrl:  # no link leads there
-            continue
-        place = warc.Pointer(str(path), found.offset, found.length, found.sha256)
-        end = (text(found.url), found.status, found.content_type, found.opt_outs, found.outcome)
-        yield host_of(url), row_of(doc_id(url), place, *end)
-
-
-def gather(pointers: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
-    """The best pointer of each doc_id: kept before others, then the first by file and offset."""
-    table = schemas.unpack(blocks, schemas.POINTERS)
-    table = table.append_column("worse", pc.not_equal(table["outcome"], str(Outcome.KEPT)))
-    table = table.sort_by([(name, "ascending") for name in ("doc_id", "worse", "warc", "offset")])
-    ids = table["doc_id"].combine_chunks()
-    if len(ids):
-        first = pa.concat_arrays([pa.array([True]), pc.not_equal(ids[1:], ids[:-1])])
-        table = table.filter(first)
-    write(pointers, task, table.drop_columns(["worse"]), schemas.POINTERS)
-
-
-def join_shard(links: Artefact, pointers: Artefact, pages: Artefact, notes: tuple[str, ...], task: Task) -> None:
-    """Give every kept link of a shard its pointer, or NOT_IN_WARC. The first shard carries the notes of all files."""
+def make_shard(settings: PagesSettings, links: Artefact, pages: Artefact, sources: Sources, task: Task) -> None:
+    """Ask the sources, one after another, for the pages of a shard. The first shard carries the notes of all files."""
     kept = kept_links(links, task.shard)
-    wanted = pa.array([link.doc_id for link in kept], pa.string())
-    found: dict[str, Row] = {}
-    for batch in schemas.iterate_parquet(pointers.file(task.shard, ".parquet")):
-        rows = batch.filter(pc.is_in(batch["doc_id"], wanted)).to_pylist()
-        found.update((row["doc_id"], row) for row in rows)
-    rows = [{**page_of(link), **found.get(link.doc_id, nowhere(link.doc_id, Outcome.NOT_IN_WARC))} for link in kept]
-    write_pages(pages, task, rows, () if task.shard else notes)
+    ends: dict[str, Row] = {}
+    if sources.captures is not None:
+        hosts = {link.doc_id: link.host for link in kept}
+        ends.update(pointers.lookup(sources.captures, sources.splits, hosts, settings.redirects))
+    if sources.crawl:
+        ends.update(crawled(settings, pages, task.shard, missing(kept, ends)))
+    rows = [
+        {**page_of(link), **obeyed(ends.get(link.doc_id) or nowhere(link.doc_id, Outcome.NOT_IN_WARC), settings)}
+        for link in kept
+    ]
+    write_pages(pages, task, rows, () if task.shard else sources.notes)
+
+
+def missing(links: Iterable[Link], ends: Mapping[str, Row]) -> list[Link]:
+    """The links that no source held so far, or held in a record that cannot be read."""
+    return [link for link in links if link.doc_id not in ends or ends[link.doc_id]["outcome"] in NOT_HELD]
 
 
 # --- pages that are crawled here
 
 
-def crawl_shard(settings: PagesSettings, links: Artefact, pages: Artefact, task: Task) -> None:
-    """Crawl the kept links of a shard that no segment holds, segment by segment; then write the shard."""
-    kept = kept_links(links, task.shard)
-    tables = segment_tables(pages, task.shard)
+def crawled(settings: PagesSettings, pages: Artefact, shard: int, links: list[Link]) -> dict[str, Row]:
+    """How each link ends, by doc_id: those that no segment holds are crawled, segment by segment."""
+    tables = segment_tables(pages, shard)
     ends = {row["doc_id"]: row for table in tables for row in read_segment(table)}
-    missing = sorted((link for link in kept if link.doc_id not in ends), key=lambda link: link.doc_id)  # hosts mixed
+    unasked = sorted((link for link in links if link.doc_id not in ends), key=lambda link: link.doc_id)  # hosts mixed
     number = 1 + max((int(table.name.split(".")[1]) for table in tables), default=-1)
-    for start in range(0, len(missing), settings.segment_links):
-        name = f"{storage.shard_name(task.shard, pages.shards, '')}.{number:05d}"
-        rows = crawl_segment(settings, pages.folder / SEGMENTS, name, missing[start : start + settings.segment_links])
+    for start in range(0, len(unasked), settings.segment_links):
+        name = f"{storage.shard_name(shard, pages.shards, '')}.{number:05d}"
+        rows = crawl_segment(settings, pages.folder / SEGMENTS, name, unasked[start : start + settings.segment_links])
         ends.update((row["doc_id"], row) for row in rows)
         number += 1
-    write_pages(pages, task, [{**page_of(link), **obeyed(ends[link.doc_id], settings.opt_outs)} for link in kept])
+    return {link.doc_id: ends[link.doc_id] for link in links}
 
 
 def segment_tables(pages: Artefact, shard: int) -> list[Path]:
@@ -223,10 +153,10 @@ def crawl_segment(settings: PagesSettings, folder: Path, name: str, links: list[
     return rows
 
 
-def obeyed(row: Row, opt_outs: bool) -> Row:
+def obeyed(row: Row, settings: PagesSettings) -> Row:
     """The row with opt-outs obeyed or not as the config says today, whatever it said when the page was crawled."""
     if row["opt_outs"] and row["outcome"] in (Outcome.KEPT, Outcome.OPTED_OUT):
-        return {**row, "outcome": str(Outcome.OPTED_OUT if opt_outs else Outcome.KEPT)}
+        return {**row, "outcome": str(Outcome.OPTED_OUT if settings.opt_outs else Outcome.KEPT)}
     return row
 
 
@@ -241,64 +171,26 @@ def kept_links(links: Artefact, shard: int) -> list[Link]:
     return [Link(**row) for row in kept.to_pylist()]
 
 
+def splits_of(links: Artefact) -> dict[str, int]:
+    """Hosts that are spread over several shards, and over how many."""
+    splits: dict[str, int] = {}
+    for shard in range(links.shards):
+        table = schemas.read_parquet(links.file(shard, ".parquet"), ["host", "host_shards"])
+        spread = table.filter(pc.greater(table["host_shards"], 1))
+        splits.update(zip(spread["host"].to_pylist(), spread["host_shards"].to_pylist(), strict=True))
+    return dict(sorted(splits.items()))
+
+
 def page_of(link: Link) -> Row:
     """The columns of a page that come from its link."""
     return {"url": link.url, "host": link.host}
 
 
-def nowhere(doc: str, outcome: Outcome) -> Row:
-    """The pointer of a link without any response."""
-    return row_of(doc, None, "", None, "", (), outcome)
-
-
-def row_of(
-    doc: str,
-    place: warc.Pointer | None,
-    final_url: str,
-    status: int | None,
-    content_type: str,
-    opt_outs: Iterable[str],
-    outcome: Outcome,
-) -> Row:
-    """A row of POINTERS."""
-    at = place or warc.Pointer("", 0, 0, "")
-    return {
-        "doc_id": doc,
-        "final_url": text(final_url),
-        "status": status,
-        "content_type": text(content_type),
-        "warc": at.file,
-        "offset": at.offset,
-        "length": at.length,
-        "sha256": at.sha256,
-        "opt_outs": [text(one) for one in opt_outs],
-        "outcome": str(outcome),
-    }
-
-
-def text(hostile: str) -> str:
-    """The text without the lone surrogates that stand for undecodable bytes of headers."""
-    return hostile.encode("utf-8", "replace").decode()
-
-
-def write_pages(pages: Artefact, task: Task, rows: list[Row], notes: Iterable[str] = ()) -> None:
+def write_pages(pages: Artefact, task: Task, rows: list[Row], notes: Iterable[str]) -> None:
     """Write and commit a shard of pages; its books count how each kept link ended."""
     counts = Counter(row["outcome"] for row in rows)
-    books = {"pages": receipts.balanced("pages", len(rows), counts)}
-    write(pages, task, pa.Table.from_pylist(rows, schemas.PAGES), schemas.PAGES, books, notes)
-
-
-def write(
-    artefact: Artefact,
-    task: Task,
-    table: pa.Table,
-    schema: pa.Schema,
-    books: Mapping[str, receipts.Books] | None = None,
-    notes: Iterable[str] = (),
-) -> None:
-    """Write and commit a shard of one Parquet file."""
-    with artefact.attempt(task) as attempt:
+    with pages.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
-            rows = schemas.write_parquet(file, [table], schema)
-        attempt.rows(".parquet", rows)
-        attempt.commit(books or {}, notes)
+            schemas.write_parquet(file, [pa.Table.from_pylist(rows, schemas.PAGES)], schemas.PAGES)
+        attempt.rows(".parquet", len(rows))
+        attempt.commit({"pages": receipts.balanced("pages", len(rows), counts)}, notes)

@@ -12,6 +12,7 @@ from warcio.warcwriter import WARCWriter
 
 from pipeline import pages
 from pipeline.config import BuildSettings, PagesSettings, Settings
+from pipeline.fetch import pointers
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact
@@ -83,12 +84,12 @@ def test_each_kept_link_gets_its_best_response_or_is_not_in_the_files(tmp_path):
 
 def test_the_order_of_blocks_does_not_matter(tmp_path):
     names = [f"https://a.test/{n}" for n in range(4)]
-    everything = [pa.Table.from_pylist([pointer(url, file)], schemas.POINTERS) for url in names for file in "xyz"]
+    everything = [pa.Table.from_pylist([pointer(url, file)], schemas.CAPTURES) for url in names for file in "xyz"]
     blocks = [block for table in everything for block in schemas.pack(table)]
     hashes = []
     for folder, order in (("one", blocks), ("two", blocks[::-1])):
-        made = Artefact(tmp_path / folder, "scratch/pointers", 1)
-        pages.gather(made, receipts.Task(0, "f"), order)
+        made = Artefact(tmp_path / folder, "scratch/captures", 1)
+        pointers.gather(made, receipts.Task(0, "f"), order)
         hashes.append(made.hashes(0))
     assert hashes[0] == hashes[1]
     assert schemas.read_parquet(made.file(0, ".parquet"))["warc"].to_pylist() == ["y"] * 4
@@ -96,7 +97,8 @@ def test_the_order_of_blocks_does_not_matter(tmp_path):
 
 def pointer(url, file):
     outcome = Outcome.NOT_FOUND if file == "x" else Outcome.KEPT
-    return pages.row_of(doc_id(url), pages.warc.Pointer(file, 7, 1, ""), url, 200, "text/html", (), outcome)
+    row = pointers.row_of(doc_id(url), pointers.Pointer(file, 7, 1, ""), url, 200, "text/html", (), outcome)
+    return {**row, "location": ""}
 
 
 def test_a_glob_without_files_and_a_crawl_without_contact_are_refused(tmp_path):
@@ -156,6 +158,58 @@ def test_a_second_crawl_asks_for_new_links_only(tmp_path):
         manifest = pages.stage(settings_of(**values), tmp_path, PlainRun())
         assert hits == ["/new"]
         assert manifest.books["pages"].outcomes == {"kept": 3, "opted_out": 1}
+
+
+def test_what_the_files_do_not_hold_is_crawled_if_allowed(tmp_path):
+    paths = ["/held", "/gone", "/broken", "/absent1", "/absent22", "/absent333"]
+    with web() as (values, hits):
+        rows = [crawled(path) for path in paths]
+        write_links(tmp_path, rows)
+        url = {path: row["fetch_url"] for path, row in zip(paths, rows, strict=True)}
+        write_warc(tmp_path / "w/1.warc.gz", (url["/held"], "200 OK", BODY), (url["/gone"], "404 Not Found", b"no"))
+        write_warc(tmp_path / "w/2.warc.gz", (url["/broken"], "200 OK", BODY))
+        cut = (tmp_path / "w/2.warc.gz").read_bytes()[:-9]
+        (tmp_path / "w/2.warc.gz").write_bytes(cut)
+        alone = pages.stage(settings_of(**values, warc=("w/*",)), tmp_path, PlainRun())
+        assert hits == []
+        assert alone.books["pages"].outcomes == {"kept": 1, "not_in_warc": 3, "bad_record": 1, "not_found": 1}
+        assert ["2.warc.gz at offset 0" in note for note in alone.notes] == [True]
+        settings = settings_of(**values, warc=("w/*",), crawl="missing")
+        both = pages.stage(settings, tmp_path, PlainRun())
+        assert sorted(hits) == ["/absent1", "/absent22", "/absent333", "/broken"]
+        assert both.books["pages"].outcomes == {"kept": 5, "not_found": 1}
+        folders = {row["url"]: row["warc"].rpartition("/")[0] for row in rows_of(tmp_path)}
+        assert folders[rows[0]["url"]] == str(tmp_path / "w")
+        assert {folders[row["url"]] for row in rows[2:]} == {"segments"}
+        assert pages.stage(settings, tmp_path, PlainRun()) == both
+        assert pages.stage(settings_of(**values, warc=("w/*",)), tmp_path, PlainRun()).books == alone.books
+        assert len(hits) == 4
+
+
+def test_a_redirect_in_the_files_leads_to_its_page_in_another_shard(tmp_path):
+    names = [f"https://{host}.test/" for host in "abcdef"]
+    write_links(tmp_path, list(map(link, names)))
+    path = tmp_path / "w/1.warc.gz"
+    write_warc(path, ("https://end.test/", "200 OK", BODY))
+    with path.open("ab") as file:
+        writer = WARCWriter(file, gzip=True)
+        for url in names:
+            head = StatusAndHeaders("301 Moved", [("Location", "https://end.test/")], protocol="HTTP/1.1")
+            writer.write_record(writer.create_warc_record(url, "response", io.BytesIO(b""), http_headers=head))
+    assert len({shard_of(host_of(url), doc_id(url), SHARDS, {}) for url in names}) == SHARDS
+    pages.stage(settings_of(warc=("w/*",)), tmp_path, PlainRun())
+    rows = rows_of(tmp_path)
+    assert {(row["outcome"], row["final_url"], row["offset"]) for row in rows} == {("kept", "https://end.test/", 0)}
+    assert sorted(row["doc_id"] for row in rows) == sorted(map(doc_id, names))
+
+
+def test_pages_from_nowhere_are_refused(tmp_path):
+    write_links(tmp_path, [link("https://a.test/")])
+    with pytest.raises(ConfigError, match=r"pages\.crawl is 'never'"):
+        pages.stage(settings_of(contact="mailto:a@b.test", crawl="never"), tmp_path, PlainRun())
+    write_warc(tmp_path / "w/1.warc.gz", ("https://a.test/", "200 OK", BODY))
+    with pytest.raises(ConfigError, match=r"pages\.contact"):
+        pages.stage(settings_of(warc=("w/*",), crawl="missing"), tmp_path, PlainRun())
 
 
 def test_a_killed_crawl_goes_on_after_its_last_segment(tmp_path, monkeypatch):

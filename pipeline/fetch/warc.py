@@ -1,4 +1,4 @@
-"""WARC: what a crawl writes, what a pointer reads back, and the index of any file that a user already has.
+"""WARC: what a crawl writes, and what a pointer into any WARC file reads back.
 
 Choice: one compressed member a record, written by warcio, read with FastWARC; a response is kept as its bytes came,
 content coding included, chunking removed. Cost: a pointer is good for one file and offset only. Alternative: a store of
@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,8 +22,8 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.records import HEAD_BYTES, Slice, kind_of, slice_at, slices
-from pipeline.fetch.response import Fetched, Headers, Hop, Refused, content_type_of, decode, header, judge, sniffed
+from pipeline.fetch.records import HEAD_BYTES, Slice, kind_of, slice_at
+from pipeline.fetch.response import Fetched, Headers, Hop, Refused, content_type_of, decode, header, sniffed
 from pipeline.fetch.robots import CRAWL_DELAY_MAX_S, user_agent
 from pipeline.shards.outcomes import InputError, Outcome
 
@@ -54,22 +53,6 @@ class Response:
     body: bytes
     content_type: str
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """One HTTP response of a WARC file, or one damaged stretch of it (BAD_RECORD; `url` "" where it cannot be told)."""
-
-    url: str
-    status: int | None
-    content_type: str
-    offset: int
-    length: int
-    sha256: str
-    date: str
-    outcome: Outcome
-    opt_outs: tuple[str, ...]
-    detail: str
 
 
 class SegmentWriter:
@@ -167,47 +150,6 @@ def read_response(path: Path, offset: int, length: int | None, limit_bytes: int)
     return Response(status, headers, body, content_type, hashlib.sha256(stored).hexdigest())
 
 
-def index(path: Path, settings: PagesSettings) -> Iterator[IndexRow]:
-    """A row for every HTTP response of a WARC file (gzip or zstd a record, or plain), and for every damaged stretch.
-
-    The outcome is the one that a crawl of the page would have ended with. Raises InputError only for a file that cannot
-    be read or is no WARC file.
-    """
-    for piece in slices(path, settings.limit_bytes + HEAD_BYTES):
-        record = record_of(piece)
-        if piece.damage or record is None:
-            url = url_of(record) if record is not None and is_response(record) else ""
-            detail = f"{path} at offset {piece.offset}: {piece.damage or 'the record header cannot be read'}"
-            yield IndexRow(url, None, "", piece.offset, piece.length, "", "", Outcome.BAD_RECORD, (), detail)
-        elif is_response(record):
-            yield row_of(path, piece, record, settings)
-
-
-def row_of(path: Path, piece: Slice, record: WarcRecord, settings: PagesSettings) -> IndexRow:
-    """The index row of one whole response record."""
-    url, date = url_of(record), record.headers.get("WARC-Date") or ""
-    try:
-        stored, status, headers = http_of(piece, record, settings.limit_bytes)
-        body = dechunked(stored, headers)
-    except Refused as refusal:
-        detail = f"{path} at offset {piece.offset}: {refusal.detail}"
-        return IndexRow(url, None, "", piece.offset, piece.length, "", date, refusal.outcome, (), detail)
-    verdict = judge(status, headers, body, settings)
-    sha256 = hashlib.sha256(stored).hexdigest()
-    return IndexRow(
-        url,
-        status,
-        verdict.content_type,
-        piece.offset,
-        piece.length,
-        sha256,
-        date,
-        verdict.outcome,
-        verdict.opt_outs,
-        verdict.detail,
-    )
-
-
 def record_of(piece: Slice) -> WarcRecord | None:
     """The record of a slice with its HTTP header read; None where the reader finds none in it."""
     try:
@@ -222,9 +164,19 @@ def is_response(record: WarcRecord) -> bool:
     return record.record_type == WarcRecordType.response and url_of(record).lower().startswith(("http://", "https://"))
 
 
+def is_revisit(record: WarcRecord) -> bool:
+    """Whether a record says that an HTTP response was the same as one before."""
+    return record.record_type == WarcRecordType.revisit and url_of(record).lower().startswith(("http://", "https://"))
+
+
 def url_of(record: WarcRecord) -> str:
-    """The target of a record, without the angle brackets that WARC 1.0's grammar asked for and wget writes."""
-    return (record.headers.get("WARC-Target-URI") or "").strip().removeprefix("<").removesuffix(">")
+    """The target of a record."""
+    return bare(record.headers.get("WARC-Target-URI"))
+
+
+def bare(uri: str | None) -> str:
+    """An address without the angle brackets that WARC 1.0's grammar asked for and wget writes."""
+    return (uri or "").strip().removeprefix("<").removesuffix(">")
 
 
 def http_of(piece: Slice, record: WarcRecord, limit_bytes: int) -> tuple[bytes, int, Headers]:

@@ -80,6 +80,36 @@ POINTERS = pa.schema(
 
 PAGES = pa.schema([pa.field("url", pa.string()), pa.field("host", pa.string()), *POINTERS])
 
+# A capture in a WARC file that exists; `location`: the address that its redirect or revisit leads to, else "".
+CAPTURES = pa.schema([*POINTERS, pa.field("location", pa.string())])
+
+# An address to look up in Common Crawl's index: a link in canonical form or as posted (sql/commoncrawl_pages.sql).
+WANTED = pa.schema(
+    [
+        pa.field("doc_id", pa.string()),
+        pa.field("url_surtkey", pa.string()),
+        pa.field("address", pa.string()),  # without scheme and www.
+        pa.field("posted", pa.timestamp("us")),  # UTC; null = unknown
+    ]
+)
+
+# What the index knows of a link's best capture; all but `doc_id` as in Common Crawl's own table.
+MATCHES = pa.schema(
+    [
+        pa.field("doc_id", pa.string()),
+        pa.field("url_surtkey", pa.string()),
+        pa.field("url", pa.string()),
+        pa.field("fetch_time", pa.timestamp("us")),  # UTC
+        pa.field("fetch_status", pa.int16()),
+        pa.field("content_digest", pa.string()),
+        pa.field("warc_filename", pa.string()),
+        pa.field("warc_record_offset", pa.int64()),  # bytes
+        pa.field("warc_record_length", pa.int64()),
+        pa.field("crawl", pa.string()),
+        pa.field("subset", pa.string()),
+    ]
+)
+
 CORPUS = pa.schema(
     [
         pa.field("url", pa.string()),

@@ -1,0 +1,262 @@
+"""The index of foreign WARC files: nothing is lost silently, whatever happened to the file."""
+
+import base64
+import gzip
+import hashlib
+import itertools
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import PagesSettings
+from pipeline.fetch import records
+from pipeline.fetch.captures import index
+from pipeline.shards.outcomes import InputError, Outcome
+
+DATA = Path(__file__).resolve().parents[2] / "../shared/data/warc"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="../shared/data/warc is not there")
+SETTINGS = PagesSettings(limit_bytes=100_000)
+PACKED = {
+    "s.warc": lambda one: one,
+    "s.warc.gz": lambda one: gzip.compress(one, mtime=0),
+    "s.warc.zst": zstandard.compress,
+}
+
+
+def record(block, kind="response", uri="http://a.test/", digest=True, **more):
+    """One WARC 1.0 record; `more`: further headers, `refers_to` as WARC-Refers-To."""
+    lines = ["WARC/1.0", f"WARC-Type: {kind}", f"WARC-Target-URI: {uri}", "WARC-Date: 2020-01-01T00:00:00Z"]
+    lines += [f"WARC-{name.replace('_', '-').title()}: {value}" for name, value in more.items()]
+    if digest:
+        lines.append(f"WARC-Block-Digest: sha1:{base64.b32encode(hashlib.sha1(block).digest()).decode()}")
+    lines += ["Content-Type: application/http; msgtype=response", f"Content-Length: {len(block)}", "", ""]
+    return "\r\n".join(lines).encode() + block + b"\r\n\r\n"
+
+
+def answer(body=b"<p>some words", status="200 OK", **headers):
+    named = {"content_type": "text/html", **headers}
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-').title()}: {value}" for name, value in named.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+PAGES = [record(answer(b"<p>%d " % n * 40), uri=f"http://a.test/{n}") for n in range(5)]
+
+
+def written(folder, content, name="s.warc.gz"):
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def found(folder, *content, name="s.warc.gz"):
+    return list(index(written(folder, b"".join(map(PACKED[name], content)), name), SETTINGS))
+
+
+def ends(captures):
+    return [(one.url, str(one.outcome), one.location) for one in captures]
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "leads_to"),
+    [
+        ("301 Moved Permanently", "/b", "http://a.test/b"),
+        ("302 Found", "https://b.test/x?y#z", "https://b.test/x?y"),
+        ("308 Permanent Redirect", "//c.test", "http://c.test/"),
+        ("301 Moved Permanently", "http://[/", ""),
+        ("302 Found", "mailto:a@b.test", ""),
+        ("302 Found", "", ""),
+        ("304 Not Modified", "/b", ""),
+        ("200 OK", "/b", ""),
+    ],
+)
+def test_a_redirect_names_where_it_leads(tmp_path, status, location, leads_to):
+    [capture] = found(tmp_path, record(answer(b"x", status, location=location)))
+    assert capture.location == leads_to
+    assert (capture.outcome is Outcome.BAD_REDIRECT) is status.startswith(("301", "302", "308"))
+
+
+def test_a_revisit_names_the_record_that_holds_its_page(tmp_path):
+    captures = found(
+        tmp_path,
+        record(answer(), uri="http://a.test/first", record_id="<urn:uuid:1>"),
+        record(answer(b""), "revisit", "http://b.test/by-address", refers_to_target_uri="<http://a.test/first>"),
+        record(answer(b""), "revisit", "http://b.test/by-id", refers_to="<urn:uuid:1>"),
+        record(answer(b""), "revisit", "http://b.test/same-address", refers_to="<urn:uuid:unknown>"),
+        record(b"", "revisit", "http://b.test/without-head"),
+        record(b"", "revisit", "dns:b.test"),
+    )
+    assert ends(captures) == [
+        ("http://a.test/first", "kept", ""),
+        ("http://b.test/by-address", "not_in_warc", "http://a.test/first"),
+        ("http://b.test/by-id", "not_in_warc", "http://a.test/first"),
+        ("http://b.test/same-address", "not_in_warc", "http://b.test/same-address"),
+        ("http://b.test/without-head", "not_in_warc", "http://b.test/without-head"),
+    ]
+    assert [one.status for one in captures] == [200, 200, 200, 200, None]
+
+
+@pytest.mark.parametrize("name", ["s.warc", "s.warc.zst"])
+@pytest.mark.parametrize("spelling", ["sha1", "SHA-1", "sha256", "md5"])
+@pytest.mark.parametrize("hexadecimal", [False, True])
+def test_where_the_form_has_no_checksum_the_digest_of_the_record_is_one(tmp_path, name, spelling, hexadecimal):
+    block = answer(b"<p>the words")
+    digest = hashlib.new(spelling.lower().replace("-", ""), block)
+    told = digest.hexdigest() if hexadecimal else base64.b32encode(digest.digest()).decode()
+    whole = record(block, digest=False, block_digest=f"{spelling}:{told}")
+    assert [str(one.outcome) for one in found(tmp_path, whole, name=name)] == ["kept"]
+    [capture] = found(tmp_path, whole.replace(b"the words", b"The words"), name=name)
+    assert (capture.url, capture.outcome) == ("http://a.test/", Outcome.BAD_RECORD)
+    assert "at offset 0: the block is not the one of its digest" in capture.detail
+
+
+def test_a_digest_of_an_unknown_kind_is_no_damage(tmp_path):
+    whole = record(answer(), digest=False, block_digest="crc32:ABCDEF")
+    assert [str(one.outcome) for one in found(tmp_path, whole, name="s.warc")] == ["kept"]
+
+
+def test_a_damaged_stretch_says_where_it_begins_and_where_reading_goes_on(tmp_path):
+    members = list(map(PACKED["s.warc.gz"], PAGES))
+    places = [sum(map(len, members[:n])) for n in range(5)]
+    members[1] = members[1][:30] + bytes(20) + members[1][50:]
+    members[2] = members[2][:-9] + bytes(9)
+    captures = list(index(written(tmp_path, b"".join(members)), SETTINGS))
+    assert [(one.offset, str(one.outcome)) for one in captures] == [
+        (places[0], "kept"),
+        (places[1], "bad_record"),
+        (places[3], "kept"),
+        (places[4], "kept"),
+    ]
+    assert f"reading goes on at offset {places[3]:,}" in captures[1].detail
+    [last] = list(index(written(tmp_path, members[0] + members[1]), SETTINGS))[1:]
+    assert "no whole record follows in the file" in last.detail
+
+
+def test_the_search_for_the_next_record_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "FALSE_STARTS", 50)
+    content = PAGES[0] + b"WARC/" * 10_000 + PAGES[1]
+    read = []
+    whole = records.slice_at
+    monkeypatch.setattr(records, "slice_at", lambda *place: read.append(place) or whole(*place))
+    captures = list(index(written(tmp_path, content, "s.warc"), SETTINGS))
+    assert [str(one.outcome) for one in captures] == ["kept", "bad_record"]
+    assert len(read) == 51
+
+
+@given(name=st.sampled_from(sorted(PACKED)), data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_whatever_happens_to_a_file_every_page_is_whole_or_a_named_place(tmp_path_factory, name, data):
+    """A capture is one that was written, or BAD_RECORD with a place."""
+    members = list(map(PACKED[name], PAGES))
+    order = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=7))
+    content = bytearray(b"".join(members[n] for n in order))
+    harmed = False
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        match data.draw(st.sampled_from(["flip", "cut", "drop", "insert"])):
+            case "flip":
+                content[at] ^= data.draw(st.integers(1, 255))
+            case "cut":
+                del content[max(1, at) :]
+            case "drop":
+                del content[at : at + data.draw(st.integers(1, 30))]
+                content = content or bytearray(b"x")
+            case "insert":
+                content[at:at] = data.draw(st.binary(min_size=1, max_size=30))
+        harmed = True
+    path = written(tmp_path_factory.mktemp("any"), bytes(content), name)
+    try:
+        captures = list(index(path, SETTINGS))
+    except InputError as error:
+        assert harmed
+        assert str(path) in str(error)
+        return
+    ends = [(piece.offset, piece.length) for piece in records.slices(path, 100_000)]
+    assert [offset for offset, _ in ends] == [0, *itertools.accumulate(length for _, length in ends)][:-1]
+    bodies = {hashlib.sha256(b"<p>%d " % n * 40).hexdigest() for n in range(5)}
+    for one in captures:
+        if one.outcome is Outcome.BAD_RECORD:
+            assert f"{path} at offset {one.offset}: " in one.detail
+        elif one.outcome is Outcome.KEPT:
+            assert one.sha256 in bodies
+    if not harmed:
+        assert [one.url for one in captures] == [f"http://a.test/{n}" for n in order]
+        assert {one.outcome for one in captures} == {Outcome.KEPT}
+
+
+@given(name=st.sampled_from(sorted(PACKED)), data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_harm_to_one_record_costs_no_other(tmp_path_factory, name, data):
+    members = list(map(PACKED[name], PAGES))
+    victim = data.draw(st.integers(1, 4))
+    first = members[victim].index(b"\r\n\r\n") + 4 if name == "s.warc" else 0  # no checksum covers a plain header
+    at = data.draw(st.integers(first, len(members[victim]) - 1))
+    harm = data.draw(st.sampled_from([b"", b"x", b"WARC/", b"WARC/1.0\r\n", b"\x1f\x8b\x08"]))
+    members[victim] = members[victim][:at] + harm + members[victim][at + data.draw(st.integers(0, 60)) :]
+    captures = list(index(written(tmp_path_factory.mktemp("one"), b"".join(members), name), SETTINGS))
+    kept = [one.url for one in captures if one.outcome is Outcome.KEPT]
+    others = [f"http://a.test/{n}" for n in range(5)]
+    if kept != others:
+        del others[victim]
+        assert kept == others
+        assert [one.outcome for one in captures].count(Outcome.BAD_RECORD) == 1
+
+
+def test_two_records_that_run_into_each_other_are_no_record(tmp_path):
+    half = PAGES[1][: PAGES[1].index(b"WARC-Block")]
+    captures = list(index(written(tmp_path, PAGES[0] + half + PAGES[2] + PAGES[3], "s.warc"), SETTINGS))
+    assert [(one.offset, str(one.outcome)) for one in captures] == [
+        (0, "kept"),
+        (len(PAGES[0]), "bad_record"),
+        (len(PAGES[0]) + len(half), "kept"),
+        (len(PAGES[0]) + len(half) + len(PAGES[2]), "kept"),
+    ]
+
+
+def test_a_record_of_no_known_type_is_named(tmp_path):
+    [capture] = found(tmp_path, PAGES[0].replace(b"Type: response", b"Type: resqonse"), name="s.warc")
+    assert (capture.url, capture.outcome) == ("http://a.test/0", Outcome.BAD_RECORD)
+    assert "no record type of the standard" in capture.detail
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("example-bad-non-chunked.warc.gz", [("", 0, "more than one record in a compressed member")]),
+        ("example-bad.warc.gz.bad", [("", 0, "more than one record in a compressed member")]),
+        ("example-trunc.warc", [("http://example.com/", 1197, "does not end where its Content-Length says")]),
+        ("example-wget-bad-target-uri.warc.gz", []),
+        ("example-wrong-chunks.warc.gz", [("http://example.com/", 0, "the record ends early")]),
+    ],
+)
+def test_every_real_broken_file_names_its_broken_place(name, expected):
+    bad = [one for one in index(DATA / "broken" / name, PagesSettings()) if one.outcome is Outcome.BAD_RECORD]
+    assert [(one.url, one.offset) for one in bad] == [(url, offset) for url, offset, _ in expected]
+    for one, (_, offset, said) in zip(bad, expected, strict=True):
+        assert f"{name} at offset {offset}: " in one.detail
+        assert said in one.detail
+
+
+@needs_data
+@pytest.mark.parametrize("path", sorted((DATA / "good").glob("*")), ids=lambda path: path.name)
+def test_a_real_file_cut_short_keeps_what_came_before_and_names_the_cut(tmp_path, path):
+    content = path.read_bytes()
+    whole = [(one.url, one.offset, one.outcome) for one in index(path, PagesSettings())]
+    for cut in (len(content) // 3, len(content) - 1):
+        captures = list(index(written(tmp_path, content[:cut], path.name), PagesSettings()))
+        bad = [one for one in captures if one.outcome is Outcome.BAD_RECORD]
+        good = [(one.url, one.offset, one.outcome) for one in captures if one.outcome is not Outcome.BAD_RECORD]
+        assert len(bad) == 1
+        assert good == whole[: len(good)]
+        assert all(offset >= bad[0].offset for _, offset, _ in whole[len(good) :])
+
+
+@needs_data
+def test_real_revisits_lead_to_originals_of_the_same_file():
+    captures = list(index(DATA / "good/iana.warc.gz", PagesSettings()))
+    revisits = [one for one in captures if one.outcome is Outcome.NOT_IN_WARC]
+    held = {one.url for one in captures if one.sha256}
+    assert (len(revisits), sum(one.location in held for one in revisits)) == (123, 114)
