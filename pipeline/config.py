@@ -70,7 +70,9 @@ class PagesSettings(Section, frozen=True):
     """`[pages]`: links to pointers into WARC files."""
 
     warc: tuple[str, ...] = ()  # file globs of WARC files that already exist, local, .warc .warc.gz .warc.zst
-    crawl: Literal["alone", "missing", "never"] = "alone"  # alone = where no files are given; or what they do not hold
+    commoncrawl: tuple[str, ...] = ()  # file globs of Common Crawl's index or of an answer to sql/commoncrawl_pages.sql
+    commoncrawl_url: str = "https://data.commoncrawl.org/"  # below it lie the WARC files that the index names
+    crawl: Literal["alone", "missing", "never"] = "alone"  # alone: where neither is given; missing: also what they lack
     contact: str = PLACEHOLDER_CONTACT  # in the user agent: how a webmaster reaches you; no crawl without it
     gap_s: NonNegative = 1.0  # least seconds between two requests to one host
     connections: Positive = 200  # open at once, over all hosts of a shard
@@ -223,6 +225,8 @@ def check_together(settings: Settings) -> None:
             f"documents.permutations = {documents.permutations}; lower one of the two"
         )
     check_bigquery(settings.links)
+    if not settings.pages.commoncrawl_url.startswith(("https://", "http://")):
+        raise ConfigError(f"pages.commoncrawl_url: expected an http address, got {settings.pages.commoncrawl_url!r}")
     for name, address in settings.pages.local_hosts.items():
         host, colon, port = address.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):

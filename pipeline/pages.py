@@ -1,4 +1,4 @@
-"""links → pages: where the response of every kept link lies, in WARC files that a user has or that are crawled here.
+"""links → pages: where each kept link's response lies: in WARC files that exist, in Common Crawl, or crawled here.
 
 Choice: a page is a pointer into a WARC file; bodies are copied nowhere. A crawl appends segments, each a WARC file and
 then a table with the end of every link in it: the table is the commit, so a killed or re-configured run asks no server
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import PagesSettings, Settings, slice_of
-from pipeline.fetch import pointers, warc
+from pipeline.fetch import archive, commoncrawl, pointers, warc
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.crawler import Link, run_crawl
 from pipeline.fetch.pointers import Row, nowhere, row_of
@@ -38,21 +38,23 @@ NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD)  # the next source is asked
 
 @dataclass(frozen=True)
 class Sources:
-    """Where pages may come from, in the order in which they are asked: each gets what the one before does not hold.
+    """Where pages may come from, in the order in which they are asked: each gets what those before do not hold.
 
-    `captures`: of WARC files that exist, with `notes` on their damaged places; `splits`: hosts spread over shards.
+    `captures`: of WARC files that exist, with `notes` on their damaged places; `matches`: in Common Crawl, nearest to
+    the date of the post; `crawl`: whether the live web is asked. `splits`: hosts that are spread over shards.
     """
 
     captures: Artefact | None
     notes: tuple[str, ...]
-    splits: pointers.Splits
+    matches: Artefact | None
     crawl: bool
+    splits: pointers.Splits
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     """One row for every kept link: where its page lies, or why there is none.
 
-    Raises InputError: a glob of WARC files that matches nothing; ConfigError: a crawl without a contact.
+    Raises ConfigError: a request without a contact, no source at all; InputError: a glob that matches no file.
     """
     shards = settings.build.shards
     links, pages = Artefact(work, "links", shards), Artefact(work, "pages", shards)
@@ -63,6 +65,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
         held = [list(sources.captures.hashes(shard).values()) for shard in range(shards)]
         inputs = [[one, held] for one in inputs]
         inputs[0].append(sources.notes)
+    if sources.matches is not None:
+        inputs = [[one, list(sources.matches.hashes(shard).values())] for shard, one in enumerate(inputs)]
     tasks = pages.begin([receipts.fingerprint("pages", VERSION, used, one, LIBRARIES) for one in inputs])
     run.map_shards(partial(make_shard, settings.pages, links, pages, sources), tasks)
     return pages.finish(used, LIBRARIES)
@@ -70,17 +74,17 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
 
 def sources_of(settings: Settings, work: Path, run: Run, links: Artefact) -> Sources:
     """The sources that `[pages]` names, indexed. Raises ConfigError: none, or one that needs a contact without it."""
-    given = bool(settings.pages.warc)
-    crawl = settings.pages.crawl == "missing" or (settings.pages.crawl == "alone" and not given)
+    asked = settings.pages
+    given = bool(asked.warc or asked.commoncrawl)
+    crawl = asked.crawl == "missing" or (asked.crawl == "alone" and not given)
     if not (given or crawl):
-        raise ConfigError("pages.crawl is 'never' and pages.warc is empty: name WARC files, or allow the crawl")
-    if crawl:
-        check_contact(settings.pages)
+        raise ConfigError("pages.crawl is 'never': name WARC files in pages.warc or an index in pages.commoncrawl")
+    if crawl or asked.commoncrawl:
+        check_contact(asked)
     splits = splits_of(links) if given else {}
-    captures = notes = None
-    if settings.pages.warc:
-        captures, notes = pointers.collect(settings.pages, work, run, links.shards, splits)
-    return Sources(captures, notes or (), splits, crawl)
+    captures, notes = pointers.collect(asked, work, run, links.shards, splits) if asked.warc else (None, ())
+    matches = commoncrawl.collect(asked, work, run, links, splits) if asked.commoncrawl else None
+    return Sources(captures, notes, matches, crawl, splits)
 
 
 def make_shard(settings: PagesSettings, links: Artefact, pages: Artefact, sources: Sources, task: Task) -> None:
@@ -90,13 +94,22 @@ def make_shard(settings: PagesSettings, links: Artefact, pages: Artefact, source
     if sources.captures is not None:
         hosts = {link.doc_id: link.host for link in kept}
         ends.update(pointers.lookup(sources.captures, sources.splits, hosts, settings.redirects))
+    notes = [] if task.shard else list(sources.notes)
+    if sources.matches is not None:
+        wanted = {link.doc_id for link in missing(kept, ends)}
+        matches = schemas.read_parquet(sources.matches.file(task.shard, ".parquet")).to_pylist()
+        known = [match for match in matches if match["doc_id"] in wanted]
+        name = storage.shard_name(task.shard, pages.shards, "")
+        found, failures = archive.fetched(settings, SOFTWARE, pages.folder, name, known)
+        ends.update(found)
+        notes += failures[: pointers.NOTES]
     if sources.crawl:
         ends.update(crawled(settings, pages, task.shard, missing(kept, ends)))
     rows = [
         {**page_of(link), **obeyed(ends.get(link.doc_id) or nowhere(link.doc_id, Outcome.NOT_IN_WARC), settings)}
         for link in kept
     ]
-    write_pages(pages, task, rows, () if task.shard else sources.notes)
+    write_pages(pages, task, rows, notes)
 
 
 def missing(links: Iterable[Link], ends: Mapping[str, Row]) -> list[Link]:

@@ -3,21 +3,25 @@
 import io
 import threading
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline import pages
+from pipeline import documents, pages
 from pipeline.config import BuildSettings, PagesSettings, Settings
 from pipeline.fetch import pointers
+from pipeline.fetch.surt import surt
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import doc_id, host_of, shard_of
+from tests.fetch.archive_web import archive_web
 
 SHARDS = 2
 BODY = b"<html><body><p>" + b"Some words of a page that somebody wrote. " * 20 + b"</p></body></html>"
@@ -184,6 +188,66 @@ def test_what_the_files_do_not_hold_is_crawled_if_allowed(tmp_path):
         assert pages.stage(settings, tmp_path, PlainRun()) == both
         assert pages.stage(settings_of(**values, warc=("w/*",)), tmp_path, PlainRun()).books == alone.books
         assert len(hits) == 4
+
+
+def write_index(path, *captures):
+    """An index of Common Crawl: (url, day of August 2013, file, offset, length)."""
+    rows = [
+        {
+            "url_surtkey": surt(url),
+            "url": url,
+            "fetch_time": datetime(2013, 8, day),
+            "fetch_status": 200,
+            "warc_filename": file,
+            "warc_record_offset": offset,
+            "warc_record_length": length,
+        }
+        for url, day, file, offset, length in captures
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def test_what_one_source_lacks_the_next_is_asked_for(tmp_path):
+    """WARC files first, then Common Crawl at the date of the post, then the web; documents read all of them alike."""
+    paths = ["/held1", "/old22", "/moved1", "/live22"]
+    with web() as (values, hits):
+        rows = [{**crawled(path), "created": 1_376_568_000} for path in paths]  # 15 August 2013
+        write_links(tmp_path, rows)
+        held, old, moved, _ = (row["fetch_url"] for row in rows)
+        write_warc(tmp_path / "w/1.warc.gz", (held, "200 OK", BODY))
+        for day in (1, 14, 31):
+            write_warc(tmp_path / f"{day}.warc.gz", (old, "200 OK", BODY.replace(b"words", b"words of day %d" % day)))
+        files = {f"cc/{day}.warc.gz": (tmp_path / f"{day}.warc.gz").read_bytes() for day in (1, 14, 31)}
+        captures = [(old, day, f"cc/{day}.warc.gz", 0, len(files[f"cc/{day}.warc.gz"])) for day in (1, 14, 31)]
+        write_index(tmp_path / "i/1.parquet", *captures, (held, 15, "cc/1.warc.gz", 0, 9), (moved, 15, "cc/no", 0, 9))
+        with archive_web(files) as common:
+            hosts = {**values["local_hosts"], **common.settings["local_hosts"]}
+            used = {**common.settings, "local_hosts": hosts, "warc": ("w/*",), "commoncrawl": ("i/*",)}
+            alone = pages.stage(settings_of(**used), tmp_path, PlainRun())
+            assert alone.books["pages"].outcomes == {"kept": 2, "not_in_warc": 1, "bad_record": 1}
+            assert [note.partition(": ")[0] for note in alone.notes] == ["http://archive.test/cc/no at offset 0"]
+            assert sorted(path for path, *_ in common.asked) == ["cc/14.warc.gz", "cc/no"]
+            assert hits == []
+            both = pages.stage(settings_of(**used, crawl="missing"), tmp_path, PlainRun())
+            assert both.books["pages"].outcomes == {"kept": 4}
+            assert (sorted(hits), len(common.asked)) == (["/live22", "/moved1"], 2)
+            assert pages.stage(settings_of(**used, crawl="missing"), tmp_path, PlainRun()) == both
+        settings = Settings(build=BuildSettings(shards=SHARDS), pages=settings_of(**used, crawl="missing").pages)
+        documents.stage(settings, tmp_path, PlainRun())
+    made = Artefact(tmp_path, "documents", SHARDS)
+    tables = [schemas.read_parquet(made.file(shard, ".parquet")) for shard in range(SHARDS)]
+    texts = {row["url"]: row["text"] for table in tables for row in table.to_pylist()}
+    assert {path: "words of day 14" in texts[row["url"]] for path, row in zip(paths, rows, strict=True)} == {
+        "/held1": False, "/old22": True, "/moved1": False, "/live22": False
+    }  # fmt: skip
+    assert all("words" in text for text in texts.values())
+
+
+def test_common_crawl_is_not_asked_without_a_contact(tmp_path):
+    write_links(tmp_path, [link("https://a.test/")])
+    with pytest.raises(ConfigError, match=r"pages\.contact"):
+        pages.stage(settings_of(commoncrawl=("i/*",), crawl="never"), tmp_path, PlainRun())
 
 
 def test_a_redirect_in_the_files_leads_to_its_page_in_another_shard(tmp_path):
