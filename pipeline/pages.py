@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,87 +33,125 @@ VERSION = 2
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
 SEGMENTS = "segments"
-NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD)  # the next source is asked
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where pages may come from, in the order in which they are asked: each gets what those before do not hold.
-
-    `captures`: of WARC files that exist, with `notes` on their damaged places; `matches`: in Common Crawl, nearest to
-    the date of the post; `crawl`: whether the live web is asked. `splits`: hosts that are spread over shards.
-    """
-
-    captures: Artefact | None
-    notes: tuple[str, ...]
-    matches: Artefact | None
-    crawl: bool
-    splits: pointers.Splits
+NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD)
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     """One row for every kept link: where its page lies, or why there is none.
 
-    Raises ConfigError: a request without a contact, no source at all; InputError: a glob that matches no file.
+    Archives are asked first; the web is asked for what they do not hold, or for nothing, as `pages.crawl` says. Raises
+    ConfigError: a request without a contact, nowhere to get pages from; InputError: a glob that matches no file.
     """
     shards = settings.build.shards
     links, pages = Artefact(work, "links", shards), Artefact(work, "pages", shards)
+    crawling = may_crawl(settings.pages)
+    found = find(settings.pages, work, run, links)
     used = {key: value for key, value in slice_of(settings.pages).items() if key != "local_hosts"}
-    inputs: list[list[Any]] = [list(links.hashes(shard).values()) for shard in range(shards)]
-    sources = sources_of(settings, work, run, links)
-    if sources.captures is not None:  # all shards of it: a redirect may lead into any
-        held = [list(sources.captures.hashes(shard).values()) for shard in range(shards)]
-        inputs = [[one, held] for one in inputs]
-        inputs[0].append(sources.notes)
-    if sources.matches is not None:
-        inputs = [[one, list(sources.matches.hashes(shard).values())] for shard, one in enumerate(inputs)]
+    inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
     tasks = pages.begin([receipts.fingerprint("pages", VERSION, used, one, LIBRARIES) for one in inputs])
-    run.map_shards(partial(make_shard, settings.pages, links, pages, sources), tasks)
+    run.map_shards(partial(make_shard, settings.pages, crawling, links, found, pages), tasks)
     return pages.finish(used, LIBRARIES)
 
 
-def sources_of(settings: Settings, work: Path, run: Run, links: Artefact) -> Sources:
-    """The sources that `[pages]` names, indexed. Raises ConfigError: none, or one that needs a contact without it."""
-    asked = settings.pages
-    given = bool(asked.warc or asked.commoncrawl)
-    crawl = asked.crawl == "missing" or (asked.crawl == "alone" and not given)
-    if not (given or crawl):
+def may_crawl(settings: PagesSettings) -> bool:
+    """Whether the web may be asked. Raises ConfigError: nothing else is named, or no contact where one is needed."""
+    given = bool(settings.warc or settings.commoncrawl)
+    crawling = settings.crawl == "missing" or (settings.crawl == "alone" and not given)
+    if not (given or crawling):
         raise ConfigError("pages.crawl is 'never': name WARC files in pages.warc or an index in pages.commoncrawl")
-    if crawl or asked.commoncrawl:
-        check_contact(asked)
-    splits = splits_of(links) if given else {}
-    captures, notes = pointers.collect(asked, work, run, links.shards, splits) if asked.warc else (None, ())
-    matches = commoncrawl.collect(asked, work, run, links, splits) if asked.commoncrawl else None
-    return Sources(captures, notes, matches, crawl, splits)
+    if crawling or settings.commoncrawl:
+        check_contact(settings)
+    return crawling
 
 
-def make_shard(settings: PagesSettings, links: Artefact, pages: Artefact, sources: Sources, task: Task) -> None:
-    """Ask the sources, one after another, for the pages of a shard. The first shard carries the notes of all files."""
+def make_shard(
+    settings: PagesSettings, crawling: bool, links: Artefact, found: Artefact | None, pages: Artefact, task: Task
+) -> None:
+    """Write the pages of a shard: what was found, and what is crawled because it was not."""
     kept = kept_links(links, task.shard)
-    ends: dict[str, Row] = {}
-    if sources.captures is not None:
-        hosts = {link.doc_id: link.host for link in kept}
-        ends.update(pointers.lookup(sources.captures, sources.splits, hosts, settings.redirects))
-    notes = [] if task.shard else list(sources.notes)
-    if sources.matches is not None:
-        wanted = {link.doc_id for link in missing(kept, ends)}
-        matches = schemas.read_parquet(sources.matches.file(task.shard, ".parquet")).to_pylist()
-        known = [match for match in matches if match["doc_id"] in wanted]
-        name = storage.shard_name(task.shard, pages.shards, "")
-        found, failures = archive.fetched(settings, SOFTWARE, pages.folder, name, known)
-        ends.update(found)
-        notes += failures[: pointers.NOTES]
-    if sources.crawl:
+    ends = found_ends(found, task.shard)
+    if crawling:
         ends.update(crawled(settings, pages, task.shard, missing(kept, ends)))
     rows = [
         {**page_of(link), **obeyed(ends.get(link.doc_id) or nowhere(link.doc_id, Outcome.NOT_IN_WARC), settings)}
         for link in kept
     ]
-    write_pages(pages, task, rows, notes)
+    receipt = found.receipt(task.shard) if found else None
+    write_pages(pages, task, rows, receipt.notes if receipt else ())
+
+
+# --- pages in archives: WARC files that exist, then Common Crawl
+
+
+@dataclass(frozen=True)
+class Archives:
+    """What is known of archives before a link is looked up.
+
+    `captures`: of WARC files that exist, with `notes` on their damaged places; `matches`: in Common Crawl, nearest to
+    the date of the post. `splits`: hosts that are spread over shards.
+    """
+
+    captures: Artefact | None
+    notes: tuple[str, ...]
+    matches: Artefact | None
+    splits: pointers.Splits
+
+
+def find(settings: PagesSettings, work: Path, run: Run, links: Artefact) -> Artefact | None:
+    """The rows of POINTERS of all kept links that an archive holds, by shard; None where the settings name none."""
+    if not (settings.warc or settings.commoncrawl):
+        return None
+    splits = splits_of(links)
+    captures, notes = pointers.collect(settings, work, run, links.shards, splits) if settings.warc else (None, ())
+    matches = commoncrawl.collect(settings, work, run, links, splits) if settings.commoncrawl else None
+    archives = Archives(captures, notes, matches, splits)
+    used = [settings.limit_bytes, settings.opt_outs, settings.redirects, settings.commoncrawl_url]
+    # all shards of the captures: a redirect may lead into any
+    everywhere = [list(captures.hashes(shard).values()) for shard in range(links.shards)] if captures else []
+    marks = []
+    for shard in range(links.shards):
+        inputs = [list(one.hashes(shard).values()) for one in (links, matches) if one]
+        mark = [inputs, everywhere, () if shard else notes]
+        marks.append(receipts.fingerprint("found", VERSION, used, mark, LIBRARIES))
+    found = Artefact(work, "scratch/found", links.shards)
+    run.map_shards(partial(find_shard, settings, archives, links, work / "pages", found), found.begin(marks))
+    return found
+
+
+def find_shard(
+    settings: PagesSettings, archives: Archives, links: Artefact, folder: Path, found: Artefact, task: Task
+) -> None:
+    """Look the links of a shard up in the archives, one after the other. The first shard carries the files' notes."""
+    kept = kept_links(links, task.shard)
+    ends: dict[str, Row] = {}
+    notes = [] if task.shard else list(archives.notes)
+    if archives.captures is not None:
+        hosts = {link.doc_id: link.host for link in kept}
+        ends.update(pointers.lookup(archives.captures, archives.splits, hosts, settings.redirects))
+    if archives.matches is not None:
+        wanted = {link.doc_id for link in missing(kept, ends)}
+        matches = schemas.read_parquet(archives.matches.file(task.shard, ".parquet")).to_pylist()
+        known = [match for match in matches if match["doc_id"] in wanted]
+        shard = storage.shard_name(task.shard, links.shards, "")
+        fetched, failures = archive.fetched(settings, SOFTWARE, folder, shard, known)
+        ends.update(fetched)
+        notes += failures[: pointers.NOTES]
+    with found.attempt(task) as attempt:
+        with attempt.write(".parquet") as file:
+            table = pa.Table.from_pylist([ends[doc] for doc in sorted(ends)], schemas.POINTERS)
+            schemas.write_parquet(file, [table], schemas.POINTERS)
+        attempt.rows(".parquet", len(ends))
+        attempt.commit({}, notes)
+
+
+def found_ends(found: Artefact | None, shard: int) -> dict[str, Row]:
+    """The rows of a shard that archives hold, by doc_id."""
+    rows = schemas.read_parquet(found.file(shard, ".parquet")).to_pylist() if found else []
+    return {row["doc_id"]: row for row in rows}
 
 
 def missing(links: Iterable[Link], ends: Mapping[str, Row]) -> list[Link]:
-    """The links that no source held so far, or held in a record that cannot be read."""
+    """The links that no archive holds, or only in a record that cannot be read: the next source is asked for them."""
     return [link for link in links if link.doc_id not in ends or ends[link.doc_id]["outcome"] in NOT_HELD]
 
 
