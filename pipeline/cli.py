@@ -21,7 +21,7 @@ import typer
 from rich.table import Table
 
 from pipeline import config
-from pipeline.console import Reporter, err, out, print_funnel, print_karma, print_progress
+from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma, print_progress
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, WebTextError
 
 app = typer.Typer(
@@ -55,7 +55,8 @@ def init(
     if path.exists():
         raise ConfigError(f"{path}: is there already; edit it, or name another folder")
     text = (Path(__file__).parent / config.FILE_NAME).read_text()
-    for key, globs in (("submissions", submissions), ("warc", warc)):
+    # without a dump, the addresses of the WARC files themselves are the links
+    for key, globs in (("submissions", submissions or warc), ("warc", warc)):
         if globs:
             whole = [str(Path(pattern).absolute()) for pattern in globs]
             text = text.replace(f"{key} = []", f"{key} = {json.dumps(whole, ensure_ascii=False)}", 1)  # TOML too
@@ -136,17 +137,21 @@ def stage_and_options(words: list[str]) -> tuple[str, tuple[str, ...]]:
 
 @app.command()
 def status(folder: Folder = Path(), sets: Sets = None) -> None:
-    """Show which shards are made, and the funnel from submissions to tokens."""
+    """Show which shards are made, the funnel from submissions to tokens, and how many pages were found by year."""
     from pipeline.build import standing
+    from pipeline.verbs.coverage import coverage
 
     settings = settings_of(folder, sets)
     table = Table("artefact", "shards", "state", box=None)
-    for stage, (done, shards, manifest) in standing(folder, settings.build.shards).items():
+    stands = standing(folder, settings.build.shards)
+    for stage, (done, shards, manifest) in stands.items():
         state = "whole" if manifest else "partly made" if done else "not made"
         table.add_row(stage, f"{done}/{shards}", state)
     out.print(table)
     print_karma(folder, settings.build.shards)
     print_funnel(folder, settings.build.shards)
+    if stands["links"][2] and stands["pages"][2]:
+        print_coverage(coverage(folder, settings.build.shards))
 
 
 @app.command()

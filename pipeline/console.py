@@ -22,6 +22,7 @@ from pipeline.shards.outcomes import FATES, Outcome
 
 if TYPE_CHECKING:
     from pipeline.shards.receipts import Books, Manifest
+    from pipeline.verbs.coverage import Year
     from trainer.metrics import Progress
 
 out = Console(highlight=False, soft_wrap=True)
@@ -111,6 +112,16 @@ def print_karma(folder: Path, shards: int) -> None:
     for reading in ("max", "sum", "first"):
         admitted = manifest.counts[f"admitted_by_{reading}"]
         table.add_row(f"{reading} >= {threshold}", str(admitted), "links.karma_of" if reading == chosen else "")
+    out.print(table)
+
+
+def print_coverage(years: Iterable[Year]) -> None:
+    """Print, by the year of the post, how many links have a page, and from where."""
+    table = Table("posted", "links", "in WARC files", "in Common Crawl", "crawled", "found", box=None)
+    table.title, table.title_justify = "Pages by year of the post", "left"
+    for one in years:
+        counts = [str(one.links), *map(str, one.found.values())]
+        table.add_row("unknown" if one.year is None else str(one.year), *counts, f"{one.percent:.1f} %")
     out.print(table)
 
 
