@@ -16,7 +16,7 @@ import base64
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -26,6 +26,8 @@ import zstandard
 from pipeline.shards.outcomes import InputError
 
 GZIP, ZSTD, PLAIN = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"WARC/"
+DICTIONARY = b"\x5d\x2a\x4d\x18"  # of the first frame of a file: Zstandard Compression for WARC Files 1.0 (IIPC)
+DICTIONARY_BYTES = 2**27  # Archive Team's have 1 MB at most
 HEAD_BYTES = 65_536  # of a record, searched for the end of its header; FastWARC reads 32 KiB
 WINDOW_BYTES = 2**27  # of a zstd frame: what decoders take by default (zstd manual, --memory=128MB)
 PIECE_BYTES = {GZIP: 16_384, ZSTD: 1_024}  # read at once: becomes 16 MB (gzip) or 33 MB (zstd) at most
@@ -70,14 +72,14 @@ def slices(path: Path, limit_bytes: int) -> Iterator[Slice]:
         with path.open("rb") as file:
             end = path.stat().st_size
             kind = kind_of(file, path)
-            at, damaged, false_starts = 0, None, 0
+            at, damaged, false_starts = kind.begins, None, 0
             while at < end:
                 piece = slice_at(file, kind, at, limit_bytes)
-                if at == 0 and not PLAIN.startswith(piece.data[: len(PLAIN)]):
+                if at == kind.begins and not PLAIN.startswith(piece.data[: len(PLAIN)]):
                     raise InputError(f"{path}: not a WARC file: it begins with {piece.data[:20]!r}")
                 if piece.damage:
                     damaged, false_starts = damaged or piece, false_starts + 1
-                    at = next_start(file, kind, at + 1) if false_starts < FALSE_STARTS else end
+                    at = next_start(file, kind.magic, at + 1) if false_starts < FALSE_STARTS else end
                     continue
                 if piece.size and damaged:
                     yield stretch(damaged, at, f"reading goes on at offset {at:,}")
@@ -96,13 +98,45 @@ def stretch(piece: Slice, end: int, after: str) -> Slice:
     return replace(piece, length=end - piece.offset, damage=f"{piece.damage}; {after}")
 
 
-def kind_of(file: BinaryIO, path: Path) -> bytes:
-    """The magic bytes that the records of a file begin with. Raises InputError where they are none of ours."""
+@dataclass(frozen=True)
+class Kind:
+    """The form of a file: the magic bytes of its records, where they begin, and the zstd dictionary of them all."""
+
+    magic: bytes
+    begins: int = 0
+    dictionary: zstandard.ZstdCompressionDict | None = None
+
+    def decoder(self) -> Decoder:
+        """A decoder of one compressed record."""
+        if self.magic == GZIP:
+            return zlib.decompressobj(zlib.MAX_WBITS | 16)
+        return zstandard.ZstdDecompressor(self.dictionary, max_window_size=WINDOW_BYTES).decompressobj()
+
+
+def kind_of(file: BinaryIO, path: Path) -> Kind:
+    """The form of a file that stands at its beginning. Raises InputError where it is none of ours."""
     start = file.read(len(PLAIN))
+    if start.startswith(DICTIONARY):
+        file.seek(len(DICTIONARY))
+        return with_dictionary(file, path)
     for magic in (GZIP, ZSTD, PLAIN):
         if start.startswith(magic):
-            return magic
+            return Kind(magic)
     raise InputError(f"{path}: not a WARC file (.warc, .warc.gz, .warc.zst): it begins with {start!r}")
+
+
+def with_dictionary(file: BinaryIO, path: Path) -> Kind:
+    """The form of a zstd file that begins with the dictionary of its records, itself compressed or not."""
+    size = int.from_bytes(file.read(4), "little")
+    held = file.read(size) if size <= DICTIONARY_BYTES else b""
+    try:
+        if held.startswith(ZSTD) and zstandard.frame_content_size(held) <= DICTIONARY_BYTES:
+            held = zstandard.ZstdDecompressor().decompress(held, max_output_size=DICTIONARY_BYTES)
+        dictionary = zstandard.ZstdCompressionDict(held, dict_type=zstandard.DICT_TYPE_FULLDICT)
+        zstandard.ZstdDecompressor(dictionary).decompressobj()
+    except (zstandard.ZstdError, ValueError, MemoryError) as error:
+        raise InputError(f"{path}: the dictionary at its beginning cannot be read: {error}; fetch it again") from None
+    return Kind(ZSTD, file.tell(), dictionary)
 
 
 def next_start(file: BinaryIO, magic: bytes, at: int) -> int:
@@ -119,18 +153,13 @@ def next_start(file: BinaryIO, magic: bytes, at: int) -> int:
     return at
 
 
-def slice_at(file: BinaryIO, kind: bytes, at: int, limit_bytes: int) -> Slice:
+def slice_at(file: BinaryIO, kind: Kind, at: int, limit_bytes: int) -> Slice:
     """The record at an offset, damage marked, never raised. Raises OSError where the disk does."""
     file.seek(at)
-    if kind == PLAIN:
+    if kind.magic == PLAIN:
         return digested(plain(file, at, limit_bytes))
-    new: Callable[[], Decoder] = (
-        (lambda: zlib.decompressobj(zlib.MAX_WBITS | 16))
-        if kind == GZIP
-        else zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES).decompressobj
-    )
-    piece = member(file, at, new(), PIECE_BYTES[kind], limit_bytes)
-    return piece if kind == GZIP else digested(piece)
+    piece = member(file, at, kind.decoder(), PIECE_BYTES[kind.magic], limit_bytes)
+    return piece if kind.magic == GZIP else digested(piece)
 
 
 def member(file: BinaryIO, at: int, decoder: Decoder, piece_bytes: int, limit_bytes: int) -> Slice:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.config import PagesSettings
 from pipeline.fetch import records
 from pipeline.fetch.captures import index
+from pipeline.fetch.warc import read_response
 from pipeline.shards.outcomes import InputError, Outcome
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data/warc"
@@ -143,6 +144,41 @@ def test_the_search_for_the_next_record_ends(tmp_path, monkeypatch):
     captures = list(index(written(tmp_path, content, "s.warc"), SETTINGS))
     assert [str(one.outcome) for one in captures] == ["kept", "bad_record"]
     assert len(read) == 51
+
+
+SAMPLES = [record(answer(b"%d" % n * 9), uri=f"http://a.test/{n}") for n in range(200)]
+TRAINED = zstandard.train_dictionary(2_000, SAMPLES)
+
+
+def with_dictionary(content, dictionary=None):
+    held = TRAINED.as_bytes() if dictionary is None else dictionary
+    return b"\x5d\x2a\x4d\x18" + len(held).to_bytes(4, "little") + held + content
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_dictionary_of_a_zstd_file_is_used(tmp_path, packed):
+    packer = zstandard.ZstdCompressor(dict_data=TRAINED, write_checksum=True)
+    members = [packer.compress(one) for one in PAGES]
+    held = zstandard.compress(TRAINED.as_bytes()) if packed else None
+    path = written(tmp_path, with_dictionary(b"".join(members), held), "s.warc.zst")
+    captures = list(index(path, SETTINGS))
+    assert ends(captures) == [(f"http://a.test/{n}", "kept", "") for n in range(5)]
+    for n, one in enumerate(captures):
+        assert read_response(path, one.offset, one.length, 1_000).body == b"<p>%d " % n * 40
+    members[1] = members[1][:-5] + b"xxxxx"
+    path = written(tmp_path, with_dictionary(b"".join(members), held), "s.warc.zst")
+    assert [str(one.outcome) for one in index(path, SETTINGS)] == ["kept", "bad_record", "kept", "kept", "kept"]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [b"", b"x" * 7, b"\x37\xa4\x30\xec" + bytes(50), zstandard.compress(TRAINED.as_bytes())[:-9]],
+    ids=["empty", "text", "zeros", "cut"],
+)
+def test_a_dictionary_that_is_none_is_an_input_error(tmp_path, held):
+    path = written(tmp_path, with_dictionary(zstandard.compress(PAGES[0]), held), "s.warc.zst")
+    with pytest.raises(InputError, match=r"s\.warc\.zst: the dictionary at its beginning cannot be read"):
+        list(index(path, SETTINGS))
 
 
 @given(name=st.sampled_from(sorted(PACKED)), data=st.data())
