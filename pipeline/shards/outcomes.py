@@ -47,8 +47,8 @@ class Outcome(StrEnum):
     WIKIPEDIA_HOST = "wikipedia_host", "a Wikimedia host, or a known mirror of Wikipedia"
 
     # pages: one per kept link
-    NOT_IN_WARC = "not_in_warc", "none of the WARC files holds a response for the link"
-    BAD_RECORD = "bad_record", "the WARC record of the page cannot be read"
+    NOT_IN_WARC = "not_in_warc", "no archive that was asked holds a response for the link"
+    BAD_RECORD = "bad_record", "the WARC record of the page cannot be had or read"
     ROBOTS_DISALLOWED = "robots_disallowed", "robots.txt forbids the page"
     ROBOTS_UNREACHABLE = "robots_unreachable", "robots.txt answers 5xx or not at all: disallowed (RFC 9309, 2.3.1.4)"
     OPTED_OUT = "opted_out", "the page asks not to be used for training (noai, TDM-Reservation)"

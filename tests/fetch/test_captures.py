@@ -189,7 +189,8 @@ def test_whatever_happens_to_a_file_every_page_is_whole_or_a_named_place(tmp_pat
     order = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=7))
     content = bytearray(b"".join(members[n] for n in order))
     harmed = False
-    for _ in range(data.draw(st.integers(0, 3))):
+    # one harm to a plain file: a second could hit the very digest that tells of the first
+    for _ in range(data.draw(st.integers(0, 1 if name == "s.warc" else 3))):
         at = data.draw(st.integers(0, len(content) - 1))
         match data.draw(st.sampled_from(["flip", "cut", "drop", "insert"])):
             case "flip":
