@@ -23,7 +23,7 @@ SETTINGS = PagesSettings(limit_bytes=100_000)
 PACKED = {
     "s.warc": lambda one: one,
     "s.warc.gz": lambda one: gzip.compress(one, mtime=0),
-    "s.warc.zst": zstandard.compress,
+    "s.warc.zst": zstandard.ZstdCompressor(write_checksum=True).compress,  # as the command zstd does
 }
 
 
