@@ -49,6 +49,7 @@ bench: install ## measurements (they assert nothing); DUMP=file, PAGES=folder an
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_workers.py $(PAGES)
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_links.py --links 0.2
 	$(if $(DUMP),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_links.py $(DUMP))
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_crawler.py
 	$(if $(PAGES),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_extraction.py $(PAGES))
 	$(if $(DOCUMENTS),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_encoding.py $(DOCUMENTS))
 

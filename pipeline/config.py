@@ -81,7 +81,9 @@ class PagesSettings(Section, frozen=True):
     retries: Count = 2  # of a transient failure (5xx, broken connection)
     limit_bytes: Positive = 10_000_000  # of a body, on the wire and after decompression
     segment_links: Positive = 1_000  # links fetched between two commits
-    opt_outs: bool = True  # obey noai, noimageai, TDM-Reservation
+    round_s: Annotated[float, Meta(ge=600.0)] = 1_800.0  # a worker crawls one shard so long at a time
+    opt_outs: bool = True  # obey noai, noimageai, TDM-Reservation, Content-Usage
+    obey_agents: tuple[str, ...] = ()  # robots.txt's groups for these count like our own: ("GPTBot", "CCBot")
     # name -> "address:port", reached although it is not public: the demo's web, an intranet. Exact names only.
     local_hosts: dict[str, str] = {}
 
@@ -227,6 +229,11 @@ def check_together(settings: Settings) -> None:
     check_bigquery(settings.links)
     if not settings.pages.commoncrawl_url.startswith(("https://", "http://")):
         raise ConfigError(f"pages.commoncrawl_url: expected an http address, got {settings.pages.commoncrawl_url!r}")
+    if 2 * settings.pages.gap_s > settings.pages.round_s:
+        raise ConfigError(
+            f"pages.gap_s = {settings.pages.gap_s:g} leaves no time for requests in pages.round_s = "
+            f"{settings.pages.round_s:g}; raise pages.round_s to {2 * settings.pages.gap_s:g} or more"
+        )
     for name, address in settings.pages.local_hosts.items():
         host, colon, port = address.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):

@@ -9,30 +9,31 @@ the shard receipts alone, which lose a day's crawl with every change of the conf
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.config import PagesSettings, Settings, slice_of
-from pipeline.fetch import archive, commoncrawl, pointers, warc
+from pipeline.fetch import archive, commoncrawl, pointers
 from pipeline.fetch.client import check_contact
-from pipeline.fetch.crawler import Link, run_crawl
-from pipeline.fetch.pointers import Row, nowhere, row_of
-from pipeline.fetch.response import Fetched
+from pipeline.fetch.errands import errand_to
+from pipeline.fetch.pointers import Row, nowhere
+from pipeline.fetch.robots import obeyed_agents
+from pipeline.fetch.segments import Owners, Shelf, Waiting, crawl_round, errand_of, queued, receivers, waiting_for
 from pipeline.shards import receipts, schemas, storage
-from pipeline.shards.outcomes import ConfigError, IntegrityError, Outcome
+from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
-from pipeline.shards.runner import Run
+from pipeline.shards.runner import Block, Run
 
-VERSION = 2
+VERSION = 3
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
-SEGMENTS = "segments"
 NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD)
 
 
@@ -49,7 +50,10 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     used = {key: value for key, value in slice_of(settings.pages).items() if key != "local_hosts"}
     inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
     tasks = pages.begin([receipts.fingerprint("pages", VERSION, used, one, LIBRARIES) for one in inputs])
-    run.map_shards(partial(make_shard, settings.pages, crawling, links, found, pages), tasks)
+    if crawling:
+        crawl(Crawl(settings.pages, links, found, pages, Owners(shards, splits_of(links))), run, tasks)
+    else:
+        run.map_shards(partial(write_found, settings.pages, links, found, pages), tasks)
     return pages.finish(used, LIBRARIES)
 
 
@@ -61,23 +65,13 @@ def may_crawl(settings: PagesSettings) -> bool:
         raise ConfigError("pages.crawl is 'never': name WARC files in pages.warc or an index in pages.commoncrawl")
     if crawling or settings.commoncrawl:
         check_contact(settings)
+        obeyed_agents(settings)
     return crawling
 
 
-def make_shard(
-    settings: PagesSettings, crawling: bool, links: Artefact, found: Artefact | None, pages: Artefact, task: Task
-) -> None:
-    """Write the pages of a shard: what was found, and what is crawled because it was not."""
-    kept = kept_links(links, task.shard)
-    ends = found_ends(found, task.shard)
-    if crawling:
-        ends.update(crawled(settings, pages, task.shard, missing(kept, ends)))
-    rows = [
-        {**page_of(link), **obeyed(ends.get(link.doc_id) or nowhere(link.doc_id, Outcome.NOT_IN_WARC), settings)}
-        for link in kept
-    ]
-    receipt = found.receipt(task.shard) if found else None
-    write_pages(pages, task, rows, receipt.notes if receipt else ())
+def write_found(settings: PagesSettings, links: Artefact, found: Artefact | None, pages: Artefact, task: Task) -> None:
+    """Write a shard of what archives hold."""
+    write_pages(settings, found, pages, task, kept_links(links, task.shard), found_ends(found, task.shard))
 
 
 # --- pages in archives: WARC files that exist, then Common Crawl
@@ -150,7 +144,7 @@ def found_ends(found: Artefact | None, shard: int) -> dict[str, Row]:
     return {row["doc_id"]: row for row in rows}
 
 
-def missing(links: Iterable[Link], ends: Mapping[str, Row]) -> list[Link]:
+def missing(links: Iterable[Kept], ends: Mapping[str, Row]) -> list[Kept]:
     """The links that no archive holds, or only in a record that cannot be read: the next source is asked for them."""
     return [link for link in links if link.doc_id not in ends or ends[link.doc_id]["outcome"] in NOT_HELD]
 
@@ -158,50 +152,80 @@ def missing(links: Iterable[Link], ends: Mapping[str, Row]) -> list[Link]:
 # --- pages that are crawled here
 
 
-def crawled(settings: PagesSettings, pages: Artefact, shard: int, links: list[Link]) -> dict[str, Row]:
-    """How each link ends, by doc_id: those that no segment holds are crawled, segment by segment."""
-    tables = segment_tables(pages, shard)
-    ends = {row["doc_id"]: row for table in tables for row in read_segment(table)}
-    unasked = sorted((link for link in links if link.doc_id not in ends), key=lambda link: link.doc_id)  # hosts mixed
-    number = 1 + max((int(table.name.split(".")[1]) for table in tables), default=-1)
-    for start in range(0, len(unasked), settings.segment_links):
-        name = f"{storage.shard_name(shard, pages.shards, '')}.{number:05d}"
-        rows = crawl_segment(settings, pages.folder / SEGMENTS, name, unasked[start : start + settings.segment_links])
-        ends.update((row["doc_id"], row) for row in rows)
-        number += 1
-    return {link.doc_id: ends[link.doc_id] for link in links}
+@dataclass(frozen=True)
+class Crawl:
+    """What every round needs: the settings, what is asked for, what archives hold, and which shard owns which host."""
+
+    settings: PagesSettings
+    links: Artefact
+    found: Artefact | None
+    pages: Artefact
+    owners: Owners
 
 
-def segment_tables(pages: Artefact, shard: int) -> list[Path]:
-    """The tables of the committed segments of a shard, in order."""
-    return sorted((pages.folder / SEGMENTS).glob(f"{storage.shard_name(shard, pages.shards, '')}.*.parquet"))
+def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
+    """Crawl in rounds, all shards at once, until every link that no archive holds has its end, if there are `tasks`.
+
+    Before each round every shard is sent the rows of others that concern it: redirects to its hosts, ends of its links.
+    A shard of `tasks` is written as soon as all its links have ended.
+    """
+    stale = {task.shard: task for task in tasks}
+    everyone = [stale.get(shard, Task(shard, "")) for shard in range(here.links.shards)]
+    for number in count() if tasks else ():
+        sources = [task.shard for task in everyone]
+        run.exchange(partial(send, here.pages, here.owners), sources, partial(receive, here), everyone)
+        busy = [task for task in everyone if pq.read_metadata(queue(here.pages, task.shard)).num_rows]
+        if not busy:
+            return
+        run.map_shards(partial(crawl_queue, here, number), busy)
 
 
-def read_segment(path: Path) -> list[Row]:
-    """The rows of one segment. Raises IntegrityError."""
-    try:
-        rows: list[Row] = schemas.read_parquet(path).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise IntegrityError(f"{path}: cannot be read ({error}); delete it: its links are crawled again") from None
-    return rows
+def shelf(pages: Artefact, shard: int) -> Shelf:
+    """The segments of a shard."""
+    return Shelf(pages.folder, storage.shard_name(shard, pages.shards, ""))
 
 
-def crawl_segment(settings: PagesSettings, folder: Path, name: str, links: list[Link]) -> list[Row]:
-    """Crawl some links into one segment: the WARC file first, then, as its commit, the table of how each link ended."""
-    rows: list[Row] = []
-    path = folder / f"{name}.warc.gz"
-    with storage.atomic(path) as file:
-        segment = warc.SegmentWriter(cast(BinaryIO, file), f"{SEGMENTS}/{path.name}", settings, SOFTWARE)
+def queue(pages: Artefact, shard: int) -> Path:
+    """The table of what a shard has to do in the next round."""
+    return pages.root / "scratch" / "queues" / storage.shard_name(shard, pages.shards, ".parquet")
 
-        def fetched(link: Link, end: Fetched) -> None:
-            place = segment.write(end)
-            parts = (end.final_url, end.status, end.content_type, end.opt_outs, end.outcome)
-            rows.append(row_of(link.doc_id, place, *parts))
 
-        run_crawl(links, settings, SOFTWARE, fetched)
-    with storage.atomic(folder / f"{name}.parquet") as file:
-        schemas.write_parquet(file, [pa.Table.from_pylist(rows, schemas.POINTERS)], schemas.POINTERS)
-    return rows
+def send(pages: Artefact, owners: Owners, shard: int) -> Iterator[Block]:
+    """The rows of a shard's segments that concern other shards, to these."""
+    found = [(row, to) for row in shelf(pages, shard).rows() for to in sorted(receivers(shard, owners, row))]
+    if found:
+        table = pa.Table.from_pylist([row for row, _ in found], schemas.SEGMENT)
+        yield from schemas.scatter(table, [to for _, to in found])
+
+
+def receive(here: Crawl, task: Task, blocks: Iterable[bytes]) -> None:
+    """Queue what a shard has to do, by its own rows and those sent to it; write the shard once all its links ended."""
+    sent = schemas.unpack(blocks, schemas.SEGMENT).to_pylist()
+    own = shelf(here.pages, task.shard).rows()
+    kept, ends = kept_links(here.links, task.shard), found_ends(here.found, task.shard)
+    wanted = missing(kept, ends)
+    fresh = [Waiting(link.doc_id, link.host, 0, errand_to(link.fetch_url, here.settings)) for link in wanted]
+    todo = [queued(one) for one in waiting_for(task.shard, here.owners, own, sent, fresh)]
+    with storage.atomic(queue(here.pages, task.shard)) as file:
+        schemas.write_parquet(file, [pa.Table.from_pylist(todo, schemas.SEGMENT)], schemas.SEGMENT)
+    crawled = {row["doc_id"]: row for row in (*sent, *own) if not row["errand"]}
+    is_stale = task.fingerprint and not here.pages.current(task)
+    if is_stale and all(link.doc_id in crawled for link in wanted):
+        ends.update((link.doc_id, crawled[link.doc_id]) for link in wanted)
+        write_pages(here.settings, here.found, here.pages, task, kept, ends)
+
+
+def crawl_queue(here: Crawl, number: int, task: Task) -> None:
+    """One round of one shard, less what an attempt before has committed."""
+    mine = shelf(here.pages, task.shard)
+    done = {(row["doc_id"], row["step"]) for row in mine.rows()}
+    rows = schemas.read_parquet(queue(here.pages, task.shard)).to_pylist()
+    todo = [
+        Waiting(row["doc_id"], row["host"], row["step"], errand_of(row))
+        for row in rows
+        if (row["doc_id"], row["step"]) not in done
+    ]
+    crawl_round(here.settings, SOFTWARE, here.owners, task.shard, number, mine, todo)
 
 
 def obeyed(row: Row, settings: PagesSettings) -> Row:
@@ -214,12 +238,22 @@ def obeyed(row: Row, settings: PagesSettings) -> Row:
 # --- rows
 
 
-def kept_links(links: Artefact, shard: int) -> list[Link]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A kept link."""
+
+    doc_id: str
+    url: str
+    fetch_url: str
+    host: str
+
+
+def kept_links(links: Artefact, shard: int) -> list[Kept]:
     """The kept links of a shard, by url."""
-    columns = ["doc_id", "url", "fetch_url", "host", "host_shards", "outcome"]
+    columns = ["doc_id", "url", "fetch_url", "host", "outcome"]
     table = schemas.read_parquet(links.file(shard, ".parquet"), columns)
     kept = table.filter(pc.equal(table["outcome"], str(Outcome.KEPT))).drop_columns(["outcome"]).sort_by("url")
-    return [Link(**row) for row in kept.to_pylist()]
+    return [Kept(**row) for row in kept.to_pylist()]
 
 
 def splits_of(links: Artefact) -> dict[str, int]:
@@ -232,16 +266,29 @@ def splits_of(links: Artefact) -> dict[str, int]:
     return dict(sorted(splits.items()))
 
 
-def page_of(link: Link) -> Row:
+def page_of(link: Kept) -> Row:
     """The columns of a page that come from its link."""
     return {"url": link.url, "host": link.host}
 
 
-def write_pages(pages: Artefact, task: Task, rows: list[Row], notes: Iterable[str]) -> None:
-    """Write and commit a shard of pages; its books count how each kept link ended."""
+def write_pages(
+    settings: PagesSettings,
+    found: Artefact | None,
+    pages: Artefact,
+    task: Task,
+    kept: Sequence[Kept],
+    ends: Mapping[str, Row],
+) -> None:
+    """Write and commit a shard of pages; its books count how each kept link ended, its notes are those of archives."""
+    rows = [
+        {**obeyed(ends.get(link.doc_id) or nowhere(link.doc_id, Outcome.NOT_IN_WARC), settings), **page_of(link)}
+        for link in kept
+    ]
     counts = Counter(row["outcome"] for row in rows)
+    receipt = found.receipt(task.shard) if found else None
     with pages.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
             schemas.write_parquet(file, [pa.Table.from_pylist(rows, schemas.PAGES)], schemas.PAGES)
         attempt.rows(".parquet", len(rows))
-        attempt.commit({"pages": receipts.balanced("pages", len(rows), counts)}, notes)
+        books = {"pages": receipts.balanced("pages", len(rows), counts)}
+        attempt.commit(books, receipt.notes if receipt else ())

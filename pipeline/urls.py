@@ -265,7 +265,7 @@ def split_hosts(counts: Mapping[str, int], total: int, shards: int) -> dict[str,
     """Hosts too large for one shard, and over how many each is spread; in order of name.
 
     `counts`: links of each host with more than 2/shards of all links (`total`), if not of more hosts. It gets k = its
-    share in shards, rounded up, so that a piece is at most one share; its politeness gap is to be multiplied by k.
+    share in shards, rounded up, so that a piece is at most one share. Its shards then ask it in turns, never together.
     """
     return {
         host: min(shards, -(-count * shards // total))

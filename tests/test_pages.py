@@ -1,8 +1,13 @@
 """Pages: every kept link has exactly one end, and no committed link is asked for twice."""
 
 import io
+import itertools
 import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,12 +17,13 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline import documents, pages
-from pipeline.config import BuildSettings, PagesSettings, Settings
-from pipeline.fetch import pointers
+from pipeline import documents, links, pages
+from pipeline.config import BuildSettings, PagesSettings, Settings, parse
+from pipeline.fetch import pointers, segments
 from pipeline.fetch.surt import surt
+from pipeline.fetch.warc import read_response
 from pipeline.shards import receipts, schemas, storage
-from pipeline.shards.outcomes import ConfigError, InputError, Outcome
+from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import doc_id, host_of, shard_of
@@ -32,9 +38,9 @@ def link(url, outcome="kept", fetch_url=None):
     return {**columns, "score": 3, "created": 0, "submissions": [], "host_shards": 1, "outcome": outcome}
 
 
-def write_links(work, rows, shards=SHARDS):
+def write_links(work, rows, shards=SHARDS, places=None):
     links = Artefact(work, "links", shards)
-    places = [shard_of(row["host"], row["doc_id"], shards, {}) for row in rows]
+    places = places or [shard_of(row["host"], row["doc_id"], shards, {}) for row in rows]
     marks = [[row["url"] + row["outcome"] for row in rows]] * shards
     for task in links.begin([receipts.fingerprint("links", 1, {}, mark, ()) for mark in marks]):
         mine = [row for row, place in zip(rows, places, strict=True) if place == task.shard]
@@ -113,22 +119,33 @@ def test_a_glob_without_files_and_a_crawl_without_contact_are_refused(tmp_path):
         pages.stage(settings_of(), tmp_path, PlainRun())
 
 
+@dataclass
+class Web:
+    """A web on loopback: `replies` by host and path, else a page; what was asked, and when it came and was answered."""
+
+    replies: dict = field(default_factory=dict)
+    requests: list = field(default_factory=list)  # (host, path, came, answered)
+
+    @property
+    def hits(self):
+        return sorted(path for _, path, *_ in self.requests if path != "/robots.txt")
+
+
 @contextmanager
-def web():
-    hits = []
+def local_web(replies=(), hosts="ab", **values):
+    web = Web(dict(replies))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            found = self.path != "/robots.txt"
-            if found:
-                hits.append(self.path)
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Type", "text/html")
-            if self.path == "/private":
-                self.send_header("X-Robots-Tag", "noai")
-            self.send_header("Content-Length", str(len(BODY)))
+            came = time.monotonic()
+            host = self.headers["Host"].partition(":")[0]
+            status, headers, body = web.replies.get(host + self.path, (200, {}, BODY + self.path.encode()))
+            web.requests.append((host, self.path, came, time.monotonic()))  # before the client can know
+            self.send_response(status if host + self.path in web.replies or self.path != "/robots.txt" else 404)
+            for name, value in {"Content-Type": "text/html", **headers, "Content-Length": len(body)}.items():
+                self.send_header(name, str(value))
             self.end_headers()
-            self.wfile.write(BODY)
+            self.wfile.write(body)
 
         def log_message(self, *args):
             pass
@@ -136,37 +153,44 @@ def web():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        local = {f"{host}.test": f"127.0.0.1:{server.server_port}" for host in "ab"}
+        local = {f"{host}.test": f"127.0.0.1:{server.server_port}" for host in hosts}
+        common = {"contact": "mailto:a@b.test", "gap_s": 0.0, "deadline_s": 10.0, "local_hosts": local}
         try:
-            yield {"contact": "mailto:a@b.test", "gap_s": 0.0, "deadline_s": 10.0, "local_hosts": local}, hits
+            yield {**common, **values}, web
         finally:
             server.shutdown()
             thread.join()
 
 
-def crawled(path, outcome="kept"):
-    host = "ab"[len(path) % 2]
+def redirect(to):
+    return (302, {"Location": to}, b"")
+
+
+def crawled(path, outcome="kept", host=None):
+    host = host or "ab"[len(path) % 2]
     return link(f"https://{host}.test{path}", outcome, f"http://{host}.test{path}")
 
 
 def test_a_second_crawl_asks_for_new_links_only(tmp_path):
-    with web() as (values, hits):
-        write_links(tmp_path, [crawled("/1"), crawled("/22"), crawled("/new", "low_karma"), crawled("/private")])
+    noai = {"b.test/private": (200, {"X-Robots-Tag": "noai"}, BODY)}
+    with local_web(noai) as (values, web):
+        rows = [crawled("/1"), crawled("/22"), crawled("/private", host="b")]
+        write_links(tmp_path, [*rows, crawled("/new", "low_karma")])
         pages.stage(settings_of(**values), tmp_path, PlainRun())
-        assert sorted(hits) == ["/1", "/22", "/private"]
-        hits.clear()
-        write_links(tmp_path, [crawled("/1"), crawled("/22"), crawled("/new"), crawled("/private")])
+        assert web.hits == ["/1", "/22", "/private"]
+        web.requests.clear()
+        write_links(tmp_path, [*rows, crawled("/new")])
         manifest = pages.stage(settings_of(**values, opt_outs=False), tmp_path, PlainRun())
-        assert hits == ["/new"]
+        assert web.hits == ["/new"]
         assert manifest.books["pages"].outcomes == {"kept": 4}
         manifest = pages.stage(settings_of(**values), tmp_path, PlainRun())
-        assert hits == ["/new"]
+        assert web.hits == ["/new"]
         assert manifest.books["pages"].outcomes == {"kept": 3, "opted_out": 1}
 
 
 def test_what_the_files_do_not_hold_is_crawled_if_allowed(tmp_path):
     paths = ["/held", "/gone", "/broken", "/absent1", "/absent22", "/absent333"]
-    with web() as (values, hits):
+    with local_web() as (values, site):
         rows = [crawled(path) for path in paths]
         write_links(tmp_path, rows)
         url = {path: row["fetch_url"] for path, row in zip(paths, rows, strict=True)}
@@ -175,19 +199,19 @@ def test_what_the_files_do_not_hold_is_crawled_if_allowed(tmp_path):
         cut = (tmp_path / "w/2.warc.gz").read_bytes()[:-9]
         (tmp_path / "w/2.warc.gz").write_bytes(cut)
         alone = pages.stage(settings_of(**values, warc=("w/*",)), tmp_path, PlainRun())
-        assert hits == []
+        assert site.hits == []
         assert alone.books["pages"].outcomes == {"kept": 1, "not_in_warc": 3, "bad_record": 1, "not_found": 1}
         assert ["2.warc.gz at offset 0" in note for note in alone.notes] == [True]
         settings = settings_of(**values, warc=("w/*",), crawl="missing")
         both = pages.stage(settings, tmp_path, PlainRun())
-        assert sorted(hits) == ["/absent1", "/absent22", "/absent333", "/broken"]
+        assert site.hits == ["/absent1", "/absent22", "/absent333", "/broken"]
         assert both.books["pages"].outcomes == {"kept": 5, "not_found": 1}
         folders = {row["url"]: row["warc"].rpartition("/")[0] for row in rows_of(tmp_path)}
         assert folders[rows[0]["url"]] == str(tmp_path / "w")
         assert {folders[row["url"]] for row in rows[2:]} == {"segments"}
         assert pages.stage(settings, tmp_path, PlainRun()) == both
         assert pages.stage(settings_of(**values, warc=("w/*",)), tmp_path, PlainRun()).books == alone.books
-        assert len(hits) == 4
+        assert len(site.hits) == 4
 
 
 def write_index(path, *captures):
@@ -211,7 +235,7 @@ def write_index(path, *captures):
 def test_what_one_source_lacks_the_next_is_asked_for(tmp_path):
     """WARC files first, then Common Crawl at the date of the post, then the web; documents read all of them alike."""
     paths = ["/held1", "/old22", "/moved1", "/live22"]
-    with web() as (values, hits):
+    with local_web() as (values, site):
         rows = [{**crawled(path), "created": 1_376_568_000} for path in paths]  # 15 August 2013
         write_links(tmp_path, rows)
         held, old, moved, _ = (row["fetch_url"] for row in rows)
@@ -228,10 +252,10 @@ def test_what_one_source_lacks_the_next_is_asked_for(tmp_path):
             assert alone.books["pages"].outcomes == {"kept": 2, "not_in_warc": 1, "bad_record": 1}
             assert [note.partition(": ")[0] for note in alone.notes] == ["http://archive.test/cc/no at offset 0"]
             assert sorted(path for path, *_ in common.asked) == ["cc/14.warc.gz", "cc/no"]
-            assert hits == []
+            assert site.hits == []
             both = pages.stage(settings_of(**used, crawl="missing"), tmp_path, PlainRun())
             assert both.books["pages"].outcomes == {"kept": 4}
-            assert (sorted(hits), len(common.asked)) == (["/live22", "/moved1"], 2)
+            assert (site.hits, len(common.asked)) == (["/live22", "/moved1"], 2)
             assert pages.stage(settings_of(**used, crawl="missing"), tmp_path, PlainRun()) == both
         settings = Settings(build=BuildSettings(shards=SHARDS), pages=settings_of(**used, crawl="missing").pages)
         documents.stage(settings, tmp_path, PlainRun())
@@ -242,6 +266,30 @@ def test_what_one_source_lacks_the_next_is_asked_for(tmp_path):
         "/held1": False, "/old22": True, "/moved1": False, "/live22": False
     }  # fmt: skip
     assert all("words" in text for text in texts.values())
+
+
+def test_warc_files_alone_are_links_and_pages(tmp_path):
+    """No dump: what the files hold responses of are the links, and each ends as its response does."""
+    write_warc(
+        tmp_path / "w/1.warc.gz",
+        ("http://a.test/1", "200 OK", BODY),
+        ("https://www.a.test/1", "200 OK", BODY),
+        ("http://b.test/gone", "404 Not Found", b"no"),
+        ("http://b.test/picture.jpg", "200 OK", BODY),
+        ("http://b.test/2", "200 OK", BODY),
+    )
+    whole = (tmp_path / "w/1.warc.gz").read_bytes()
+    (tmp_path / "w/2.warc.gz").write_bytes(whole + whole[:-20])
+    tables = {"build": {"shards": SHARDS}, "links": {"submissions": ["w/*"]}, "pages": {"warc": ["w/*"]}}
+    settings = parse(tables)
+    books = links.stage(settings, tmp_path, PlainRun()).books
+    assert books["submissions"].inputs == 15
+    assert books["submissions"].outcomes["bad_line"] == 1
+    assert books["links"].outcomes == {"kept": 3, "blocked_suffix": 1}
+    manifest = pages.stage(settings, tmp_path, PlainRun())
+    assert manifest.books["pages"].outcomes == {"kept": 2, "not_found": 1}
+    last = len(whole) + whole.rindex(b"\x1f\x8b\x08")
+    assert [f"2.warc.gz at offset {last}: " in note for note in manifest.notes] == [True]
 
 
 def test_common_crawl_is_not_asked_without_a_contact(tmp_path):
@@ -276,29 +324,217 @@ def test_pages_from_nowhere_are_refused(tmp_path):
         pages.stage(settings_of(warc=("w/*",), crawl="missing"), tmp_path, PlainRun())
 
 
-def test_a_killed_crawl_goes_on_after_its_last_segment(tmp_path, monkeypatch):
-    whole = pages.crawl_segment
-    rounds = []
+def dies_at_commit(monkeypatch, nth, after):
+    """Make the nth commit of a segment die: before it, or `after` its WARC file is there and its table is not."""
+    whole = segments.Writing.commit
+    commits = []
 
-    def dies_in_the_second(settings, folder, name, links):
-        rounds.append(name)
-        if len(rounds) == 2:
-            (folder / f"{name}.warc.gz").write_bytes(b"half")  # a file without its table is no segment
+    def commit(writing):
+        commits.append(writing.number)
+        if len(commits) == nth:
+            if after:
+                monkeypatch.setattr(schemas, "write_parquet", dies)
+                whole(writing)
             raise KeyboardInterrupt
-        return whole(settings, folder, name, links)
+        whole(writing)
 
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segments.Writing, "commit", commit)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its WARC file", "before its table"])
+def test_a_killed_crawl_goes_on_after_its_last_segment(tmp_path, monkeypatch, after):
     paths = [f"/{n}" for n in range(6)]
-    with web() as (values, hits):
+    with local_web() as (values, web):
         write_links(tmp_path, list(map(crawled, paths)))
         settings = settings_of(**values, segment_links=2)
-        monkeypatch.setattr(pages, "crawl_segment", dies_in_the_second)
-        with pytest.raises(KeyboardInterrupt):
-            pages.stage(settings, tmp_path, PlainRun())
-        assert len(hits) == 2
-        monkeypatch.undo()
+        with monkeypatch.context() as patched:
+            dies_at_commit(patched, 2, after)
+            with pytest.raises(KeyboardInterrupt):
+                pages.stage(settings, tmp_path, PlainRun())
+        committed = {row["final_url"] for row in segment_rows(tmp_path)}
+        assert len(committed) == 2
         pages.stage(settings, tmp_path, PlainRun())
-        assert sorted(hits) == paths
+        again = [path for path, hits in Counter(web.hits).items() if hits > 1]
+        assert not committed & {f"http://{'ab'[len(path) % 2]}.test{path}" for path in again}
+        assert len(again) <= 4  # the open segment, and what was under way
+        assert set(web.hits) == set(paths)
     for row in rows_of(tmp_path):
-        place = pages.warc.read_response(tmp_path / "pages" / row["warc"], row["offset"], row["length"], 10_000)
+        place = read_response(tmp_path / "pages" / row["warc"], row["offset"], row["length"], 10_000)
         assert (place.sha256, row["outcome"]) == (row["sha256"], "kept")
     assert storage.sweep(tmp_path) == 0
+
+
+def segment_rows(work):
+    shelves = [pages.shelf(Artefact(work, "pages", SHARDS), shard) for shard in range(SHARDS)]
+    return [row for shelf in shelves for row in shelf.rows()]
+
+
+def home(name):
+    return shard_of(f"{name}.test", "", SHARDS, {})
+
+
+HERE = [name for name in "abcdefghij" if home(name) == 0][:2]
+THERE = [name for name in "abcdefghij" if home(name) == 1][:2]
+
+
+@dataclass(frozen=True)
+class AtOnce(PlainRun):
+    """A run whose shards are made at the same time, as workers do."""
+
+    def map_shards(self, function, tasks, heavy=False):
+        with ThreadPoolExecutor(max(1, len(tasks))) as pool:
+            list(pool.map(function, tasks))
+
+
+def test_a_redirect_to_a_host_of_another_shard_is_followed_there_and_asked_once(tmp_path):
+    (a, c), (b, d) = HERE, THERE
+    replies = {
+        f"{a}.test/there": redirect(f"http://{b}.test/back"),
+        f"{b}.test/back": redirect(f"http://{a}.test/end"),
+        f"{a}.test/loop": redirect(f"http://{b}.test/loop"),
+        f"{b}.test/loop": redirect(f"http://{a}.test/loop"),
+        f"{a}.test/no": redirect(f"http://{d}.test/no"),
+        f"{d}.test/robots.txt": (200, {}, b"User-agent: *\nDisallow: /no\n"),
+        f"{c}.test/robots.txt": redirect(f"http://{d}.test/rules"),
+        f"{d}.test/rules": (200, {}, b"User-agent: *\nDisallow: /no\n"),
+        **{f"{a}.test/far{n}": redirect(f"http://{b}.test/far{n}") for n in range(9)},
+        **{f"{b}.test/far{n}": redirect(f"http://{a}.test/far{n + 1}") for n in range(9)},
+    }
+    with local_web(replies, hosts=[a, b, c, d], redirects=4) as (values, web):
+        paths = [(a, "/there"), (a, "/loop"), (a, "/no"), (a, "/far0"), (c, "/no"), (c, "/yes"), (b, "/own")]
+        write_links(tmp_path, [crawled(path, host=host) for host, path in paths])
+        manifest = pages.stage(settings_of(**values), tmp_path, AtOnce())
+        asked = Counter((host, path) for host, path, *_ in web.requests)
+        assert pages.stage(settings_of(**values), tmp_path, AtOnce()) == manifest
+        assert len(web.requests) == asked.total()
+    assert ends(tmp_path) == {
+        f"https://{a}.test/there": "kept",
+        f"https://{a}.test/loop": "redirect_loop",
+        f"https://{a}.test/no": "robots_disallowed",
+        f"https://{a}.test/far0": "too_many_redirects",
+        f"https://{c}.test/no": "robots_disallowed",
+        f"https://{c}.test/yes": "kept",
+        f"https://{b}.test/own": "kept",
+    }
+    assert set(asked.values()) == {1}
+    assert (d, "/no") not in asked
+    assert (c, "/no") not in asked
+    found = {row["url"]: row for row in rows_of(tmp_path)}[f"https://{a}.test/there"]
+    assert found["final_url"] == f"http://{a}.test/end"
+    place = read_response(tmp_path / "pages" / found["warc"], found["offset"], found["length"], 10_000)
+    assert place.body == BODY + b"/end"
+
+
+def test_the_gap_of_a_host_holds_over_all_shards_that_lead_to_it(tmp_path):
+    (a, c), (b, d) = HERE, THERE
+    moved = [(host, f"/{host}{n}") for host in (a, c, d) for n in range(3)]
+    replies = {f"{host}.test{path}": redirect(f"http://{b}.test{path}") for host, path in moved}
+    with local_web(replies, hosts=[a, b, c, d], gap_s=0.1) as (values, web):
+        write_links(tmp_path, [crawled(path, host=host) for host, path in [*moved, (b, "/1"), (b, "/2")]])
+        manifest = pages.stage(settings_of(**values), tmp_path, AtOnce())
+    assert manifest.books["pages"].outcomes == {"kept": 11}
+    for name in (a, b, c, d):
+        times = sorted((came, answered) for host, _, came, answered in web.requests if host == f"{name}.test")
+        assert len(times) == (12 if name == b else 4)
+        assert all(came - answered >= 0.1 for (_, answered), (came, _) in itertools.pairwise(times))
+
+
+def test_shards_that_share_a_host_ask_it_one_at_a_time(tmp_path):
+    links = [{**crawled(f"/{n}", host="a"), "host_shards": 2} for n in range(12)]
+    places = {row["url"]: shard_of("a.test", row["doc_id"], SHARDS, {"a.test": 2}) for row in links}
+    assert set(places.values()) == {0, 1}
+    with local_web(gap_s=0.05) as (values, web):
+        write_links(tmp_path, links, places=[places[row["url"]] for row in links])
+        manifest = pages.stage(settings_of(**values), tmp_path, AtOnce())
+    assert manifest.books["pages"].outcomes == {"kept": 12}
+    times = sorted((came, answered) for _, _, came, answered in web.requests)
+    assert len(times) == 14  # each shard asks for robots.txt
+    assert all(came - answered >= 0.05 for (_, answered), (came, _) in itertools.pairwise(times))
+
+
+def test_a_round_that_ends_early_is_followed_by_another_and_nothing_is_asked_twice(tmp_path):
+    paths = [f"/{n}" for n in range(8)]
+    with local_web(gap_s=0.1, round_s=0.45) as (values, web):
+        write_links(tmp_path, [crawled(path, host="a") for path in paths])
+        manifest = pages.stage(settings_of(**values), tmp_path, PlainRun())
+        assert web.hits == sorted(paths)
+        assert manifest.books["pages"].outcomes == {"kept": 8}
+        assert len({row["warc"] for row in rows_of(tmp_path)}) > 1
+        assert [path for _, path, *_ in web.requests].count("/robots.txt") == 1
+
+
+def test_a_link_whose_address_is_of_a_host_of_another_shard_is_asked_for_there(tmp_path):
+    a, b = HERE[0], THERE[0]
+    with local_web(hosts=[a, b]) as (values, web):
+        moved = link(f"https://{a}.test/story", fetch_url=f"http://{b}.test/story")
+        write_links(tmp_path, [moved, crawled("/own", host=b)])
+        pages.stage(settings_of(**values), tmp_path, PlainRun())
+    assert ends(tmp_path) == {f"https://{a}.test/story": "kept", f"https://{b}.test/own": "kept"}
+    found = {row["url"]: row for row in rows_of(tmp_path)}[f"https://{a}.test/story"]
+    assert found["warc"].startswith("segments/00001-of-00002.")
+    assert web.hits == ["/own", "/story"]
+
+
+def test_a_shard_is_written_as_soon_as_its_links_have_ended(tmp_path):
+    a, b = HERE[0], THERE[0]
+    written = []
+
+    @dataclass(frozen=True)
+    class Watched(PlainRun):
+        def map_shards(self, function, tasks, heavy=False):
+            written.append(Artefact(tmp_path, "pages", SHARDS).done())
+            super().map_shards(function, tasks, heavy)
+
+    with local_web({f"{a}.test/1": redirect(f"http://{b}.test/2")}, hosts=[a, b]) as (values, _):
+        write_links(tmp_path, [crawled("/1", host=a), crawled("/own", host=b)])
+        pages.stage(settings_of(**values), tmp_path, Watched())
+    assert written == [0, 1]  # that of b, while the link of a is under way
+
+
+def test_an_attempt_that_is_made_again_asks_only_for_what_it_had_not_committed(tmp_path):
+    paths = [f"/{n}" for n in range(6)]
+    settings_rounds = []
+
+    @dataclass(frozen=True)
+    class Twice(PlainRun):
+        def map_shards(self, function, tasks, heavy=False):
+            for task in tasks:
+                settings_rounds.append(task)
+                function(task)
+                function(task)
+
+    with local_web() as (values, web):
+        write_links(tmp_path, [crawled(path, host="a") for path in paths])
+        pages.stage(settings_of(**values, segment_links=2), tmp_path, Twice())
+        assert web.hits == paths
+    assert settings_rounds
+
+
+def test_links_with_the_same_payload_point_at_one_response(tmp_path):
+    same = {f"a.test/{n}": (200, {}, BODY) for n in range(3)}
+    with local_web(same) as (values, _):
+        write_links(tmp_path, [crawled(f"/{n}", host="a") for n in range(3)])
+        pages.stage(settings_of(**values), tmp_path, PlainRun())
+    rows = rows_of(tmp_path)
+    assert len({(row["warc"], row["offset"]) for row in rows}) == 1
+    assert {row["final_url"] for row in rows} == {f"http://a.test/{n}" for n in range(3)}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".hosts.json"])
+def test_a_damaged_segment_says_which_files_to_delete(tmp_path, suffix):
+    with local_web() as (values, web):
+        write_links(tmp_path, [crawled("/1", host="a")])
+        settings = settings_of(**values)
+        pages.stage(settings, tmp_path, PlainRun())
+        (damaged,) = (tmp_path / "pages/segments").glob(f"*{suffix}")
+        damaged.write_bytes(b"{")
+        write_links(tmp_path, [crawled("/1", host="a"), crawled("/2", host="a")])
+        with pytest.raises(IntegrityError, match=r"00000-of|00001-of.*delete 0000\d-of-00002\.00000\.\*"):
+            pages.stage(settings, tmp_path, PlainRun())
+        for path in (tmp_path / "pages/segments").glob("*.00000.*"):
+            path.unlink()
+        assert pages.stage(settings, tmp_path, PlainRun()).books["pages"].outcomes == {"kept": 2}
+        assert web.hits == ["/1", "/1", "/2"]

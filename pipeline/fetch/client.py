@@ -5,12 +5,14 @@ needs a bound or a question (robots.txt, the guard) that the library does not as
 aiohttp follow and decompress; then a redirect is followed before anybody asked robots.txt, and a gzip bomb unpacks.
 
 The deadline counts time on the network, over all redirects of a try: DNS, connect, TLS, headers, body. Waiting for
-permission (a host's gap, its robots.txt) does not count: politeness towards one host fails no page.
+permission (a host's gap, its robots.txt) does not count: politeness towards one host fails no page. A fetch that may
+not go on here and now ends as an errand.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,9 +21,11 @@ from email.utils import parsedate_to_datetime
 
 import ada_url
 import aiohttp
+import msgspec
 from yarl import URL
 
 from pipeline.config import PLACEHOLDER_CONTACT, PagesSettings
+from pipeline.fetch.errands import Errand, Later, Unfinished
 from pipeline.fetch.guard import NotPublic, connector
 from pipeline.fetch.response import PAGE_TYPES, REDIRECTS, Fetched, Hop, Refused, content_type_of, header, judge
 from pipeline.fetch.robots import user_agent
@@ -29,16 +33,18 @@ from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.urls import BadUrl, fetch_url
 
 Permission = Callable[[str], Awaitable[Outcome]]
+Rest = Callable[[Fetched, float], Awaitable[None]]
 
 UNWANTED_BYTES = 65_536  # read of a body that cannot become a page (redirect, error, image), to reuse the connection
 HEADER_BYTES = 65_536  # of one header line; some sites send policies of over 8 KiB; aiohttp allows 128 lines
-TRY_LATER = 429  # Too Many Requests: RFC 6585, section 4
+EXAMPLE = re.compile(r"\bexample\.(com|net|org)\b", re.IGNORECASE)  # nobody's: RFC 2606, section 3
 
 
 def check_contact(settings: PagesSettings) -> None:
     """Raise ConfigError unless the contact tells a webmaster how to reach who runs the crawl."""
     contact = settings.contact.strip()
-    if contact == PLACEHOLDER_CONTACT or not contact.isprintable() or not ("@" in contact or "://" in contact):
+    placeholder = contact == PLACEHOLDER_CONTACT or EXAMPLE.search(contact) is not None
+    if placeholder or not contact.isprintable() or not ("@" in contact or "://" in contact):
         raise ConfigError(
             f"pages.contact: {settings.contact!r} reaches nobody; before the first request set it to your web page or "
             "mail address, which goes into the user agent"
@@ -64,47 +70,65 @@ def open_session(settings: PagesSettings, software: str) -> aiohttp.ClientSessio
 
 
 async def fetch(
-    session: aiohttp.ClientSession, url: str, settings: PagesSettings, allowed: Permission, any_type: bool = False
-) -> Fetched:
-    """One address fetched, with redirects and with retries of transient failures.
+    session: aiohttp.ClientSession,
+    errand: Errand,
+    settings: PagesSettings,
+    allowed: Permission,
+    rest: Rest,
+    any_type: bool = False,
+) -> Fetched | Unfinished:
+    """One errand done, with redirects and with retries of transient failures; or, where it has to wait, what is left.
 
     `allowed(url)` is awaited before every request, redirects and retries included; anything but KEPT ends the fetch
-    with that outcome. It may take its time (a host's gap). `any_type` reads any media type to the limit.
+    with that outcome. It may take its time (a host's gap), or raise Later. `rest(seconds)` is awaited between a
+    failure and the next try; the host is not to be asked for so long. `any_type` reads any media type to the limit.
     """
-    for tried in range(settings.retries + 1):
-        fetched, transient = await follow(session, url, settings, allowed, any_type)
-        pause = pause_s(tried, fetched, settings) if transient else None
-        if pause is None or tried == settings.retries:
-            break
-        await asyncio.sleep(pause)
-    return fetched
+    tries = errand.tries
+    while True:
+        end, transient = await follow(session, errand, settings, allowed, any_type)
+        pause = pause_s(tries, end, settings) if transient and isinstance(end, Fetched) else None
+        if isinstance(end, Unfinished):
+            return Unfinished(msgspec.structs.replace(end.errand, tries=tries), end.hops)
+        if pause is None or tries >= settings.retries:
+            return end
+        tries += 1
+        await rest(end, pause)
 
 
 def pause_s(tried: int, fetched: Fetched, settings: PagesSettings) -> float | None:
     """Seconds before the next try: what Retry-After asks, else the gap doubled each time. None: not worth waiting.
 
-    Retry-After in seconds or as a date: RFC 9110, section 10.2.3. More than a deadline's length ends the tries, rather
-    than asking again before the server wants it.
+    More than a deadline's length ends the tries, rather than asking again before the server wants it.
     """
+    asked = retry_after_s(fetched)
+    if asked > settings.deadline_s:
+        return None
+    return max(asked, min(settings.gap_s * 2.0**tried, settings.deadline_s))
+
+
+def retry_after_s(fetched: Fetched) -> float:
+    """Seconds that the last response asks to wait, as a number or as a date (RFC 9110, section 10.2.3); else 0."""
     asked = header(fetched.hops[-1].headers, "retry-after").strip() if fetched.hops else ""
     if asked.isascii() and asked.isdigit():
-        wait = float(asked[:9])
-    else:
-        try:
-            wait = (parsedate_to_datetime(asked).astimezone(UTC) - datetime.now(UTC)).total_seconds()
-        except (ValueError, OverflowError):
-            wait = 0.0
-    if wait > settings.deadline_s:
-        return None
-    return max(wait, min(settings.gap_s * 2.0**tried, settings.deadline_s))
+        return float(asked[:9])
+    try:
+        return max(0.0, (parsedate_to_datetime(asked).astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def is_overloaded(fetched: Fetched) -> bool:
+    """Whether the server says that it is asked too much: 429 (RFC 6585, section 4) or 503 (RFC 9110, 15.6.4)."""
+    return fetched.status in (429, 503)
 
 
 async def follow(
-    session: aiohttp.ClientSession, url: str, settings: PagesSettings, allowed: Permission, any_type: bool
-) -> tuple[Fetched, bool]:
+    session: aiohttp.ClientSession, errand: Errand, settings: PagesSettings, allowed: Permission, any_type: bool
+) -> tuple[Fetched | Unfinished, bool]:
     """One try: the chain of redirects within one deadline; and whether another try may end better."""
     hops: list[Hop] = []
-    target, left = url, settings.deadline_s
+    url = (*errand.asked, errand.target)[0]
+    target, left = errand.target, errand.left_s
     clock = asyncio.get_running_loop().time
     try:
         while True:
@@ -116,15 +140,18 @@ async def follow(
             left -= clock() - began
             if hops[-1].status not in REDIRECTS:
                 return judged(url, tuple(hops), settings), worth_retrying(hops[-1].status)
-            target = next_target(hops, settings.redirects)
+            target = next_target(errand.asked, hops, settings.redirects)
     except Refused as refusal:
         status = hops[-1].status if hops else None
         return Fetched(url, target, tuple(hops), refusal.outcome, status, "", (), refusal.detail), refusal.transient
+    except Later as later:
+        asked = (*errand.asked, *(hop.url for hop in hops))
+        return Unfinished(Errand(target, asked, left, errand.tries, later.robots, later.permit), tuple(hops)), False
 
 
 def worth_retrying(status: int) -> bool:
     """Whether a status says that the same request may succeed later."""
-    return status >= 500 or status == TRY_LATER
+    return status >= 500 or status == 429
 
 
 def judged(url: str, hops: tuple[Hop, ...], settings: PagesSettings) -> Fetched:
@@ -137,8 +164,11 @@ def judged(url: str, hops: tuple[Hop, ...], settings: PagesSettings) -> Fetched:
     return Fetched(url, last.url, hops, outcome, last.status, verdict.content_type, verdict.opt_outs, detail)
 
 
-def next_target(hops: list[Hop], redirects: int) -> str:
-    """Where the last response leads. Raises Refused: BAD_REDIRECT, REDIRECT_LOOP, TOO_MANY_REDIRECTS."""
+def next_target(asked: tuple[str, ...], hops: list[Hop], redirects: int) -> str:
+    """Where the last response leads. Raises Refused: BAD_REDIRECT, REDIRECT_LOOP, TOO_MANY_REDIRECTS.
+
+    `asked`: addresses of the chain before `hops`.
+    """
     last = hops[-1]
     location = next((value for name, value in last.headers if name.lower() == "location"), "")
     try:
@@ -147,10 +177,11 @@ def next_target(hops: list[Hop], redirects: int) -> str:
         target = fetch_url(ada_url.join_url(last.url, location))
     except ValueError as error:
         raise Refused(Outcome.BAD_REDIRECT, f"{last.url}: {error}") from None
-    if any(hop.url == target for hop in hops):
+    chain = [*asked, *(hop.url for hop in hops)]
+    if target in chain:
         raise Refused(Outcome.REDIRECT_LOOP, target)
-    if len(hops) > redirects:
-        raise Refused(Outcome.TOO_MANY_REDIRECTS, f"{len(hops)} redirects; the limit is {redirects}")
+    if len(chain) > redirects:
+        raise Refused(Outcome.TOO_MANY_REDIRECTS, f"{len(chain)} redirects; the limit is {redirects}")
     return target
 
 

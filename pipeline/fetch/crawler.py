@@ -1,304 +1,345 @@
-"""Whose turn it is, and the crawl that follows it: many hosts at once, one request at a time to each.
+"""The crawl that follows the schedule: links go in; for each, its end or the errand that is left of it comes out.
 
-Choice: the order is a pure schedule that is told the time, so that its promises (the gap, nobody starved, every link
-once) are proved with a made-up clock; the crawl around it only waits and fetches. A host is held for each request, by
-the visit of a link; a redirect to another host gives the first one back and queues for the other, ahead of its links.
-Cost: a visit that queues keeps its earlier responses in memory. Alternative: a task per host, which is simpler until a
-redirect crosses from one to another, and then either breaks the gap or deadlocks.
+Choice: a host is held for one request at a time, by the visit of a link; between two requests the visit queues, ahead
+of the host's links. A visit may only ask hosts that are its crawl's own (`mine`): a redirect to another's, and whatever
+still waits when the time is over, ends as an errand for who may go on with it. So a host's gap is kept by one schedule,
+wherever its requests come from. Cost: a visit that queues keeps its earlier responses in memory. Alternative: follow a
+redirect where it was found, and let two crawls ask one host at the same time.
 
-robots.txt is kept per scheme, host and port for the length of one crawl; a robots.txt that could not be had is asked
-for again by the next link, until the host counts as dead.
+What outlives one crawl is `Memory`: robots.txt files, kept by scheme, host and port for 24 hours, and hosts that asked
+for rest. A robots.txt that could not be had is asked for again by the next link, until the host counts as dead.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import count
-from typing import Generic, TypeVar
 
 import aiohttp
 import msgspec
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import robots
-from pipeline.fetch.client import check_contact, fetch, open_session
-from pipeline.fetch.response import Fetched, Refused, decode, header
-from pipeline.shards.outcomes import Outcome
-from pipeline.urls import host_of, identity_host
-
-T = TypeVar("T")
-
-DEAD_AFTER = 5  # failures of a host in a row, after which its other links end with the last failure, unasked
-HOST_FAILURES = frozenset(
-    {
-        Outcome.NAME_ERROR,
-        Outcome.CONNECT_ERROR,
-        Outcome.TLS_ERROR,
-        Outcome.TIMED_OUT,
-        Outcome.NOT_PUBLIC,
-        Outcome.ROBOTS_UNREACHABLE,
-    }
+from pipeline.fetch.client import check_contact, fetch, is_overloaded, open_session, retry_after_s
+from pipeline.fetch.errands import (
+    Errand,
+    Later,
+    Link,
+    Memory,
+    Pace,
+    Permit,
+    Unfinished,
+    annotated,
+    host,
+    host_asked,
+    nothing,
+    permit_of,
 )
+from pipeline.fetch.response import HOST_FAILURES, Fetched, Hop
+from pipeline.fetch.schedule import DEAD_AFTER, REST_MAX_S, Schedule
+from pipeline.shards.outcomes import Outcome
+
+WAITING_HOSTS = 10  # hosts with links in the schedule, for each connection: others wait outside, where they cost less
+Clock = Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One address to visit. `host_shards`: how many shards crawl its host at the same time, each so much slower."""
+@dataclass(frozen=True)
+class Report:
+    """Who is told of what: every link's end, exactly once; every response to a question for robots.txt."""
 
-    doc_id: str
-    url: str  # canonical
-    fetch_url: str
-    host: str
-    host_shards: int
-
-
-@dataclass(slots=True)
-class Host(Generic[T]):
-    """What the schedule knows of one host."""
-
-    gap_s: float
-    shards: int = 1
-    first: deque[T] = field(default_factory=deque)
-    rest: deque[T] = field(default_factory=deque)
-    ready_at: float = 0.0
-    busy: bool = False
-    failures: int = 0
-    failure: Outcome | None = None
-
-
-class Schedule(Generic[T]):
-    """Items queued by host; `pop` hands out the one whose host has been ready longest. It never looks at a clock.
-
-    A host is busy from `pop` to `finish`, and not ready until its gap after that. At most `connections` are busy.
-    """
-
-    def __init__(self, gap_s: float, connections: int) -> None:
-        self.gap_s = gap_s
-        self.connections = connections
-        self.hosts: dict[str, Host[T]] = {}
-        self.busy = 0
-        self.ready: list[tuple[float, int, str]] = []  # a heap: one entry for each host that waits and is not busy
-        self.order = count()
-
-    def push(self, host: str, item: T, shards: int = 1, first: bool = False) -> None:
-        """Queue an item behind those of its host; `first`: ahead of all that are not."""
-        known = self.host(host)
-        known.shards = max(known.shards, shards)
-        idle = not (known.busy or known.first or known.rest)
-        (known.first if first else known.rest).append(item)
-        if idle:
-            self.wait_for(host, known)
-
-    def pop(self, now: float) -> T | None:
-        """The next item, its host being busy from now on; None while no host may be asked."""
-        if self.busy >= self.connections or not self.ready or self.ready[0][0] > now:
-            return None
-        host = self.hosts[heapq.heappop(self.ready)[2]]
-        host.busy = True
-        self.busy += 1
-        return (host.first or host.rest).popleft()
-
-    def wait(self, now: float) -> float | None:
-        """Seconds until `pop` may give something; None while only a `finish` or a `push` can change that."""
-        if self.busy >= self.connections or not self.ready:
-            return None
-        return max(0.0, self.ready[0][0] - now)
-
-    def finish(self, name: str, now: float, failure: Outcome | None = None) -> None:
-        """The host's request is over. `failure`: it could not be had; DEAD_AFTER of these in a row and it is dead."""
-        host = self.hosts[name]
-        host.failures = host.failures + 1 if failure else 0
-        host.failure = failure or host.failure
-        host.busy = False
-        self.busy -= 1
-        host.ready_at = now + (0.0 if self.dead(name) else self.gap(name))
-        if host.first or host.rest:
-            self.wait_for(name, host)
-
-    def slow_down(self, name: str, delay_s: float) -> None:
-        """Obey a Crawl-delay, up to robots.CRAWL_DELAY_MAX_S, where it is longer than the gap."""
-        self.host(name).gap_s = max(self.gap_s, min(delay_s, robots.CRAWL_DELAY_MAX_S))
-
-    def gap(self, name: str) -> float:
-        """Seconds from the end of one request to the host to the start of the next."""
-        return self.hosts[name].gap_s * self.hosts[name].shards
-
-    def dead(self, name: str) -> Outcome | None:
-        """The last failure of a host that is not asked any more, else None."""
-        host = self.host(name)
-        return host.failure if host.failures >= DEAD_AFTER else None
-
-    def host(self, name: str) -> Host[T]:
-        """What is known of a host, made on first sight."""
-        return self.hosts.setdefault(name, Host(self.gap_s))
-
-    def wait_for(self, name: str, host: Host[T]) -> None:
-        """Put a host among those that wait; of two that are ready at once, the one that came first goes first."""
-        heapq.heappush(self.ready, (host.ready_at, next(self.order), name))
+    ended: Callable[[Link, Fetched | Unfinished], None]
+    asked_robots: Callable[[tuple[Hop, ...]], None]
 
 
 @dataclass(slots=True, eq=False)
 class Visit:
-    """One link on its way: the host that it holds, and whether it has sent a request since it got it."""
+    """One link on its way: the host that it holds, whether it has sent a request since it got it, and what robots.txt
+    said of the address asked last.
+    """
 
     link: Link
     host: str | None = None
     used: bool = False
+    permit: Permit | None = None
 
 
 class Crawl:
     """One crawl under way. Everything happens in one thread, between awaits."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: PagesSettings, software: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        settings: PagesSettings,
+        software: str,
+        mine: Callable[[str, str], bool],
+        report: Report,
+        now: Clock,
+    ) -> None:
         self.session = session
         self.settings = settings
         self.robots_settings = msgspec.structs.replace(
             settings, redirects=robots.REDIRECTS, limit_bytes=robots.LIMIT_BYTES
         )
-        self.token = robots.product_token(software)
-        self.schedule: Schedule[Link | asyncio.Future[None]] = Schedule(settings.gap_s, settings.connections)
-        self.rules: dict[str, robots.Rules] = {}  # by origin
-        self.hosts: dict[str, str] = {}  # host name asked -> host of the links, which holds the queue
-        self.done: deque[tuple[Link, Fetched]] = deque()
-        self.changed = asyncio.Event()
+        self.mine = mine
+        self.report = report
+        self.now = now
         self.clock = asyncio.get_running_loop().time
+        self.schedule: Schedule[Link | asyncio.Future[None]] = Schedule(
+            settings.gap_s, settings.connections, self.clock()
+        )
+        self.cache = robots.Cache(robots.product_token(software), robots.obeyed_agents(settings), now)
+        self.memory = Memory([], [])
+        self.coming: list[tuple[str, list[Link]]] = []  # hosts outside the schedule, those with most links last
+        self.visits: set[asyncio.Task[None]] = set()
+        self.tickets: set[asyncio.Future[None]] = set()
+        self.done: deque[tuple[Link, Fetched | Unfinished]] = deque()
+        self.changed = asyncio.Event()
+        self.closing = False
 
-    async def run(self, links: Sequence[Link], on_fetched: Callable[[Link, Fetched], None]) -> None:
-        """Visit all links. What `on_fetched` raises stops the crawl."""
-        for link in links:
-            self.hosts[host_of(link.fetch_url)] = link.host
-            self.schedule.push(link.host, link, link.host_shards)
-        left = len(links)
-        visits: set[asyncio.Task[None]] = set()
+    def remember(self, memory: Memory) -> None:
+        """Begin with what an earlier crawl left."""
+        for known in memory.robots:
+            self.cache.put(known)
+        for pace in memory.paces:
+            self.schedule.slow_down(pace.host, pace.gap_s)
+            self.schedule.rest(pace.host, self.clock() + min(pace.until - self.now(), REST_MAX_S))
+
+    async def run(self, links: Iterable[Link]) -> None:
+        """Visit the links, for `round_s` at most; those not begun by then have no end. A report may stop it."""
+        self.coming = by_host(links)
+        ends_at = self.clock() + self.settings.round_s
         try:
-            while left:
-                self.start_ready(visits)
+            while True:
+                if self.clock() >= ends_at:
+                    self.close()
+                self.start_ready()
+                if not (self.visits or self.done) and (self.closing or not self.schedule.waiting()):
+                    return
+                wait = None if self.closing else self.schedule.wait(self.clock())
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self.schedule.wait(self.clock())):
+                    left = None if self.closing else max(0.0, ends_at - self.clock())
+                    async with asyncio.timeout(min((s for s in (wait, left) if s is not None), default=None)):
                         await self.changed.wait()
                 self.changed.clear()
                 while self.done:
-                    on_fetched(*self.done.popleft())
-                    left -= 1
+                    self.report.ended(*self.done.popleft())
         finally:
-            for visit in visits:
+            for visit in self.visits:
                 visit.cancel()
-            await asyncio.gather(*visits, return_exceptions=True)
+            await asyncio.gather(*self.visits, return_exceptions=True)
 
-    def start_ready(self, visits: set[asyncio.Task[None]]) -> None:
+    def close(self) -> None:
+        """Begin nothing any more; whoever queues leaves an errand."""
+        self.closing = True
+        for ticket in self.tickets:
+            if not ticket.done():
+                ticket.set_exception(Later())
+
+    def start_ready(self) -> None:
         """Begin a visit, or let one go on, for every host that may be asked now."""
-        while (item := self.schedule.pop(self.clock())) is not None:
+        while self.coming and self.schedule.waiting() < WAITING_HOSTS * self.settings.connections:
+            host, links = self.coming.pop()
+            for link in links:
+                self.schedule.push(host, link)
+        while not self.closing and (item := self.schedule.pop(self.clock())) is not None:
             if isinstance(item, Link):
-                task = asyncio.create_task(self.visit(Visit(item, item.host)))
-                visits.add(task)
-                task.add_done_callback(visits.discard)
+                task = asyncio.create_task(self.visit(Visit(item, host_asked(item.errand))))
+                self.visits.add(task)
+                task.add_done_callback(self.left)
             else:
                 item.set_result(None)
 
+    def left(self, visit: asyncio.Task[None]) -> None:
+        """A visit is over."""
+        self.visits.discard(visit)
+        self.changed.set()
+
     async def visit(self, visit: Visit) -> None:
         """Fetch one link and give its host back; the end is in `done`, whatever happens."""
-        link = visit.link
-        dead = self.schedule.dead(link.host)
+        errand = visit.link.errand
+        dead = self.schedule.dead(host_asked(errand))
+        end: Fetched | Unfinished
         try:
             if dead:
-                fetched = nothing(link.fetch_url, dead, f"{link.host}: failed {DEAD_AFTER} times in a row")
+                end = nothing(errand, dead, f"{host_asked(errand)}: failed {DEAD_AFTER} times in a row")
             else:
-                fetched = await fetch(self.session, link.fetch_url, self.settings, partial(self.allowed, visit))
+                end = await self.go_on(visit, errand)
         except Exception as error:  # noqa: BLE001 - hostile bytes went through the HTTP engine: one link lost, not all
-            fetched = nothing(link.fetch_url, Outcome.CONNECT_ERROR, f"unexpected {type(error).__name__}: {error}")
-        self.done.append((link, fetched))
-        self.give_back(visit, fetched.outcome if fetched.outcome in HOST_FAILURES else None)
+            end = nothing(errand, Outcome.CONNECT_ERROR, f"unexpected {type(error).__name__}: {error}")
+        self.done.append((visit.link, end))
+        self.give_back(visit, end if isinstance(end, Fetched) and not dead else None)
+
+    async def go_on(self, visit: Visit, errand: Errand) -> Fetched | Unfinished:
+        """The end of an errand, with what robots.txt says of training on its last address."""
+        if errand.robots:
+            try:
+                rules = await self.rules_at(visit, errand.robots)
+            except Later as later:
+                return Unfinished(msgspec.structs.replace(errand, robots=later.robots or errand.robots), ())
+            visit.permit = permit_of(rules, errand.target)
+            if rules.outcome(errand.target) is not Outcome.KEPT:
+                refused = nothing(errand, rules.outcome(errand.target), errand.target)
+                return annotated(refused, visit.permit, self.settings.opt_outs)
+        else:
+            visit.permit = errand.permit
+        errand = msgspec.structs.replace(errand, robots=(), permit=None)
+        end = await fetch(self.session, errand, self.settings, partial(self.allowed, visit), partial(self.pause, visit))
+        return annotated(end, visit.permit, self.settings.opt_outs) if isinstance(end, Fetched) else end
 
     async def allowed(self, visit: Visit, url: str) -> Outcome:
-        """Whether a visit may request an address now: its robots.txt asked, its host's turn awaited."""
-        outcome = (await self.rules_of(visit, url)).outcome(url)
-        if outcome is Outcome.KEPT:
+        """Whether a visit may request an address now: its robots.txt asked, its host's turn awaited. Raises Later."""
+        permit = visit.permit if visit.permit is not None and visit.permit.url == url else None
+        if not self.mine(host(url), visit.link.doc_id):
+            raise Later(permit=permit)
+        if permit is None:
+            rules = await self.rules_of(visit, url)
+            visit.permit = permit = permit_of(rules, url)
+            if rules.outcome(url) is not Outcome.KEPT:
+                return rules.outcome(url)
+        if permit.crawl_delay > self.schedule.host(host(url)).gap_s:
+            self.schedule.slow_down(host(url), permit.crawl_delay)
+            self.memory.paces.append(Pace(host(url), permit.crawl_delay, 0.0))
+        try:
             await self.turn(visit, url)
-            outcome = self.schedule.dead(self.host(url)) or Outcome.KEPT
-        return outcome
+        except Later:
+            raise Later(permit=permit) from None
+        return self.schedule.dead(host(url)) or Outcome.KEPT
 
     async def turn(self, visit: Visit, url: str) -> Outcome:
-        """Wait until the visit holds the host of an address and the gap has passed. Always KEPT."""
-        host = self.host(url)
-        if visit.host != host:
+        """Wait until the visit holds the host of an address for a request. Always KEPT. Raises Later."""
+        name = host(url)
+        if not self.mine(name, visit.link.doc_id):
+            raise Later
+        if visit.host != name or visit.used:
             self.give_back(visit, None)
-            ticket = asyncio.get_running_loop().create_future()
-            self.schedule.push(host, ticket, first=True)
-            self.changed.set()
-            await ticket
-            visit.host = host
-        elif visit.used:
-            await asyncio.sleep(self.schedule.gap(host))
+            if self.closing:
+                raise Later
+            await self.ticket(name)
+            visit.host = name
         visit.used = True
         return Outcome.KEPT
 
-    def give_back(self, visit: Visit, failure: Outcome | None) -> None:
-        """End the hold of a visit on its host, if it has one."""
+    async def ticket(self, name: str) -> None:
+        """Queue for a host, ahead of its links, until it may be asked. Raises Later."""
+        ticket = asyncio.get_running_loop().create_future()
+        self.schedule.push(name, ticket, first=True)
+        self.tickets.add(ticket)
+        self.changed.set()
+        try:
+            await ticket
+        finally:
+            self.tickets.discard(ticket)
+
+    async def pause(self, visit: Visit, fetched: Fetched, pause_s: float) -> None:
+        """Let the host of a failure rest before the next try; meanwhile nobody holds it."""
         if visit.host is not None:
-            self.schedule.finish(visit.host, self.clock(), failure)
+            self.schedule.rest(visit.host, self.clock() + pause_s)
+            self.slow_where_asked(visit.host, fetched)
+            self.schedule.finish(visit.host, self.clock())
             visit.host, visit.used = None, False
         self.changed.set()
 
+    def give_back(self, visit: Visit, end: Fetched | None) -> None:
+        """End the hold of a visit on its host, if it has one; `end`: how the visit ended, unless it goes on."""
+        if visit.host is not None:
+            failed = end is not None and (end.outcome in HOST_FAILURES or is_overloaded(end))
+            if end is not None and failed:
+                self.schedule.failed(visit.host, end.outcome)
+                self.slow_where_asked(visit.host, end)
+            elif visit.used:
+                self.schedule.answered(visit.host)
+            self.schedule.finish(visit.host, self.clock())
+            visit.host, visit.used = None, False
+        self.changed.set()
+
+    def slow_where_asked(self, name: str, fetched: Fetched) -> None:
+        """Ask a host less that says it is asked too much, and not before it wants."""
+        if is_overloaded(fetched):
+            rest_s = min(retry_after_s(fetched), REST_MAX_S)
+            self.schedule.overloaded(name, self.clock() + rest_s)
+            self.memory.paces.append(Pace(name, 0.0, self.now() + rest_s))
+
     async def rules_of(self, visit: Visit, url: str) -> robots.Rules:
-        """The rules of an address's origin, from the cache or by a request of the same visit."""
+        """The rules of an address's origin. Raises Later where they lie with a host that is not ours."""
         scheme, _, rest = url.partition("://")
-        origin = f"{scheme}://{rest.partition('/')[0]}"
-        if origin not in self.rules:
-            answer = await fetch(
-                self.session, f"{origin}/robots.txt", self.robots_settings, partial(self.turn, visit), any_type=True
-            )
-            rules = rules_from(answer, self.token)
-            if rules.refusal is not None:
-                return rules
-            self.rules[origin] = rules
-            self.schedule.slow_down(self.host(url), rules.crawl_delay)
-        return self.rules[origin]
+        return await self.rules_at(visit, (f"{scheme}://{rest.partition('/')[0]}/robots.txt",))
 
-    def host(self, url: str) -> str:
-        """The host that an address queues for: that of a link with this host name, else the name without `www.`."""
-        name = host_of(url)
-        return self.hosts.get(name) or identity_host(name)
+    async def rules_at(self, visit: Visit, chain: tuple[str, ...]) -> robots.Rules:
+        """The rules that the last of a chain of redirects leads to, remembered or by a request of the visit."""
+        while True:
+            found = self.cache.get(chain[-1])
+            if isinstance(found, robots.Rules):
+                return found
+            chain = (*chain, *(found or ()))
+            if len(chain) > robots.REDIRECTS + 1:  # as if there were none: RFC 9309, section 2.3.1.2
+                return robots.Rules(self.cache.token)
+            if not self.mine(host(chain[-1]), visit.link.doc_id):
+                raise Later(robots=chain)
+            if found is None:
+                refused = await self.ask_robots(visit, chain)
+                if refused is not None:
+                    return refused
+
+    async def ask_robots(self, visit: Visit, chain: tuple[str, ...]) -> robots.Rules | None:
+        """Ask for the last robots.txt of a chain: None once the cache knows it, else the refusal. Raises Later."""
+        *asked, target = chain
+        errand = Errand(target, tuple(asked), self.settings.deadline_s)
+        end = await fetch(
+            self.session, errand, self.robots_settings, partial(self.turn, visit), partial(self.pause, visit), True
+        )
+        self.report.asked_robots(end.hops)
+        if isinstance(end, Unfinished):
+            beyond = (*end.errand.asked, end.errand.target)[len(chain) :]
+            if not beyond or self.mine(host(beyond[-1]), visit.link.doc_id):
+                raise Later(robots=chain)  # the time is over, not the way barred
+            self.learn(robots.Known(target, self.now(), end.hops[-1].status, leads_to=beyond))
+            return None
+        if visit.host is not None:
+            self.slow_where_asked(visit.host, end)
+        found = robots.found_in(end, target, self.now())
+        if isinstance(found, Outcome):
+            return robots.Rules(self.cache.token, refusal=found)
+        self.learn(found)
+        return None
+
+    def learn(self, known: robots.Known) -> None:
+        """Remember a robots.txt, for this crawl and the next one."""
+        self.cache.put(known)
+        self.memory.robots.append(known)
 
 
-def rules_from(answer: Fetched, token: str) -> robots.Rules:
-    """The rules that the end of a robots.txt request means. A host that cannot be had at all is the page's fate too."""
-    if answer.outcome in HOST_FAILURES or not answer.hops:
-        host_is_gone = not answer.hops and answer.outcome is not Outcome.TIMED_OUT
-        return robots.Rules(token, refusal=answer.outcome if host_is_gone else Outcome.ROBOTS_UNREACHABLE)
-    last = answer.hops[-1]
-    try:
-        body = decode(last.body, header(last.headers, "content-encoding"), 10 * robots.LIMIT_BYTES)
-    except Refused:
-        return robots.rules_for_status(None, b"", token)
-    return robots.rules_for_status(last.status, body, token)
-
-
-def nothing(url: str, outcome: Outcome, detail: str) -> Fetched:
-    """A fetch that ended before any response."""
-    return Fetched(url, url, (), outcome, None, "", (), detail)
+def by_host(links: Iterable[Link]) -> list[tuple[str, list[Link]]]:
+    """The links of each host; the hosts with most links last, since they take longest and are to begin first."""
+    found: dict[str, list[Link]] = {}
+    for link in links:
+        found.setdefault(host_asked(link.errand), []).append(link)
+    return sorted(found.items(), key=lambda item: (len(item[1]), item[0]))
 
 
 async def crawl(
-    links: Sequence[Link], settings: PagesSettings, software: str, on_fetched: Callable[[Link, Fetched], None]
+    links: Iterable[Link],
+    settings: PagesSettings,
+    software: str,
+    mine: Callable[[str, str], bool],
+    memory: Memory,
+    report: Report,
+    now: Clock,
 ) -> None:
-    """Visit every link once; `on_fetched(link, fetched)` is called exactly once for each, one call at a time.
+    """Visit links for a round: `report.ended` is called at most once for each, and exactly once where time suffices.
 
-    `software` is name/version, for the user agent and, its name alone, for robots.txt. Raises ConfigError (contact,
-    local hosts) before the first request, and whatever `on_fetched` raises.
+    `software` is name/version, for the user agent and, its name alone, for robots.txt. `mine(host, doc_id)`: whether
+    this crawl may ask a host for a link. `memory`: what earlier crawls of the same hosts left; it becomes what is new.
+    `now`: seconds since 1970. Raises ConfigError (contact, agents, local hosts) before the first request, and whatever
+    a report raises.
     """
     check_contact(settings)
+    robots.obeyed_agents(settings)
     async with open_session(settings, software) as session:
-        await Crawl(session, settings, software).run(links, on_fetched)
-
-
-def run_crawl(
-    links: Sequence[Link], settings: PagesSettings, software: str, on_fetched: Callable[[Link, Fetched], None]
-) -> None:
-    """`crawl`, for callers without an event loop."""
-    asyncio.run(crawl(links, settings, software, on_fetched))
+        one = Crawl(session, settings, software, mine, report, now)
+        one.remember(memory)
+        memory.robots, memory.paces = one.memory.robots, one.memory.paces
+        await one.run(links)

@@ -1,20 +1,25 @@
-"""May we fetch, and who asks: robots.txt by RFC 9309, read for one product token.
+"""May we fetch, may we train, and who asks: robots.txt by RFC 9309, read for one product token.
 
-Choice: protego matches paths, and what it is handed is first cut down to what the RFC knows: known lines only, agents
-reduced to ours, `*`, or nobody. Cost: a pass over at most 500 KiB. Alternative: protego as it is, which matches any
-agent whose name begins like ours, guesses at misspelt lines, and breaks lines where only Unicode does.
+Choice: protego matches paths, and what it is handed is first cut down to what the RFC knows: known lines only, the
+groups of one agent and of `*` only. Content-Usage is matched by the same rules as Allow and Disallow (its draft says
+so), hence by a second file of protego's. Cost: a pass over at most 500 KiB for each agent that is obeyed. Alternative:
+protego as it is, which matches any agent whose name begins like ours, guesses at misspelt lines, and breaks lines where
+only Unicode does.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import msgspec
 from protego import Protego
 
 from pipeline.config import PagesSettings
-from pipeline.shards.outcomes import Outcome
+from pipeline.fetch.response import HOST_FAILURES, Fetched, Refused, decode, header, may_train
+from pipeline.shards.outcomes import ConfigError, Outcome
 
 LIMIT_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least 500 kibibytes are parsed
 REDIRECTS = 5  # RFC 9309, section 2.3.1.2: at least five consecutive redirects are followed
@@ -22,32 +27,56 @@ LINE_BYTES = (
     16_663  # of a line; the rest is cut. Google's parser: 8 x 2,083 (the longest address that a browser took) - 1
 )
 CRAWL_DELAY_MAX_S = 60.0  # a longer Crawl-delay is cut: at an hour, 100 links would take four days
-NOBODY = "0"  # stands for every agent but ours: a digit is in no product token
 
-# A colon, or as in Google's parser white space before a single word.
-LINE = re.compile(r"(user-agent|allow|disallow|crawl-delay)(?:\s*:\s*(.*)|\s+(\S+))", re.IGNORECASE)
+# A colon, or as in Google's parser white space before a single word. Content-Usage: draft-ietf-aipref-attach, section
+# 3; Content-Signal (contentsignals.org) says the same for the whole site.
+LINE = re.compile(
+    r"(user-agent|allow|disallow|crawl-delay|content-usage|content-signal)(?:\s*:\s*(.*)|\s+(\S+))", re.IGNORECASE
+)
 TOKEN = re.compile(r"[A-Za-z_-]+")  # RFC 9309, section 2.2.1
+AGENT = re.compile(r"[A-Za-z0-9_-]+")  # the tokens that are in use: AI2Bot
+USAGE = ("content-usage", "content-signal")
+CACHE_S = 86_400.0  # RFC 9309, section 2.4: not used for more than 24 hours
+CACHE_CHARACTERS = 64_000_000  # of robots.txt in memory; the ones read first go first, and are asked for again
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What one robots.txt says to one product token. `refusal` set: nothing may be fetched, for that reason."""
+    """What one robots.txt says to one product token. `refusal` set: nothing may be fetched, for that reason.
+
+    `others`: what it says to other agents that the settings obey. `usage`: disallows what it asks not to train on.
+    """
 
     token: str
     file: Protego | None = None
     refusal: Outcome | None = None
+    others: tuple[tuple[str, Protego], ...] = ()
+    usage: Protego | None = None
 
     def outcome(self, url: str) -> Outcome:
         """KEPT where the address may be requested, else why not."""
         if self.refusal is not None:
             return self.refusal
-        if self.file is None or self.file.can_fetch(url, self.token):
+        if self.file is None:
             return Outcome.KEPT
-        return Outcome.ROBOTS_DISALLOWED
+        allowed = self.file.can_fetch(url, self.token) and all(file.can_fetch(url, name) for name, file in self.others)
+        return Outcome.KEPT if allowed else Outcome.ROBOTS_DISALLOWED
 
     def allowed(self, url: str) -> bool:
         """Whether the address may be requested."""
         return self.outcome(url) is Outcome.KEPT
+
+    def opt_outs(self, url: str) -> tuple[str, ...]:
+        """The ways in which the file asks not to train on an address, such as `robots:content-usage`, `robots:gptbot`.
+
+        An obeyed agent counts only where we ourselves may go: else the file speaks of crawling, not of training.
+        """
+        if self.file is None or not self.file.can_fetch(url, self.token):
+            return ()
+        found = {f"robots:{name}" for name, file in self.others if not file.can_fetch(url, name)}
+        if self.usage is not None and not self.usage.can_fetch(url, self.token):
+            found.add("robots:content-usage")
+        return tuple(sorted(found))
 
     @property
     def crawl_delay(self) -> float:
@@ -67,7 +96,17 @@ def product_token(software: str) -> str:
     return name.lower() if TOKEN.fullmatch(name) else ""
 
 
-def rules_for_status(status: int | None, body: bytes, token: str) -> Rules:
+def obeyed_agents(settings: PagesSettings) -> tuple[str, ...]:
+    """The other agents whose groups count too, in lower case. Raises ConfigError: a name that no group can have."""
+    for name in settings.obey_agents:
+        if not AGENT.fullmatch(name):
+            raise ConfigError(
+                f"pages.obey_agents: {name!r} is no product token; write what robots.txt files name, such as 'GPTBot'"
+            )
+    return tuple(sorted({name.lower() for name in settings.obey_agents}))
+
+
+def rules_for_status(status: int | None, body: bytes, token: str, others: tuple[str, ...]) -> Rules:
     """Rules from the answer to the request for robots.txt; status None = no answer. RFC 9309, section 2.3.1.
 
     2xx: parsed. 4xx, and redirects beyond the limit: everything is allowed. 5xx, no answer, or a status that means
@@ -75,29 +114,156 @@ def rules_for_status(status: int | None, body: bytes, token: str) -> Rules:
     """
     if status is None or status < 200 or status >= 500:
         return Rules(token, refusal=Outcome.ROBOTS_UNREACHABLE)
-    return parse(body, token) if status < 300 else Rules(token)
+    return parse(body, token, others) if status < 300 else Rules(token)
 
 
-def parse(body: bytes, token: str) -> Rules:
+def parse(body: bytes, token: str, others: tuple[str, ...]) -> Rules:
     """Rules of a robots.txt for one product token. Any bytes are a robots.txt; at most LIMIT_BYTES count."""
-    return Rules(token, Protego.parse("\n".join(known_lines(body, token.lower()))))
+    groups = list(groups_of(body))
+    return Rules(
+        token,
+        Protego.parse("\n".join(access_lines(groups, token))),
+        others=tuple((name, Protego.parse("\n".join(access_lines(groups, name)))) for name in others),
+        usage=Protego.parse("\n".join(usage_lines(groups, token))) if any_usage(groups) else None,
+    )
 
 
-def known_lines(body: bytes, token: str) -> list[str]:
-    """The lines that the RFC or Crawl-delay's custom knows, one spelling each."""
-    kept = []
+@dataclass(frozen=True)
+class Group:
+    """The agents of consecutive User-agent lines, and the (name in lower case, value) of the rules after them."""
+
+    agents: list[str]
+    rules: list[tuple[str, str]]
+
+    def names(self, token: str) -> list[str]:
+        """`*` and the token, as far as the group is theirs. What follows a product token does not count."""
+        found = ["*"] if any(agent == "*" or agent.startswith("* ") for agent in self.agents) else []
+        named = any(
+            agent.lower().startswith(token) and not TOKEN.match(agent[len(token) : len(token) + 1])
+            for agent in self.agents
+        )
+        return [*found, token] if token and named else found
+
+
+def groups_of(body: bytes) -> Iterator[Group]:
+    """The groups of a robots.txt, in order."""
+    group = Group([], [])
+    for name, value in known_lines(body):
+        if name != "user-agent":
+            group.rules.append((name, value))
+            continue
+        if group.rules:
+            if group.agents:  # rules before any agent are nobody's
+                yield group
+            group = Group([], [])
+        group.agents.append(value)
+    yield group
+
+
+def known_lines(body: bytes) -> Iterator[tuple[str, str]]:
+    """(name in lower case, value) of the lines that are known, white space in values reduced to single spaces."""
     for raw in re.split(rb"\r\n|\r|\n", body[:LIMIT_BYTES].removeprefix(b"\xef\xbb\xbf")):
         line = LINE.fullmatch(raw[:LINE_BYTES].decode("utf-8", "replace").partition("#")[0].strip())
-        if line is None:
-            continue
-        name, value = line[1].lower(), " ".join((line[2] or line[3] or "").split())
-        kept.append(f"{name}: {agent(value, token) if name == 'user-agent' else value}")
-    return kept
+        if line is not None:
+            yield line[1].lower(), " ".join((line[2] or line[3] or "").split())
 
 
-def agent(value: str, token: str) -> str:
-    """`*`, our token, or NOBODY for the value of a user-agent line; what follows a product token does not count."""
-    if value == "*" or value.startswith("* "):
-        return "*"
-    found = TOKEN.match(value)
-    return token if found and found[0].lower() == token else NOBODY
+def access_lines(groups: list[Group], token: str) -> Iterator[str]:
+    """Allow, Disallow and Crawl-delay for one token and for `*`, one spelling each."""
+    for group in groups:
+        yield from (f"user-agent: {name}" for name in group.names(token))
+        if group.names(token):
+            yield from (f"{name}: {value}" for name, value in group.rules if name not in USAGE)
+            yield "crawl-delay:"  # ends the group, also one without rules
+
+
+def any_usage(groups: list[Group]) -> bool:
+    """Whether any rule speaks of usage."""
+    return any(name in USAGE for group in groups for name, _ in group.rules)
+
+
+def usage_lines(groups: list[Group], token: str) -> Iterator[str]:
+    """The rules of usage as Allow and Disallow. Of two for one path the stricter counts (draft-ietf-aipref-vocab)."""
+    for group in groups:
+        asked: dict[str, bool] = {}
+        for name, value in group.rules:
+            path, space, preference = value.partition(" ") if value.startswith("/") else ("/", " ", value)
+            trains = may_train(preference) if name in USAGE and space else None
+            if trains is not None:
+                asked[path] = trains and asked.get(path, True)
+        yield from (f"user-agent: {name}" for name in group.names(token))
+        if group.names(token):
+            yield from (f"{'allow' if trains else 'disallow'}: {path}" for path, trains in asked.items())
+            yield "crawl-delay:"
+
+
+class Known(msgspec.Struct, frozen=True):
+    """One robots.txt as it was found at `at`, in seconds since 1970: the status of the last response, its known lines.
+
+    `leads_to`: instead, the redirects from it that end with a host that others crawl.
+    """
+
+    address: str
+    at: float
+    status: int
+    text: str = ""
+    leads_to: tuple[str, ...] = ()
+
+
+def known(address: str, at: float, status: int, body: bytes) -> Known:
+    """A robots.txt to remember: of the body, the lines that can count."""
+    lines = (f"{name}: {value}" for name, value in known_lines(body)) if 200 <= status < 300 else ()
+    return Known(address, at, status, "\n".join(lines))
+
+
+def found_in(answer: Fetched, address: str, now: float) -> Known | Outcome:
+    """What the end of a txt request means. A host that cannot be had at all is the page's fate too."""
+    if answer.outcome in HOST_FAILURES or not answer.hops:
+        host_is_gone = not answer.hops and answer.outcome is not Outcome.TIMED_OUT
+        return answer.outcome if host_is_gone else Outcome.ROBOTS_UNREACHABLE
+    last = answer.hops[-1]
+    try:
+        body = decode(last.body, header(last.headers, "content-encoding"), 10 * LIMIT_BYTES)
+    except Refused:
+        return Outcome.ROBOTS_UNREACHABLE
+    refusal = rules_for_status(last.status, b"", "", ()).refusal
+    return refusal or known(address, now, last.status, body)
+
+
+class Cache:
+    """The robots.txt files that are known, by address, each for CACHE_S; `clock` gives seconds since 1970."""
+
+    def __init__(self, token: str, others: tuple[str, ...], clock: Callable[[], float]) -> None:
+        self.token = token
+        self.others = others
+        self.clock = clock
+        self.found: dict[str, tuple[Known, Rules | None]] = {}
+        self.characters = 0
+
+    def get(self, address: str) -> Rules | tuple[str, ...] | None:
+        """The rules, or the redirects that lead to them, of the robots.txt at an address; None where it must be asked.
+
+        Parsed at the first call.
+        """
+        found, rules = self.found.get(address, (None, None))
+        if found is None or not 0 <= self.clock() - found.at < CACHE_S:
+            return None
+        if found.leads_to:
+            return found.leads_to
+        if rules is None:
+            rules = rules_for_status(found.status, found.text.encode(), self.token, self.others)
+            self.found[address] = (found, rules)
+        return rules
+
+    def put(self, one: Known) -> None:
+        """Remember one; the oldest are forgotten where there are too many characters."""
+        self.forget(one.address)
+        self.found[one.address] = (one, None)
+        self.characters += len(one.text)
+        while self.characters > CACHE_CHARACTERS and len(self.found) > 1:
+            self.forget(next(iter(self.found)))
+
+    def forget(self, address: str) -> None:
+        """Remember nothing of an address."""
+        if address in self.found:
+            self.characters -= len(self.found.pop(address)[0].text)

@@ -51,7 +51,7 @@ class Outcome(StrEnum):
     BAD_RECORD = "bad_record", "the WARC record of the page cannot be had or read"
     ROBOTS_DISALLOWED = "robots_disallowed", "robots.txt forbids the page"
     ROBOTS_UNREACHABLE = "robots_unreachable", "robots.txt answers 5xx or not at all: disallowed (RFC 9309, 2.3.1.4)"
-    OPTED_OUT = "opted_out", "the page asks not to be used for training (noai, TDM-Reservation)"
+    OPTED_OUT = "opted_out", "the page asks not to be used for training (noai, TDM-Reservation, Content-Usage)"
     NOT_PUBLIC = "not_public", "the name leads to an address that is not public"
     NAME_ERROR = "name_error", "the host name cannot be resolved"
     CONNECT_ERROR = "connect_error", "no connection, or it broke"

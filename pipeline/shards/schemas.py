@@ -78,6 +78,16 @@ POINTERS = pa.schema(
     ]
 )
 
+# How the visit of a link ended in one segment of a crawl: with a page or a reason, or with what is left to do.
+SEGMENT = pa.schema(
+    [
+        *POINTERS,
+        pa.field("host", pa.string()),  # of the link
+        pa.field("step", pa.int32()),  # how often it had been handed on before
+        pa.field("errand", pa.string()),  # JSON: what is left to do; "" where the visit has ended
+    ]
+)
+
 PAGES = pa.schema([pa.field("url", pa.string()), pa.field("host", pa.string()), *POINTERS])
 
 # A capture in a WARC file that exists; `location`: the address that its redirect or revisit leads to, else "".

@@ -43,8 +43,10 @@ def test_a_page_holds_its_passage_among_clutter_and_extraction_parts_them(host):
 
 
 def test_robots_txt_opens_all_but_the_private_parts():
-    rules = robots.parse(site.robots_txt("tin-roof.test").encode(), "webtext")
+    rules = robots.parse(site.robots_txt("tin-roof.test").encode(), "webtext", ())
     assert rules.allowed("http://tin-roof.test/2014/01/a/")
     assert not rules.allowed("http://tin-roof.test/private/a")
     assert rules.allowed("http://tin-roof.test/private/visitors/a")
-    assert not robots.parse(site.robots_txt("tin-roof.test").encode(), "greedybot").allowed("http://tin-roof.test/a")
+    assert not robots.parse(site.robots_txt("tin-roof.test").encode(), "greedybot", ()).allowed(
+        "http://tin-roof.test/a"
+    )

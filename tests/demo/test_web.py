@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import gzip
 import socket
@@ -10,9 +11,9 @@ import pytest
 from pipeline.config import PagesSettings
 from pipeline.demo import replies, site, traps
 from pipeline.demo.web import LocalWeb
-from pipeline.fetch.crawler import Link, run_crawl
 from pipeline.shards.outcomes import Outcome
-from pipeline.urls import canonical_url, doc_id, host_of
+from pipeline.urls import canonical_url
+from tests.fetch.crawls import ends_of, link_to
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +34,16 @@ def crawled():
             limit_bytes=2_000_000,
             local_hosts=fresh.local_hosts(),
         )
-        run_crawl(links(), settings, "webtext/1", lambda link, end: fetched.setdefault(link.url, []).append(end))
+        for link, end in asyncio.run(ends_of(links(), settings)):
+            fetched.setdefault(link.doc_id, []).append(end)
         return fetched, dict(fresh.hits)
 
 
 def links():
+    """A link to every page and trap, known by its canonical URL."""
     posted = [trap.posts[0].url or trap.url for trap in traps.TRAPS if trap.stage not in ("submissions", "links")]
     posted += [page.url for page in site.ordinary_pages()]
-    return [
-        Link(doc_id(canonical), canonical, url, host_of(canonical), 1)
-        for url in posted
-        for canonical in [canonical_url(url)]
-    ]
+    return [link_to(url, canonical_url(url)) for url in posted]
 
 
 def ask(web, host, target, enough=None):

@@ -49,9 +49,9 @@ class LocalWeb:
             if callable(answer):
                 await answer(writer)
             else:
+                self.times.append((host, began, time.monotonic()))  # before the client can know
                 writer.write(answer)
                 await writer.drain()
-            self.times.append((host, began, time.monotonic()))
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:

@@ -3,11 +3,13 @@ import datetime
 import gzip
 import socket
 import ssl
+import threading
 
 import pytest
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.client import check_contact, fetch, open_session
+from pipeline.fetch.errands import Errand, Later, Unfinished, errand_to
 from pipeline.shards.outcomes import ConfigError, Outcome
 from tests.fetch.local_web import PAGE, SOFTWARE, local_web, redirect, reply
 
@@ -18,14 +20,18 @@ async def anywhere(url):
     return Outcome.KEPT
 
 
-def fetched(replies, url="http://a.test/", allowed=anywhere, **settings):
-    """What the fetch of `url` from a web of `replies` gave, and that web."""
+async def rest(failed, pause_s):
+    await asyncio.sleep(pause_s)
+
+
+def fetched(replies, url="http://a.test/", allowed=anywhere, errand=None, **settings):
+    """What the fetch of `url`, or what an errand leaves of it, from a web of `replies` gave, and that web."""
 
     async def run():
         async with local_web(replies) as web:
             chosen = web.settings(**{"limit_bytes": LIMIT, **settings})
             async with open_session(chosen, SOFTWARE) as session:
-                return await fetch(session, url, chosen, allowed), web
+                return await fetch(session, errand or errand_to(url, chosen), chosen, allowed, rest), web
 
     return asyncio.run(run())
 
@@ -130,6 +136,16 @@ def test_the_deadline_covers_all_redirects_together():
     result, _ = fetched(replies, deadline_s=0.5, redirects=20)
     assert result.outcome is Outcome.TIMED_OUT
     assert len(result.hops) <= 2
+
+
+def test_the_deadline_covers_the_name_server(monkeypatch):
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answered.wait(30))
+    try:
+        result, _ = fetched({}, "http://slow-name.test/", deadline_s=0.2)
+    finally:
+        answered.set()
+    assert result.outcome is Outcome.TIMED_OUT
 
 
 def test_waiting_for_permission_does_not_count_against_the_deadline():
@@ -250,7 +266,8 @@ def test_a_redirect_inside_opens_no_connection(scheme, host):
         async with local_web({}) as trap, local_web({"a.test/": redirect(f"{scheme}://{host}:{trap.port}/")}) as web:
             settings = web.settings()
             async with open_session(settings, SOFTWARE) as session:
-                return await fetch(session, "http://a.test/", settings, anywhere), trap.connections
+                end = await fetch(session, errand_to("http://a.test/", settings), settings, anywhere, rest)
+                return end, trap.connections
 
     result, connections = asyncio.run(run())
     assert result.outcome is Outcome.NOT_PUBLIC
@@ -292,12 +309,15 @@ def test_a_certificate_nobody_vouches_for_is_a_tls_error(tmp_path):
         hosts = {"a.test": f"127.0.0.1:{server.sockets[0].getsockname()[1]}"}
         settings = PagesSettings(local_hosts=hosts, contact="a@b.test")
         async with server, open_session(settings, SOFTWARE) as session:
-            return await fetch(session, "https://a.test/", settings, anywhere)
+            return await fetch(session, errand_to("https://a.test/", settings), settings, anywhere, rest)
 
     assert asyncio.run(run()).outcome is Outcome.TLS_ERROR
 
 
-@pytest.mark.parametrize("contact", [PagesSettings().contact, "", " ", "me", "a@b.test\r\nX: y"])
+@pytest.mark.parametrize(
+    "contact",
+    [PagesSettings().contact, "", " ", "me", "a@b.test\r\nX: y", "you@example.com", "https://www.example.org/"],
+)
 def test_a_contact_that_reaches_nobody_is_refused(contact):
     with pytest.raises(ConfigError, match=r"pages\.contact"):
         check_contact(PagesSettings(contact=contact))
@@ -306,3 +326,50 @@ def test_a_contact_that_reaches_nobody_is_refused(contact):
 @pytest.mark.parametrize("contact", ["https://a.test/bot", "mailto:a@b.test", "a@b.test"])
 def test_a_contact_is_a_page_or_a_mail_address(contact):
     check_contact(PagesSettings(contact=contact))
+
+
+def test_a_fetch_that_may_not_go_on_ends_as_what_is_left_of_it_and_is_finished_elsewhere():
+    async def only_a(url):
+        if "a.test" not in url:
+            raise Later
+        return Outcome.KEPT
+
+    replies = {"a.test/": redirect("/b"), "a.test/b": redirect("http://b.test/c"), "b.test/c": redirect("/d")}
+    replies["b.test/d"] = reply()
+    begun, _ = fetched(replies, allowed=only_a)
+    assert isinstance(begun, Unfinished)
+    assert [hop.url for hop in begun.hops] == ["http://a.test/", "http://a.test/b"]
+    left = begun.errand
+    assert (left.target, left.asked) == ("http://b.test/c", ("http://a.test/", "http://a.test/b"))
+    assert 0 < left.left_s < 10.0
+
+    ended, web = fetched(replies, errand=left)
+    assert (ended.outcome, ended.url, ended.final_url) == (Outcome.KEPT, "http://a.test/", "http://b.test/d")
+    assert web.paths() == ["/c", "/d"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "location", "outcome"),
+    [
+        (("http://b.test/x",), "http://b.test/x", "redirect_loop"),
+        (("http://b.test/x", "http://c.test/y"), "/more", "too_many_redirects"),
+        (("http://b.test/x",), "/more", "kept"),
+    ],
+)
+def test_what_was_asked_elsewhere_counts_for_loops_and_the_limit(asked, location, outcome):
+    replies = {"a.test/": redirect(location), "a.test/more": reply()}
+    ended, _ = fetched(replies, errand=Errand("http://a.test/", asked, 10.0), redirects=2)
+    assert ended.outcome is Outcome(outcome)
+
+
+def test_the_deadline_that_is_left_holds_for_the_rest():
+    ended, _ = fetched({"a.test/": silent}, errand=Errand("http://a.test/", (), 0.2))
+    assert ended.outcome is Outcome.TIMED_OUT
+
+
+def test_tries_that_were_used_up_elsewhere_are_not_tried_again():
+    ended, web = fetched(
+        {"a.test/": [hangs_up, reply()]}, errand=Errand("http://a.test/", (), 10.0, tries=2), retries=2
+    )
+    assert ended.outcome is Outcome.CONNECT_ERROR
+    assert web.paths() == ["/"]

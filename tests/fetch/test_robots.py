@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fetch.robots import LIMIT_BYTES, parse, product_token, rules_for_status
-from pipeline.shards.outcomes import Outcome
+from pipeline.config import PagesSettings
+from pipeline.fetch import robots
+from pipeline.fetch.robots import LIMIT_BYTES, Cache, known, obeyed_agents, parse, product_token, rules_for_status
+from pipeline.shards.outcomes import ConfigError, Outcome
 
 GOOGLE = Path(__file__).resolve().parents[2] / "../shared/data/robots/google_cases.jsonl"
 PAGE = "http://a.test/private/page?q=1"
@@ -36,7 +38,7 @@ PAGE = "http://a.test/private/page?q=1"
     ],
 )
 def test_a_robots_txt_allows_what_rfc_9309_says(text, allowed):
-    assert parse(text.encode(), "webtext").allowed(PAGE) is allowed
+    assert parse(text.encode(), "webtext", ()).allowed(PAGE) is allowed
 
 
 @pytest.mark.skipif(not GOOGLE.exists(), reason="../shared/data/robots is not there")
@@ -45,7 +47,8 @@ def test_the_assertions_of_googles_parser_hold():
     wrong = [
         case
         for case in cases
-        if parse(case["robots_txt"].encode(), product_token(case["user_agent"])).allowed(case["url"]) != case["allowed"]
+        if parse(case["robots_txt"].encode(), product_token(case["user_agent"]), ()).allowed(case["url"])
+        != case["allowed"]
     ]
     assert len(cases) == 102
     assert wrong == []
@@ -69,7 +72,7 @@ def test_the_assertions_of_googles_parser_hold():
     ],
 )
 def test_the_status_of_robots_txt_decides(status, outcome):
-    assert rules_for_status(status, b"User-agent: *\nDisallow: /", "webtext").outcome(PAGE) is Outcome(outcome)
+    assert rules_for_status(status, b"User-agent: *\nDisallow: /", "webtext", ()).outcome(PAGE) is Outcome(outcome)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +87,11 @@ def test_the_status_of_robots_txt_decides(status, outcome):
     ],
 )
 def test_crawl_delay_is_seconds_or_nothing(line, seconds):
-    assert parse(f"User-agent: *\n{line}\nDisallow: /x".encode(), "webtext").crawl_delay == seconds
+    assert parse(f"User-agent: *\n{line}\nDisallow: /x".encode(), "webtext", ()).crawl_delay == seconds
 
 
 def test_crawl_delay_for_another_agent_does_not_count():
-    rules = parse(b"User-agent: other\nCrawl-delay: 9\n\nUser-agent: *\nDisallow: /x", "webtext")
+    rules = parse(b"User-agent: other\nCrawl-delay: 9\n\nUser-agent: *\nDisallow: /x", "webtext", ())
     assert rules.crawl_delay == 0.0
 
 
@@ -96,8 +99,8 @@ def test_only_the_first_500_kib_count():
     head = b"User-agent: *\n"
     rule = b"Disallow: /private\n"
     padding = b"#" * (LIMIT_BYTES - len(head) - len(rule) - 1) + b"\n"
-    assert not parse(head + padding + rule, "webtext").allowed(PAGE)
-    assert parse(head + padding + b"#" * len(rule) + b"\n" + rule, "webtext").allowed(PAGE)
+    assert not parse(head + padding + rule, "webtext", ()).allowed(PAGE)
+    assert parse(head + padding + b"#" * len(rule) + b"\n" + rule, "webtext", ()).allowed(PAGE)
 
 
 @pytest.mark.parametrize(
@@ -110,4 +113,107 @@ def test_the_product_token_is_the_name_of_the_software(software, token):
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_robots_txt(body):
-    assert parse(body, "webtext").allowed(PAGE) in (True, False)
+    assert parse(body, "webtext", ()).allowed(PAGE) in (True, False)
+
+
+# The example of draft-ietf-aipref-attach, section 3.4, and what surrounds it.
+DRAFT = """
+User-Agent: *
+Allow: /
+Disallow: /never/
+Content-Usage: train-ai=n
+Content-Usage: /ai-ok/ train-ai=y
+
+User-Agent: ExampleBot
+Allow: /
+Content-Usage: train-ai=y
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "asks_not_to"),
+    [
+        (DRAFT, "/test", True),
+        (DRAFT, "/never/test", False),
+        (DRAFT, "/ai-ok/test", False),
+        (DRAFT.replace("ExampleBot", "webtext"), "/test", False),
+        ("User-agent: *\nContent-Usage: search=n", "/", False),
+        ("User-agent: *\nContent-Usage: ai=n", "/", True),
+        ("User-agent: *\nContent-Usage: ai=n, train-ai=y", "/", False),
+        ("User-agent: *\nContent-Usage: /a train-ai=n;why=art", "/a/b", True),
+        ("User-agent: *\nContent-Usage: /a train-ai=n\nContent-Usage: /a train-ai=y", "/a", True),
+        ("User-agent: *\nContent-Usage: /*.txt$ train-ai=n", "/a.txt", True),
+        ("User-agent: *\nContent-Usage: /*.txt$ train-ai=n", "/a.txt?b", False),
+        ("User-agent: *\nContent-Usage: nonsense", "/", False),
+        ("User-agent: *\nContent-Usage:", "/", False),
+        ("Content-Usage: train-ai=n", "/", False),
+        ("User-agent: other\nContent-Usage: train-ai=n", "/", False),
+        ("User-agent: *\nContent-Signal: search=yes, ai-train=no\nAllow: /", "/", True),
+        ("User-agent: *\nContent-Signal: search=yes, ai-train=yes", "/", False),
+    ],
+)
+def test_usage_preferences_are_read_as_their_draft_says(text, path, asks_not_to):
+    found = parse(text.encode(), "webtext", ()).opt_outs(f"http://a.test{path}")
+    assert found == (("robots:content-usage",) if asks_not_to else ())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("User-agent: GPTBot\nDisallow: /", ("robots:gptbot",)),
+        ("User-agent: GPTBot\nUser-agent: AI2Bot/1.0\nDisallow: /private", ("robots:ai2bot", "robots:gptbot")),
+        ("User-agent: GPTBot-News\nDisallow: /", ()),
+        ("User-agent: GPTBot\nDisallow: /elsewhere", ()),
+        ("User-agent: *\nDisallow: /", ()),
+        ("User-agent: *\nDisallow: /\n\nUser-agent: GPTBot\nAllow: /", ()),
+    ],
+)
+def test_groups_of_agents_that_the_settings_obey_count_like_ours(text, found):
+    rules = parse(text.encode(), "webtext", ("ai2bot", "gptbot"))
+    assert rules.opt_outs(PAGE) == found
+    assert rules.allowed(PAGE) is (not found and "*" not in text)
+    assert parse(text.encode(), "webtext", ()).allowed(PAGE) is ("*" not in text)
+
+
+@pytest.mark.parametrize("name", ["GPT Bot", "", "Bot/1.0", "Böt"])
+def test_an_agent_that_no_group_can_name_is_refused(name):
+    with pytest.raises(ConfigError, match=r"pages\.obey_agents"):
+        obeyed_agents(PagesSettings(obey_agents=("CCBot", name)))
+
+
+def test_agents_are_obeyed_once_whatever_their_case():
+    assert obeyed_agents(PagesSettings(obey_agents=("GPTBot", "gptbot", "CCBot"))) == ("ccbot", "gptbot")
+
+
+def test_a_robots_txt_is_remembered_for_a_day():
+    now = [100.0]
+    cache = Cache("webtext", (), lambda: now[0])
+    cache.put(known("http://a.test/robots.txt", 100.0, 200, b"User-agent: *\nDisallow: /private\nSitemap: /x"))
+    cache.put(known("http://b.test/robots.txt", 100.0, 404, b"User-agent: *\nDisallow: /private"))
+    for now[0], there in ((100.0, True), (86_499.0, True), (86_500.0, False), (99.0, False)):
+        found = [cache.get(f"http://{host}.test/robots.txt") for host in "ab"]
+        assert [one is not None for one in found] == [there, there]
+        assert not there or [one.allowed(PAGE) for one in found] == [False, True]
+    assert cache.get("http://c.test/robots.txt") is None
+
+
+def test_what_is_remembered_is_bounded_and_the_oldest_goes_first(monkeypatch):
+    monkeypatch.setattr(robots, "CACHE_CHARACTERS", 100)
+    cache = Cache("webtext", (), lambda: 0.0)
+    for number in range(5):
+        cache.put(known(f"http://{number}.test/robots.txt", 0.0, 200, b"User-agent: *\nDisallow: /" + b"x" * 20))
+    assert [cache.get(f"http://{number}.test/robots.txt") is not None for number in range(5)] == [0, 0, 0, 1, 1]
+    cache.put(known("http://long.test/robots.txt", 0.0, 200, b"User-agent: *\nDisallow: /" + b"x" * 200))
+    assert cache.get("http://long.test/robots.txt") is not None
+    assert len(cache.found) == 1
+
+
+@given(st.binary(max_size=400))
+def test_what_is_remembered_says_the_same_as_the_file(body):
+    said = parse(body, "webtext", ("gptbot",))
+    cache = Cache("webtext", ("gptbot",), lambda: 0.0)
+    cache.put(known("http://a.test/robots.txt", 0.0, 200, body))
+    again = cache.get("http://a.test/robots.txt")
+    for url in (PAGE, "http://a.test/", "http://a.test/0"):
+        assert (again.allowed(url), again.opt_outs(url)) == (said.allowed(url), said.opt_outs(url))
+    assert again.crawl_delay == said.crawl_delay

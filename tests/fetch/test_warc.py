@@ -47,7 +47,7 @@ def segment(*many):
     """A segment of these fetches in bytes, and the pointers into it."""
     file = io.BytesIO()
     writer = SegmentWriter(file, "s.warc.gz", SETTINGS, "webtext/0.0")
-    pointers = [writer.write(one) for one in many]
+    pointers = [writer.write(one.hops) for one in many]
     return file.getvalue(), pointers
 
 
@@ -115,6 +115,64 @@ def test_warcio_and_fastwarc_read_what_was_written_and_find_its_digests_right():
     ]
     assert [kind for kind, *_ in checked] == types
     assert all(good for _, good, response in checked if response)
+
+
+def test_the_same_payload_again_is_a_revisit_of_the_first_and_its_pointer_leads_there(tmp_path):
+    again = [
+        hop("http://a.test/1"),
+        hop("http://a.test/2"),
+        hop("http://a.test/3", content_type="text/plain"),
+        hop("http://a.test/4", 404),
+        hop("http://a.test/5", body=b""),
+        hop("http://a.test/6", body=b""),
+        hop("http://a.test/7", truncated=True),
+    ]
+    content, pointers = segment(*map(fetched, again))
+    assert [pointer == pointers[0] for pointer in pointers] == [True, True, *[False] * 5]
+    assert len(set(pointers)) == 6
+    for pointer, one in zip(pointers, again, strict=True):
+        response = read_response(written(tmp_path, content), pointer.offset, pointer.length, 100_000)
+        assert (response.body, response.status, response.content_type) == (
+            one.body,
+            one.status,
+            dict(one.headers)["Content-Type"],
+        )
+
+    records = [
+        (one.rec_type, one.rec_headers, one.http_headers, one.content_stream().read())
+        for one in WarcioIterator(io.BytesIO(content), check_digests="raise")
+    ]
+    (revisit,) = [one for one in records if one[0] == "revisit"]
+    first = records[1][1]
+    assert [kind for kind, *_ in records[:5]] == ["warcinfo", "response", "request", "revisit", "request"]
+    assert revisit[1]["WARC-Profile"] == "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
+    assert revisit[1]["WARC-Target-URI"] == "http://a.test/2"
+    assert revisit[1]["WARC-Refers-To"] == first["WARC-Record-ID"]
+    assert revisit[1]["WARC-Refers-To-Target-URI"] == "http://a.test/1"
+    assert revisit[1]["WARC-Refers-To-Date"] == first["WARC-Date"]
+    assert revisit[1]["WARC-Payload-Digest"] == first["WARC-Payload-Digest"]
+    assert (revisit[2].get_statuscode(), revisit[3]) == ("200", b"")
+    assert records[4][1]["WARC-Concurrent-To"] == revisit[1]["WARC-Record-ID"]
+    assert {headers["WARC-Warcinfo-ID"] for _, headers, *_ in records[1:]} == {records[0][1]["WARC-Record-ID"]}
+
+
+def test_what_was_crawled_can_be_replayed_by_address(tmp_path):
+    """As a replay tool does it: an index by address over all records, revisits resolved by what they refer to."""
+    pages = {f"http://a.test/{n}": b"<p>page %d" % (n % 3) for n in range(7)}
+    content, _ = segment(*(fetched(hop(url, body=body)) for url, body in pages.items()))
+    found, waiting = {}, {}
+    for one in WarcioIterator(io.BytesIO(content)):
+        if one.rec_type == "response":
+            found[one.rec_headers["WARC-Target-URI"]] = one.content_stream().read()
+        elif one.rec_type == "revisit":
+            waiting[one.rec_headers["WARC-Target-URI"]] = one.rec_headers["WARC-Refers-To-Target-URI"]
+    assert len(found) == 3
+    assert found | {url: found[original] for url, original in waiting.items()} == pages
+    kinds = [
+        (one.record_type, one.verify_block_digest()) for one in ArchiveIterator(io.BytesIO(content), parse_http=False)
+    ]
+    assert all(good for kind, good in kinds if kind in (WarcRecordType.response, WarcRecordType.revisit))
+    assert [kind for kind, _ in kinds].count(WarcRecordType.revisit) == 4
 
 
 def test_the_index_of_a_segment_names_every_response(tmp_path):

@@ -1,0 +1,115 @@
+"""What is left of a fetch, as a value: so that a crawl can hand it to another one, or to its own next round.
+
+Choice: an errand holds the whole chain so far but no bodies: those are in the WARC file of the crawl that got them.
+Cost: a retry of a transient failure begins again at the errand's target, not at the link. Alternative: follow redirects
+only within one crawl and give up others, which loses every page that moved to another host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from pipeline.config import PagesSettings
+from pipeline.fetch.response import Fetched, Hop
+from pipeline.fetch.robots import Known, Rules
+from pipeline.shards.outcomes import Outcome
+from pipeline.urls import host_of, identity_host
+
+
+class Permit(msgspec.Struct, frozen=True):
+    """What the robots.txt of one address said of it, where that file lies with a host that others crawl."""
+
+    url: str
+    crawl_delay: float
+    opt_outs: tuple[str, ...]
+
+
+class Errand(msgspec.Struct, frozen=True):
+    """What is left to do of a fetch: `target` is to be asked next, `asked` was asked before it, in that order.
+
+    `left_s` seconds of the deadline are left, `tries` are used up. `robots`: addresses of robots.txt files, each the
+    redirect of the one before; the last is to be asked before the target may be. `permit`: it was asked.
+    """
+
+    target: str
+    asked: tuple[str, ...]
+    left_s: float
+    tries: int = 0
+    robots: tuple[str, ...] = ()
+    permit: Permit | None = None
+
+
+class Later(Exception):  # noqa: N818 - named for what happened
+    """An address may not be requested here or now; its errand goes on where and when it may."""
+
+    def __init__(self, robots: tuple[str, ...] = (), permit: Permit | None = None) -> None:
+        super().__init__("later")
+        self.robots = robots
+        self.permit = permit
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A fetch that waits: the responses so far (`hops` of this part only), and what is left to do."""
+
+    errand: Errand
+    hops: tuple[Hop, ...]
+
+
+def errand_to(url: str, settings: PagesSettings) -> Errand:
+    """A fetch of which nothing is done yet."""
+    return Errand(url, (), settings.deadline_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link and what is left of its fetch: all, or what another crawl left over."""
+
+    doc_id: str
+    errand: Errand
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """A host that asked for a longer gap, or not to be asked before `until`, in seconds since 1970."""
+
+    host: str
+    gap_s: float
+    until: float
+
+
+class Memory(msgspec.Struct):
+    """What one crawl leaves to the next one of the same hosts."""
+
+    robots: list[Known]
+    paces: list[Pace]
+
+
+def host(url: str) -> str:
+    """The host that an address queues for: its name, without `www.`."""
+    return identity_host(host_of(url))
+
+
+def host_asked(errand: Errand) -> str:
+    """The host that an errand asks next."""
+    return host(errand.robots[-1] if errand.robots else errand.target)
+
+
+def permit_of(rules: Rules, url: str) -> Permit:
+    """What rules say of one address."""
+    return Permit(url, rules.crawl_delay, rules.opt_outs(url))
+
+
+def nothing(errand: Errand, outcome: Outcome, detail: str) -> Fetched:
+    """A fetch that ended before any response."""
+    return Fetched((*errand.asked, errand.target)[0], errand.target, (), outcome, None, "", (), detail)
+
+
+def annotated(end: Fetched, permit: Permit | None, obey: bool) -> Fetched:
+    """The end with the opt-outs that robots.txt says of its last address, obeyed or only recorded."""
+    said = permit.opt_outs if permit is not None and permit.url == end.final_url else ()
+    if not said or end.outcome not in (Outcome.KEPT, Outcome.OPTED_OUT, Outcome.ROBOTS_DISALLOWED):
+        return end
+    outcome = Outcome.OPTED_OUT if obey and end.outcome is Outcome.KEPT else end.outcome
+    return replace(end, outcome=outcome, opt_outs=tuple(sorted({*end.opt_outs, *said})))

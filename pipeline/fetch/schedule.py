@@ -1,0 +1,144 @@
+"""Whose turn it is: many hosts at once, one request at a time to each, with the gap of each in between.
+
+Choice: a pure schedule that is told the time, so that its promises (the gap, nobody starved, every item once, a host
+that is overloaded asked less) are proved with a made-up clock. Cost: whoever uses it must tell it of every request's
+end. Alternative: a task a host that sleeps, which is simpler until a redirect crosses from one to another, and then
+either breaks the gap or deadlocks.
+
+When a schedule begins, every host counts as just asked: so the gap also holds over the requests that came before it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Generic, TypeVar
+
+from pipeline.fetch.robots import CRAWL_DELAY_MAX_S
+from pipeline.shards.outcomes import Outcome
+
+T = TypeVar("T")
+
+DEAD_AFTER = 5  # failures of a host in a row, after which its other links end with the last failure, unasked
+SLOWER, FASTER = 2.0, 0.8  # a host's gap after "too many requests", and after an answer, while it is longer than asked
+SLOWEST_S = CRAWL_DELAY_MAX_S  # a gap that grew grows no further
+REST_MAX_S = 3_600.0  # a host that asks to be left alone for longer is asked after an hour, and soon counts as dead
+
+
+@dataclass(slots=True)
+class Host(Generic[T]):
+    """What the schedule knows of one host.
+
+    `gap_s`: asked for, by the settings or by Crawl-delay; `slowed`: times so much, for it said that we are too fast.
+    """
+
+    gap_s: float
+    ready_at: float
+    slowed: float = 1.0
+    first: deque[T] = field(default_factory=deque)
+    rest: deque[T] = field(default_factory=deque)
+    busy: bool = False
+    failures: int = 0
+    failure: Outcome | None = None
+
+
+class Schedule(Generic[T]):
+    """Items queued by host; `pop` hands out the one whose host has been ready longest. It never looks at a clock.
+
+    A host is busy from `pop` to `finish`, and not ready until its gap after that. At most `connections` are busy.
+    """
+
+    def __init__(self, gap_s: float, connections: int, now: float) -> None:
+        self.gap_s = gap_s
+        self.connections = connections
+        self.began = now
+        self.hosts: dict[str, Host[T]] = {}
+        self.busy = 0
+        self.ready: list[tuple[float, int, str]] = []  # a heap: one entry for each host that waits and is not busy
+        self.order = count()
+
+    def push(self, name: str, item: T, first: bool = False) -> None:
+        """Queue an item behind those of its host; `first`: ahead of all that are not."""
+        host = self.host(name)
+        idle = not (host.busy or host.first or host.rest)
+        (host.first if first else host.rest).append(item)
+        if idle:
+            self.wait_for(name, host)
+
+    def pop(self, now: float) -> T | None:
+        """The next item, its host being busy from now on; None while no host may be asked."""
+        if self.busy >= self.connections or not self.ready or self.ready[0][0] > now:
+            return None
+        host = self.hosts[heapq.heappop(self.ready)[2]]
+        host.busy = True
+        self.busy += 1
+        return (host.first or host.rest).popleft()
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until `pop` may give something; None while only a `finish` or a `push` can change that."""
+        if self.busy >= self.connections or not self.ready:
+            return None
+        return max(0.0, self.ready[0][0] - now)
+
+    def finish(self, name: str, now: float) -> None:
+        """The host's request is over: its gap begins. A dead host needs none."""
+        host = self.hosts[name]
+        host.busy = False
+        self.busy -= 1
+        host.ready_at = max(host.ready_at, now + (0.0 if self.dead(name) else self.gap(name)))
+        if host.first or host.rest:
+            self.wait_for(name, host)
+
+    def answered(self, name: str) -> None:
+        """The host gave what was asked for: it is alive, and where it had been slowed down it is a little less so."""
+        host = self.host(name)
+        host.failures = 0
+        host.slowed = max(1.0, host.slowed * FASTER)
+
+    def failed(self, name: str, failure: Outcome) -> None:
+        """A link of the host could not be had; DEAD_AFTER of these in a row and it is dead."""
+        host = self.host(name)
+        host.failures += 1
+        host.failure = failure
+
+    def overloaded(self, name: str, until: float) -> None:
+        """A busy host asks for time: it rests until then, and its gap grows."""
+        host = self.host(name)
+        host.slowed = min(host.slowed * SLOWER, max(1.0, SLOWEST_S / host.gap_s)) if host.gap_s else 1.0
+        self.rest(name, until)
+
+    def rest(self, name: str, until: float) -> None:
+        """A busy host is not asked before `until`."""
+        host = self.host(name)
+        host.ready_at = max(host.ready_at, until)
+
+    def slow_down(self, name: str, delay_s: float) -> None:
+        """Obey a Crawl-delay, up to CRAWL_DELAY_MAX_S, where it is longer than the gap. Not of a host that waits."""
+        host = self.host(name)
+        host.gap_s = max(host.gap_s, min(delay_s, CRAWL_DELAY_MAX_S))
+        host.ready_at = max(host.ready_at, self.began + self.gap(name))
+
+    def gap(self, name: str) -> float:
+        """Seconds from the end of one request to the host to the start of the next."""
+        return self.hosts[name].gap_s * self.hosts[name].slowed
+
+    def dead(self, name: str) -> Outcome | None:
+        """The last failure of a host that is not asked any more, else None."""
+        host = self.host(name)
+        return host.failure if host.failures >= DEAD_AFTER else None
+
+    def host(self, name: str) -> Host[T]:
+        """What is known of a host, made on first sight."""
+        if name not in self.hosts:
+            self.hosts[name] = Host(self.gap_s, self.began + self.gap_s)
+        return self.hosts[name]
+
+    def waiting(self) -> int:
+        """How many hosts have an item queued or under way."""
+        return len(self.ready) + self.busy
+
+    def wait_for(self, name: str, host: Host[T]) -> None:
+        """Put a host among those that wait; of two that are ready at once, the one that came first goes first."""
+        heapq.heappush(self.ready, (host.ready_at, next(self.order), name))

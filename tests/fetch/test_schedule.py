@@ -1,0 +1,144 @@
+import heapq
+import itertools
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.fetch.schedule import DEAD_AFTER, FASTER, SLOWEST_S, Schedule
+from pipeline.shards.outcomes import Outcome
+
+CONNECT_ERROR = Outcome.CONNECT_ERROR
+
+
+def simulate(schedule, lasts):
+    """Run a schedule against a made-up clock; (item, start, end) in order. `lasts(item)`: seconds a request takes."""
+    now, running, visits = 0.0, [], []
+    while True:
+        while (item := schedule.pop(now)) is not None:
+            end = now + lasts(item)
+            heapq.heappush(running, (end, len(visits), item))
+            visits.append((item, now, end))
+        wait = schedule.wait(now)
+        upcoming = [running[0][0]] if running else []
+        upcoming += [now + wait] if wait is not None else []
+        if not upcoming:
+            return visits
+        now = min(upcoming)
+        while running and running[0][0] <= now:
+            _, _, item = heapq.heappop(running)
+            schedule.finish(item[0], now)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=60),
+    st.sampled_from([0.0, 0.25, 1.0, 3.0]),
+    st.integers(1, 4),
+    st.dictionaries(st.sampled_from("abcde"), st.sampled_from([0.5, 2.0, 900.0])),
+    st.lists(st.sampled_from([0.0, 0.125, 1.0, 7.0]), min_size=1, max_size=5),
+)
+def test_every_item_comes_once_and_no_gap_is_violated(items, gap_s, connections, delays, lasts):
+    schedule = Schedule(gap_s, connections, 100.0)
+    for host, delay in delays.items():
+        schedule.slow_down(host, delay)
+    for number, (host, first) in enumerate(items):
+        schedule.push(host, (host, number), first)
+    visits = simulate(schedule, lambda item: lasts[item[1] % len(lasts)])
+
+    assert sorted(number for (_, number), _, _ in visits) == list(range(len(items)))
+    by_host = defaultdict(list)
+    for (host, _), start, end in visits:
+        by_host[host].append((start, end))
+    for host, times in by_host.items():
+        gap = max(gap_s, min(delays.get(host, 0.0), 60.0))
+        # what came before the schedule counts as a request that ended when it began
+        for (_, end), (start, _) in itertools.pairwise([(100.0, 100.0), *times]):
+            assert start >= end + gap
+    for moment in (start for _, start, _ in visits):
+        assert sum(start <= moment < end for _, start, end in visits) <= connections
+
+
+def test_a_host_with_most_links_starves_nobody():
+    schedule = Schedule(1.0, 1, 0.0)
+    for number in range(1_000):
+        schedule.push("big", ("big", number))
+    for name in "abc":
+        schedule.push(name, (name, 0))
+    order = [item[0] for item, _, _ in simulate(schedule, lambda item: 0.25)]
+    assert set(order[:4]) == {"big", "a", "b", "c"}
+
+
+def test_who_is_to_go_first_goes_before_the_links_of_the_host_in_the_order_of_coming():
+    schedule = Schedule(0.0, 1, 0.0)
+    for item, first in (("link 1", False), ("link 2", False), ("ticket 1", True), ("ticket 2", True)):
+        schedule.push("a", ("a", item), first=first)
+    assert [item[1] for item, _, _ in simulate(schedule, lambda item: 1.0)] == [
+        "ticket 1",
+        "ticket 2",
+        "link 1",
+        "link 2",
+    ]
+
+
+def test_a_host_is_dead_after_failures_in_a_row_and_then_costs_no_time():
+    schedule = Schedule(10.0, 1, 0.0)
+    for number in range(DEAD_AFTER + 3):
+        schedule.push("a", number)
+    now = 0.0
+    for _ in range(DEAD_AFTER):
+        assert schedule.dead("a") is None
+        now += schedule.wait(now)
+        schedule.pop(now)
+        schedule.failed("a", CONNECT_ERROR)
+        schedule.finish("a", now)
+    assert schedule.dead("a") is CONNECT_ERROR
+    assert schedule.wait(now) == 0.0
+
+
+def test_one_answer_between_failures_keeps_a_host_alive():
+    schedule = Schedule(0.0, 1, 0.0)
+    for number in range(2 * DEAD_AFTER - 1):
+        if number == DEAD_AFTER - 1:
+            schedule.answered("a")
+        else:
+            schedule.failed("a", CONNECT_ERROR)
+        assert schedule.dead("a") is None
+
+
+def test_a_host_that_is_asked_too_much_is_asked_less_and_then_slowly_more_again():
+    schedule = Schedule(1.0, 1, 0.0)
+    schedule.push("a", "link")
+    assert schedule.pop(1.0) == "link"
+    gaps = []
+    for _ in range(8):
+        schedule.overloaded("a", 0.0)
+        gaps.append(schedule.gap("a"))
+    assert gaps == [2.0, 4.0, 8.0, 16.0, 32.0, SLOWEST_S, SLOWEST_S, SLOWEST_S]
+    for number in range(30):
+        before = schedule.gap("a")
+        schedule.answered("a")
+        assert schedule.gap("a") == max(1.0, before * FASTER), number
+    assert schedule.gap("a") == 1.0
+
+
+@given(st.lists(st.sampled_from(["overloaded", "answered"]), max_size=60), st.sampled_from([0.0, 0.5, 1.0, 60.0, 90.0]))
+def test_a_gap_is_never_shorter_than_asked_nor_longer_than_the_slowest(events, gap_s):
+    schedule = Schedule(gap_s, 1, 0.0)
+    schedule.host("a")
+    for event in events:
+        schedule.overloaded("a", 0.0) if event == "overloaded" else schedule.answered("a")
+        assert gap_s <= schedule.gap("a") <= max(gap_s, SLOWEST_S)
+
+
+def test_a_host_that_rests_is_not_asked_before_its_time_and_holds_nobody_up():
+    schedule = Schedule(1.0, 1, 0.0)
+    for name in ("a", "a", "b"):
+        schedule.push(name, name)
+    assert schedule.pop(1.0) == "a"
+    schedule.overloaded("a", 50.0)
+    schedule.finish("a", 1.5)
+    assert schedule.pop(1.5) == "b"
+    schedule.finish("b", 2.0)
+    assert schedule.wait(2.0) == 48.0
+    assert schedule.pop(49.0) is None
+    assert schedule.pop(50.0) == "a"
