@@ -55,7 +55,8 @@ def init(
     if path.exists():
         raise ConfigError(f"{path}: is there already; edit it, or name another folder")
     text = (Path(__file__).parent / config.FILE_NAME).read_text()
-    for key, globs in (("submissions", submissions), ("warc", warc)):
+    # without a dump, the addresses of the WARC files themselves are the links
+    for key, globs in (("submissions", submissions or warc), ("warc", warc)):
         if globs:
             whole = [str(Path(pattern).absolute()) for pattern in globs]
             text = text.replace(f"{key} = []", f"{key} = {json.dumps(whole, ensure_ascii=False)}", 1)  # TOML too

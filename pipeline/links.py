@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from glob import glob
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline import urls
 from pipeline.config import LinksSettings, Settings, slice_of
+from pipeline.fetch.captures import addresses, is_warc
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact, Books, Manifest, Task
@@ -30,8 +32,8 @@ from pipeline.shards.runner import Run
 from pipeline.submissions import bigquery
 from pipeline.submissions.decide import LISTS, Rules, decided
 from pipeline.submissions.ledger import snapshots
-from pipeline.submissions.rows import Submission
-from pipeline.submissions.sources import read_submissions, reader_of
+from pipeline.submissions.rows import Block, Submission, block_of
+from pipeline.submissions.sources import Reader, reader_of
 from pipeline.urls import BadUrl
 
 VERSION = 2
@@ -105,7 +107,7 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[A
     sources = Artefact(work, "scratch/dumps", len(hashed))
     submissions = Artefact(work, "scratch/submissions", shards)
     version = [VERSION, urls.CANONICAL_VERSION]
-    kinds = [[sha256, reader_of(path).__name__] for sha256, path in hashed]
+    kinds = [[sha256, reader_for(path).__name__] for sha256, path in hashed]
     reads = [receipts.fingerprint("dumps", VERSION, {}, [version, kind], LIBRARIES) for kind in kinds]
     wanted = receipts.fingerprint("submissions", VERSION, {"shards": shards}, reads, LIBRARIES)
     unread, stale = sources.begin(reads), submissions.begin([wanted] * shards)
@@ -117,13 +119,28 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[A
     return sources, submissions
 
 
+def reader_for(path: Path) -> Reader:
+    """What reads a source: the addresses of a WARC file are links themselves. Raises InputError: an unknown suffix."""
+    return read_captures if is_warc(path) else reader_of(path)
+
+
+def read_captures(path: Path, rows: int) -> Iterator[Block]:
+    """Blocks of the addresses that a WARC file holds responses of, as a plain list of them is read.
+
+    A damaged stretch is a BAD_LINE; where it lies, `pages` tells. Raises InputError: no WARC file.
+    """
+    found = addresses(path)
+    while some := list(islice(found, rows)):
+        yield block_of(Outcome.BAD_LINE if url is None else Submission("", url, None, None, "", False) for url in some)
+
+
 def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) -> Iterator[tuple[int, bytes]]:
     """The rows of one source as (scratch shard, block of SUBMISSIONS); at the end, its receipt with its book."""
     task, path = source
     book: Counter[str] = Counter()
 
     def tables() -> Iterator[pa.Table]:
-        for kept, fates in read_submissions(path, READ_ROWS):
+        for kept, fates in reader_for(path)(path, READ_ROWS):
             table = table_of(kept)
             book.update(fates)
             book.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})

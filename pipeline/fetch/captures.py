@@ -59,6 +59,24 @@ def index(path: Path, settings: PagesSettings) -> Iterator[Capture]:
             yield capture
 
 
+def is_warc(path: Path) -> bool:
+    """Whether a file is named as WARC files are."""
+    return path.name.lower().endswith((".warc", ".warc.gz", ".warc.zst"))
+
+
+def addresses(path: Path) -> Iterator[str | None]:
+    """The address of every HTTP response and revisit of a WARC file, in order; None for every damaged stretch.
+
+    Raises InputError for a file that cannot be read or is no WARC file.
+    """
+    for piece in slices(path, HEAD_BYTES):
+        record = record_of(piece)
+        if piece.damage or record is None:
+            yield None
+        elif is_response(record) or is_revisit(record):
+            yield url_of(record)
+
+
 def capture_of(piece: Slice, name: str, settings: PagesSettings, originals: dict[str, str]) -> Capture | None:
     """What one slice of the file `name` captured; None for a whole record that is no HTTP response.
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import records
-from pipeline.fetch.captures import index
+from pipeline.fetch.captures import addresses, index, is_warc
 from pipeline.fetch.warc import read_response
 from pipeline.shards.outcomes import InputError, Outcome
 
@@ -111,6 +111,23 @@ def test_where_the_form_has_no_checksum_the_digest_of_the_record_is_one(tmp_path
     [capture] = found(tmp_path, whole.replace(b"the words", b"The words"), name=name)
     assert (capture.url, capture.outcome) == ("http://a.test/", Outcome.BAD_RECORD)
     assert "at offset 0: the block is not the one of its digest" in capture.detail
+
+
+def test_addresses_are_those_of_responses_and_revisits(tmp_path):
+    members = [
+        record(answer(), uri="http://a.test/1"),
+        record(b"GET / HTTP/1.1\r\n\r\n", "request", "http://a.test/1"),
+        record(answer(b""), "revisit", "<http://a.test/2>", refers_to_target_uri="http://a.test/1"),
+        record(b"1.2.3.4", uri="dns:a.test"),
+        record(answer(b"x" * 200_000), uri="http://a.test/long"),
+    ]
+    packed = [gzip.compress(one) for one in members]
+    packed.insert(1, packed[0][:-9])
+    path = written(tmp_path, b"".join(packed))
+    assert list(addresses(path)) == ["http://a.test/1", None, "http://a.test/2", "http://a.test/long"]
+    assert [is_warc(Path(name)) for name in ("a.warc", "A.WARC.GZ", "b.warc.zst", "c.gz", "warc")] == [
+        True, True, True, False, False
+    ]  # fmt: skip
 
 
 def test_a_digest_of_an_unknown_kind_is_no_damage(tmp_path):
