@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.config import Settings
 from pipeline.shards import receipts, storage
@@ -76,12 +77,38 @@ def made_since(root: Path, stage: str, shards: int, since: float) -> int:
     return sum(path.stat().st_mtime >= since for path in folder.glob("*.json"))
 
 
-def standing(root: Path, shards: int) -> dict[str, tuple[int, int, Manifest | None]]:
-    """Per stage: shards made, shards in all, and the manifest if the artefact is whole."""
-    found = {}
+class Standing(NamedTuple):
+    """How far an artefact is. `manifest`: only while it is whole, so that nothing old is shown as today's.
+
+    `state`: "not made", "partly made", "damaged" (a file is gone or has another length), "stale" (made from what has
+    been made anew since), or "whole".
+    """
+
+    done: int  # shards made
+    shards: int
+    manifest: Manifest | None
+    state: str
+
+
+def standing(root: Path, shards: int) -> dict[str, Standing]:
+    """How far each stage's artefact is, in order. Raises ConfigError: begun with another number of shards."""
+    same_shards(root, shards)
+    found: dict[str, Standing] = {}
     for stage in STAGES:
         one = artefact(root, stage, shards)
-        found[stage] = (one.done(), one.shards, one.manifest())
+        manifest = one.manifest()
+        if manifest is None:
+            state = "partly made" if one.done() else "not made"
+        elif not one.holds(manifest.files):
+            state = "damaged"
+        elif any(
+            found[name].manifest is None or mark != artefact(root, name, shards).fingerprint()
+            for name, mark in manifest.made_from.items()
+        ):
+            state = "stale"
+        else:
+            state = "whole"
+        found[stage] = Standing(one.done(), one.shards, manifest if state == "whole" else None, state)
     return found
 
 

@@ -6,10 +6,15 @@ at the head of the file. Alternative: lazy modules, which type checkers do not f
 
 from __future__ import annotations
 
+import glob
+import io
 import json
 import logging
 import os
+import shlex
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +27,8 @@ from rich.table import Table
 
 from pipeline import config
 from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma, print_progress
-from pipeline.shards.outcomes import EXIT_CODES, ConfigError, WebTextError
+from pipeline.shards import storage
+from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
 
 app = typer.Typer(
     add_completion=False,
@@ -33,7 +39,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.rstrip('.')}" for code, meaning in EXIT_CODES.items()),
 )
 
-INTERRUPTED = 130  # what a shell reports of a process that SIGINT ended: 128 + 2
+INTERRUPTED, TERMINATED = 130, 143  # what a shell reports of a process that SIGINT or SIGTERM ended: 128 + 2, + 15
 LEDGER = Path("harvest/ledger.sqlite")
 Folder = Annotated[Path, typer.Option("--dir", "-C", help="The working directory: it holds webtext.toml.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE over the config file; repeatable.")]
@@ -54,15 +60,14 @@ def init(
     path = folder / config.FILE_NAME
     if path.exists():
         raise ConfigError(f"{path}: is there already; edit it, or name another folder")
-    text = (Path(__file__).parent / config.FILE_NAME).read_text()
+    text = (Path(__file__).parent / config.FILE_NAME).read_text("utf-8")
     # without a dump, the addresses of the WARC files themselves are the links
     for key, globs in (("submissions", submissions or warc), ("warc", warc)):
         if globs:
-            whole = [str(Path(pattern).absolute()) for pattern in globs]
+            whole = [str(Path(glob.escape(str(Path.cwd()))) / pattern) for pattern in globs]
             text = text.replace(f"{key} = []", f"{key} = {json.dumps(whole, ensure_ascii=False)}", 1)  # TOML too
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    out.print(f"{path} written; next: webtext build --dir {folder}")
+    storage.write_bytes(path, text.encode())
+    out.print(f"{path} written; next: webtext build --dir {shlex.quote(str(folder))}")
     if not submissions:
         out.print(f"without dumps: webtext harvest --subreddit books --dir {folder}   # Reddit's API, see its --help")
 
@@ -88,10 +93,10 @@ def harvest(
         from pipeline.verbs.harvest import harvested, schedule, sources_of
     sources = sources_of(subreddit or (), domain or (), multireddit or ())
     path = folder / ledger
-    counts = harvested(settings, path, sources, schedule(every, until), lambda said: err.print(said, markup=False))
-    out.print(f"{path}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()), markup=False)
+    counts = harvested(settings, path, sources, schedule(every, until), err.print)
+    out.print(f"{path}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
     if not any(fnmatch(str(path), str(folder / pattern)) for pattern in settings.links.submissions):
-        out.print(f'next: submissions = ["{ledger}"] under [links] of {folder / config.FILE_NAME}', markup=False)
+        out.print(f'next: submissions = ["{ledger}"] under [links] of {folder / config.FILE_NAME}')
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -144,13 +149,12 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
     settings = settings_of(folder, sets)
     table = Table("artefact", "shards", "state", box=None)
     stands = standing(folder, settings.build.shards)
-    for stage, (done, shards, manifest) in stands.items():
-        state = "whole" if manifest else "partly made" if done else "not made"
-        table.add_row(stage, f"{done}/{shards}", state)
+    for stage, one in stands.items():
+        table.add_row(stage, f"{one.done}/{one.shards}", one.state)
     out.print(table)
     print_karma(folder, settings.build.shards)
     print_funnel(folder, settings.build.shards)
-    if stands["links"][2] and stands["pages"][2]:
+    if stands["links"].manifest and stands["pages"].manifest:
         print_coverage(coverage(folder, settings.build.shards))
 
 
@@ -163,7 +167,7 @@ def explain(url: str, folder: Folder = Path(), sets: Sets = None) -> None:
         out.print(stage)
         for name, value in row.items():
             for one in (value or [None]) if isinstance(value, list) else [value]:
-                out.print(f"  {name}: {told(one)}", markup=False)
+                out.print(f"  {name}: {told(one)}")
 
 
 def told(value: Any) -> str:
@@ -189,13 +193,18 @@ def train(
 def trained(folder: Path, settings: config.Settings, fresh: bool = False) -> None:
     """Run the trainer under the lock, printing its progress."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy neighbours cost spinning threads most of their time
+    from pipeline.build import standing
     from pipeline.shards import receipts
 
     with needing("train"):
         from trainer.train import train as run_training
     with receipts.lock(folder):
+        if (tokens := standing(folder, settings.build.shards)["tokens"]).state in ("stale", "damaged"):
+            err.print(
+                f"note: the tokens are {tokens.state}: 'webtext build' would make them anew; trained on as they are"
+            )
         result = run_training(settings.train, folder.absolute(), folder.absolute() / "model", print_progress, fresh)
-    out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}", markup=False)
+    out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}")
 
 
 @app.command()
@@ -215,7 +224,7 @@ def sample(
         from trainer.sample import sample as pieces
     checkpoint, notes = load_trained(folder / "model")
     for note in notes:
-        err.print(f"note: {note}", markup=False)
+        err.print(f"note: {note}")
     tokenizer = load_tokenizer(folder / "tokenizer" / "tokenizer.json")
     sys.stdout.write(prompt)
     for piece in pieces(
@@ -274,20 +283,28 @@ def main() -> None:
     if not debug:
         logging.disable(logging.ERROR)  # Beam's; ours are lines of their own
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a title must not end a command in a small locale
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         app(arguments, prog_name="webtext")
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            err.print("webtext: interrupted; run the same command again to go on")
+        if end.code in (INTERRUPTED, TERMINATED):
+            word = "interrupted" if end.code == INTERRUPTED else "terminated"
+            err.print(f"webtext: {word}; run the same command again to go on")
         raise
     except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into one line
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.strerror:  # the system's word on a file or a socket: nobody's bug
+            error = StorageError(f"{error.filename or 'a file or socket'}: {error.strerror}")
         if isinstance(error, WebTextError):
-            err.print(f"webtext: {error}", markup=False)
+            err.print(f"webtext: {error}")
             sys.exit(error.exit_code)
         first = str(error).strip().partition("\n")[0]
-        err.print(f"webtext: a bug: {type(error).__name__}: {first}; run it again with --debug", markup=False)
+        err.print(f"webtext: a bug: {type(error).__name__}: {first}; run it again with --debug")
         sys.exit(1)
 
 

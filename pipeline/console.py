@@ -25,8 +25,25 @@ if TYPE_CHECKING:
     from pipeline.verbs.coverage import Year
     from trainer.metrics import Progress
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+PIPE_CLOSED = 141  # what a shell reports of a process that SIGPIPE ended: 128 + 13
+
+
+class Stream(Console):
+    """A console that prints what it is given: brackets and colons of paths and titles mean nothing here."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """End quietly when nobody reads any more (`webtext status | head -1`)."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(PIPE_CLOSED) from None
+
+
+out = Stream()
+err = Stream(stderr=True)
 
 
 class Reporter:
@@ -77,7 +94,10 @@ class Reporter:
             said = "; ".join(f"{name}: {book.inputs} in, {kept(book)} kept" for name, book in manifest.books.items())
             err.print(f"{stage}: done{'; ' + said if said else ''}")
         for note in manifest.notes:
-            err.print(f"{stage}: note: {note}", markup=False)
+            err.print(f"{stage}: note: {note}")
+        for name, book in manifest.books.items():
+            if book.inputs and not kept(book):
+                err.print(f"{stage}: note: of {book.inputs} {name} none was kept: {reasons(book)}")
 
 
 def kept(book: Books) -> int:
@@ -85,9 +105,15 @@ def kept(book: Books) -> int:
     return book.outcomes.get(str(Outcome.KEPT), 0)
 
 
+def reasons(book: Books) -> str:
+    """Why rows do not go on, and how many each."""
+    others = ((fate, count) for fate, count in book.outcomes.items() if fate != Outcome.KEPT)
+    return ", ".join(f"{fate}\N{NO-BREAK SPACE}{count}" for fate, count in others)
+
+
 def print_funnel(folder: Path, shards: int) -> None:
     """Print the funnel of the artefacts that are whole, from the first to where the chain breaks off."""
-    manifests = (manifest for _, _, manifest in standing(folder, shards).values())
+    manifests = (one.manifest for one in standing(folder, shards).values())
     whole = itertools.takewhile(lambda manifest: manifest is not None, manifests)
     out.print(funnel(books for manifest in whole if manifest is not None for books in manifest.books.items()))
 
@@ -97,14 +123,13 @@ def funnel(books: Iterable[tuple[str, Books]]) -> Table:
     table = Table("rows", "in", "kept", "otherwise", box=None, title="The funnel", title_justify="left")
     steps = list(FATES)
     for name, book in sorted(books, key=lambda one: steps.index(one[0])):
-        others = {fate: count for fate, count in book.outcomes.items() if fate != Outcome.KEPT}
-        table.add_row(name, str(book.inputs), str(kept(book)), ", ".join(f"{fate} {n}" for fate, n in others.items()))
+        table.add_row(name, str(book.inputs), str(kept(book)), reasons(book))
     return table
 
 
 def print_karma(folder: Path, shards: int) -> None:
     """Print how many links each reading of karma would admit, once links are whole; the other rules hold."""
-    manifest = standing(folder, shards)["links"][2]
+    manifest = standing(folder, shards)["links"].manifest
     if manifest is None:
         return
     threshold, chosen = manifest.settings["karma"], manifest.settings["karma_of"]
@@ -128,7 +153,7 @@ def print_coverage(years: Iterable[Year]) -> None:
 def print_progress(progress: Progress) -> None:
     """One line a report."""
     for note in progress.notes:
-        err.print(f"note: {note}", markup=False)
+        err.print(f"note: {note}")
     parts = [f"step {progress.step}/{progress.steps}"]
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3f}")

@@ -33,7 +33,7 @@ from pipeline.shards.runner import Block, Run
 from pipeline.text import normalize, overlap
 
 VERSION = 1
-LIBRARIES = ("numpy", "pyarrow")
+LIBRARIES = ("numpy", "pyarrow", "unicode")
 READERS = ("lxml", "mwparserfromhell", "numpy")  # of Wikipedia's dumps
 NGRAM = 8  # words, of the overlap with Wikipedia; the WebText paper's own measure of overlap (Radford et al. 2019, 4)
 HOSTS = "wikipedia_hosts.txt"
@@ -115,7 +115,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     decided = recipe.hashes("scratch/votes", "scratch/exact", "scratch/removals")
     whole = [[*alone[one], decided, pairs.notes] for one, pairs in enumerate(artefact("scratch/pairs").receipts())]
     run.map_shards(partial(write, recipe), recipe.begin("corpus", ("jaccard",), whole))
-    return artefact("corpus").finish(slice_of(settings.corpus), LIBRARIES)
+    return artefact("corpus").finish(slice_of(settings.corpus), LIBRARIES, map(artefact, ("documents", "links")))
 
 
 def refer(recipe: Recipe, run: Run) -> str:

@@ -7,6 +7,8 @@ until they are sorted. Alternative: measure in the corpus stage, which would rea
 
 from __future__ import annotations
 
+import importlib.metadata
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -30,7 +32,11 @@ from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import SIGNALS, signals
 
 VERSION = 1
-LIBRARIES = ("datasketch", "ftfy", "lxml", "numpy", "py3langid", "pyarrow", "resiliparse", "trafilatura")
+LIBRARIES = (
+    "brotli", "datasketch", "fastwarc", "ftfy", "justext", "lxml", "numpy", "py3langid", "pyarrow", "resiliparse",
+    "trafilatura", "unicode", "zstandard",
+)  # fmt: skip
+NEWSPAPERS = ("newspaper3k", "newspaper4k")  # either, where it is the engine
 COLUMNS = ("url", "doc_id", "host", "final_url", "warc", "offset", "length", "sha256", "outcome")
 CRAWLED_LIMIT = 1_000_000_000  # bytes of a page crawled here: it was within the limit of its day
 TABLE_ROWS, TABLE_CHARACTERS = 1_000, 50_000_000  # written at once: 200 MB at most, and one page
@@ -47,10 +53,16 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     pages, documents = Artefact(work, "pages", shards), Artefact(work, "documents", shards)
     used = slice_of(settings.documents)
     inputs = [list(pages.hashes(shard).values()) for shard in range(shards)]
-    tasks = documents.begin([receipts.fingerprint("documents", VERSION, used, one, LIBRARIES) for one in inputs])
+    libraries = [*LIBRARIES, *(installed(NEWSPAPERS) if settings.documents.engine == "newspaper" else ())]
+    tasks = documents.begin([receipts.fingerprint("documents", VERSION, used, one, libraries) for one in inputs])
     make = partial(extract_shard, settings.documents, settings.pages.limit_bytes, pages, documents)
     run.map_shards(make, tasks, heavy=True)
-    return documents.finish(used, LIBRARIES)
+    return documents.finish(used, libraries, [pages])
+
+
+def installed(distributions: Iterable[str]) -> list[str]:
+    """Those of some distributions that are installed."""
+    return [name for name in distributions if any(importlib.metadata.distributions(name=name))]
 
 
 def extract_shard(
@@ -60,7 +72,7 @@ def extract_shard(
     permutations = minhash.permutations(settings.permutations, settings.seed)
     with Sandbox(settings.engine, settings.cpu_s, settings.memory_bytes) as box:
         rows = [
-            document_of(page, response_of(page, pages.folder, limit_bytes), box, settings, permutations)
+            document_of(page, response_of(page, pages, task.shard, limit_bytes), box, settings, permutations)
             for page in kept_pages(pages, task.shard)
         ]
     rows.sort(key=lambda row: row["url"])
@@ -81,26 +93,24 @@ def kept_pages(pages: Artefact, shard: int) -> list[Row]:
     return rows
 
 
-def response_of(page: Row, folder: Path, limit_bytes: int) -> Response:
+def response_of(page: Row, pages: Artefact, shard: int, limit_bytes: int) -> Response:
     """The response of a page. Raises IntegrityError: the file does not hold it any more; InputError: no such file."""
     crawled = not Path(page["warc"]).is_absolute()
-    path, offset = folder / page["warc"], page["offset"]
+    path, offset = pages.folder / page["warc"], page["offset"]
     limit = max(limit_bytes, CRAWLED_LIMIT) if crawled else limit_bytes
     try:
         response = read_response(path, offset, page["length"] or None, limit)
     except BadRecord as error:
-        raise changed(path, offset, error.detail) from None
-    if response.sha256 != page["sha256"]:
-        raise changed(path, offset, f"sha256 of the body {response.sha256[:12]}…, expected {page['sha256'][:12]}…")
-    return response
-
-
-def changed(path: Path, offset: int, detail: str) -> IntegrityError:
-    """The one line for a WARC file that is not what it was."""
-    return IntegrityError(
-        f"{path} at offset {offset}: not the page that was there when 'webtext build pages' read it ({detail}); "
-        "bring the file back, or build pages again"
-    )
+        detail = error.detail
+    else:
+        if response.sha256 == page["sha256"]:
+            return response
+        detail = f"sha256 of the body {response.sha256[:12]}…, expected {page['sha256'][:12]}…"
+    mend = "bring the file back, or build pages again"
+    if crawled:  # what is gone has to be forgotten, or nobody asks for it again
+        segment = shlex.quote(str(path).removesuffix(".warc.gz")) + ".*"
+        mend = f"run: rm {segment} {shlex.quote(str(pages.receipt_path(shard)))} and build again: it is fetched again"
+    raise IntegrityError(f"{path} at offset {offset}: not the page that 'webtext build pages' saw ({detail}); {mend}")
 
 
 def document_of(

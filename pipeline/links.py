@@ -13,7 +13,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from glob import glob
 from itertools import islice
 from pathlib import Path
 
@@ -64,7 +63,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     if tasks:
         scatter, gather = partial(scatter_shards, submissions, splits), partial(decide_shard, rules, splits, links)
         run.exchange(scatter, list(groups(submissions)), gather, tasks)
-    return links.finish(used, LIBRARIES, {BOOK: whole_book(sources, submissions)})
+    return links.finish(used, LIBRARIES, books={BOOK: whole_book(sources, submissions)})
 
 
 def find(links: LinksSettings, work: Path) -> list[Path]:
@@ -74,14 +73,7 @@ def find(links: LinksSettings, work: Path) -> list[Path]:
     """
     if not links.submissions and not links.bigquery:
         raise ConfigError("links.submissions is empty: set it in webtext.toml to dumps, exports, lists or a ledger")
-    found: set[Path] = set()
-    for pattern in links.submissions:
-        names = glob(pattern, root_dir=work, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
-        files = {(work / name).absolute() for name in names if (work / name).is_file()}
-        if not files:
-            raise InputError(f"links.submissions: {pattern!r} matches no file; correct it in webtext.toml")
-        found |= files
-    return sorted(found)
+    return storage.matching(links.submissions, work, "links.submissions")
 
 
 def exported(links: LinksSettings, work: Path, run: Run) -> list[Path]:
@@ -103,7 +95,7 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[A
 
     Sources are numbered by content, so that to rename one, or to name another first, makes nothing stale.
     """
-    hashed = sorted((storage.sha256_of(path), path) for path in paths)
+    hashed = sorted((sha256, path) for path, sha256 in storage.sha256_of_each(paths, work / storage.HASHES).items())
     sources = Artefact(work, "scratch/dumps", len(hashed))
     submissions = Artefact(work, "scratch/submissions", shards)
     version = [VERSION, urls.CANONICAL_VERSION]
@@ -148,6 +140,8 @@ def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) ->
 
     for table in schemas.in_runs(tables(), SCATTER_BYTES):
         yield from schemas.scatter(table, [int(one[:8], 16) % shards for one in table["doc_id"].to_pylist()])
+    if book.total() and book[Outcome.BAD_LINE] == book.total():
+        raise InputError(f"{path}: none of its {book.total():,} lines is a submission; is it another kind of file?")
     with sources.attempt(task) as attempt:
         attempt.commit({BOOK: receipts.balanced(BOOK, book.total(), book)})
 

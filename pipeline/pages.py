@@ -54,7 +54,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
         crawl(Crawl(settings.pages, links, found, pages, Owners(shards, splits_of(links))), run, tasks)
     else:
         run.map_shards(partial(write_found, settings.pages, links, found, pages), tasks)
-    return pages.finish(used, LIBRARIES)
+    return pages.finish(used, LIBRARIES, [links])
 
 
 def may_crawl(settings: PagesSettings) -> bool:

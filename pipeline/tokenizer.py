@@ -29,7 +29,7 @@ from pipeline.shards.runner import Run
 from pipeline.text import bpe
 
 VERSION = 1
-LIBRARIES = ("numpy", "pyarrow", "regex", "tokenizers")
+LIBRARIES = ("numpy", "pyarrow", "regex", "tokenizers", "unicode")
 FILES = ("tokenizer.json", "vocab.json", "merges.txt", "report.json")
 
 LONGEST = 256  # characters of a pre-token; longer ones are cut. GPT-2's longest token has 128 bytes
@@ -67,7 +67,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
             words.begin([counted] * shards),
         )
         run.map_shards(partial(learn_shard, settings, words, tokenizer), tasks)
-    return tokenizer.finish(slice_of(settings.tokenizer), LIBRARIES)
+    return tokenizer.finish(slice_of(settings.tokenizer), LIBRARIES, [corpus])
 
 
 def scatter_shard(corpus: Artefact, share: float, partitions: int, shard: int) -> Iterator[tuple[int, bytes]]:

@@ -24,11 +24,11 @@ import tiktoken
 import tokenizers
 
 from pipeline.config import Settings, slice_of
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import receipts, schemas
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
-from pipeline.shards.storage import HashingFile, Stamp
+from pipeline.shards.storage import HashingFile
 from pipeline.text import bpe
 
 VERSION = 1
@@ -120,20 +120,19 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
         [receipts.fingerprint("tokens", VERSION, used, [tokenizer, text], LIBRARIES) for text in texts]
     )
     run.map_shards(partial(encode_shard, settings.tokens.val_share, corpus, tokens), tasks)
-    return tokens.finish(used, LIBRARIES)
+    return tokens.finish(used, LIBRARIES, [corpus, Artefact(work, "tokenizer", 1)])
 
 
 @lru_cache(maxsize=1)
-def encoder_of(path: Path, stamp: Stamp) -> Encoder:
-    """The encoder of a tokenizer.json, checked and kept: loading 50,000 merges takes a while."""
-    return Encoder.of(storage.verified(path, stamp).read_bytes(), stamp.sha256)
+def encoder_of(tokenizer: Artefact, sha256: str) -> Encoder:
+    """The encoder of the tokenizer.json of this sha256, checked and kept: loading 50,000 merges takes a while."""
+    return Encoder.of(tokenizer.named(0, TOKENIZER).read_bytes(), sha256)
 
 
 def encode_shard(share: float, corpus: Artefact, tokens: Artefact, task: Task) -> None:
     """Encode one corpus shard and write its two files."""
     tokenizer = Artefact(corpus.root, "tokenizer", 1)
-    stamp = tokenizer.receipts()[0].files[TOKENIZER]
-    encoder = encoder_of(tokenizer.folder / TOKENIZER, stamp)
+    encoder = encoder_of(tokenizer, tokenizer.hashes(0)[TOKENIZER])
     batches = schemas.iterate_parquet(corpus.file(task.shard, ".parquet"), COLUMNS, rows=1_000)
     splits = encode(batches, encoder, share)
     with tokens.attempt(task) as attempt:

@@ -1,6 +1,7 @@
 """The command, as a person types it: every verb on real files, every failure one line and its own exit code."""
 
 import contextlib
+import glob
 import io
 import logging
 import os
@@ -14,7 +15,7 @@ from unittest import mock
 
 import pytest
 
-from pipeline import cli, config
+from pipeline import cli, config, tokens
 from pipeline.shards import receipts
 from pipeline.shards.outcomes import EXIT_CODES
 from tests.own_data import SETTINGS, write_both
@@ -65,7 +66,7 @@ def built(tmp_path_factory):
 
 
 def lines_of(text):
-    return [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    return [re.split(r"\s{2,}", line.strip().replace("\N{NO-BREAK SPACE}", " ")) for line in text.splitlines()]
 
 
 def test_build_says_what_each_stage_did_and_ends_with_the_funnel(built):
@@ -213,8 +214,99 @@ def test_a_bug_is_one_line_that_asks_for_debug(tmp_path, monkeypatch):
     assert done.stderr.strip().splitlines()[-1] == "webtext: a bug: KeyError: 'no such key'; run it again with --debug"
 
 
+def test_a_note_says_when_nothing_was_kept(built):
+    folder, _, _ = built
+    done = webtext("build", "corpus", "--dir", "work", "--set", "corpus.min_words=10_000", cwd=folder)
+    assert "corpus: note: of 24 corpus none was kept: too_short\N{NO-BREAK SPACE}24" in done.stderr
+    assert webtext("build", "--dir", "work", cwd=folder).returncode == 0
+
+
+def test_what_was_made_from_something_else_is_stale_and_not_in_the_funnel(built):
+    folder, _, made = built
+    webtext("build", "links", "--dir", "work", "--set", "links.karma=6", cwd=folder)
+    done = webtext("status", "--dir", "work", cwd=folder)
+    assert ["links", "2/2", "whole"] in lines_of(done.stdout)
+    assert ["pages", "2/2", "stale"] in lines_of(done.stdout)
+    assert ["tokens", "2/2", "stale"] in lines_of(done.stdout)
+    assert ["links", "24", "0", "low_karma 24"] in lines_of(done.stdout)
+    assert not any(line[0] == "pages" and line[1:2] == ["24"] for line in lines_of(done.stdout))
+    assert webtext("build", "--dir", "work", cwd=folder).stdout == made.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "stale"),
+    [("tokenizer/tokenizer.json", "tokens"), ("documents/00001-of-00002.parquet", "corpus")],
+)
+def test_the_mend_that_an_error_names_mends(built, name, stale):
+    folder, _, made = built
+    path = folder / "work" / name
+    data = bytearray(path.read_bytes())
+    data[50] ^= 0xFF
+    path.write_bytes(data)
+    tokens.encoder_of.cache_clear()  # a process reads a tokenizer once
+    for receipt in (folder / "work" / stale / "receipts").iterdir():
+        receipt.unlink()
+    for receipt in (folder / "work" / "scratch" / "votes" / "receipts").iterdir():
+        receipt.unlink()
+    done = webtext("build", "--dir", "work", cwd=folder)
+    assert done.returncode == 5
+    mend = re.search(r"run: (rm .*) and build again", done.stderr)[1]
+    subprocess.run(mend, shell=True, check=True)
+    assert webtext("build", "--dir", "work", cwd=folder).stdout == made.stdout
+
+
+def test_a_file_that_is_gone_is_made_anew(built):
+    folder, _, made = built
+    path = folder / "work" / "tokens" / "train" / "00000-of-00002.arrow"
+    before = path.read_bytes()
+    path.unlink()
+    assert ["tokens", "2/2", "damaged"] in lines_of(webtext("status", "--dir", "work", cwd=folder).stdout)
+    assert webtext("build", "--dir", "work", cwd=folder).stdout == made.stdout
+    assert path.read_bytes() == before
+
+
+def test_a_dump_of_rubbish_is_named(tmp_path):
+    (tmp_path / "junk.ndjson").write_bytes(b"\x93\x00junk\n" * 9)
+    (tmp_path / config.FILE_NAME).write_text("[links]\nsubmissions = ['junk.ndjson']\n[pages]\ncontact = 'a@b.test'\n")
+    done = webtext("build", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "junk.ndjson: none of its 9 lines is a submission" in done.stderr
+
+
+def test_what_the_system_refuses_is_no_bug(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = webtext("init", "file", cwd=tmp_path)
+    assert done.returncode == 7
+    assert done.stderr.startswith("webtext: file/webtext.toml: cannot be written: ")
+
+
+def test_the_demo_leaves_somebodys_own_config_alone(tmp_path):
+    (tmp_path / config.FILE_NAME).write_text("[links]\nkarma = 7\n")
+    done = webtext("demo", "--dir", ".", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "not the demo's; name a folder of its own with --dir" in done.stderr
+    assert (tmp_path / config.FILE_NAME).read_text() == "[links]\nkarma = 7\n"
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(built):
+    folder, _, _ = built
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-P", "-m", "pipeline.cli", "status", "--dir", "work"]
+    with subprocess.Popen(["true"], stdin=subprocess.PIPE) as gone:
+        gone.wait()
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdout=gone.stdin, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_init_writes_globs_that_toml_reads_back(tmp_path):
-    name = 'it\'s "odd" é/*.zst'
-    assert webtext("init", "work", "--submissions", name, cwd=tmp_path).returncode == 0
-    settings = config.load(tmp_path / "work" / config.FILE_NAME)
-    assert settings.links.submissions == (str(tmp_path / name),)
+    odd = tmp_path / 'it\'s "odd" [é] [b]'
+    odd.mkdir()
+    done = webtext("init", "my work", "--submissions", "d*/*.zst", cwd=odd)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == "my work/webtext.toml written; next: webtext build --dir 'my work'"
+    (pattern,) = config.load(odd / "my work" / config.FILE_NAME).links.submissions
+    (odd / "dumps").mkdir()
+    (odd / "dumps" / "a.zst").touch()
+    assert glob.glob(pattern) == [str(odd / "dumps" / "a.zst")]  # noqa: PTH207 - as the stage reads it

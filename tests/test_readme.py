@@ -30,7 +30,7 @@ def test_the_funnel_shown_is_the_demos():
             for stage, outcomes in expected().items()
         )
     )
-    lines = [line.rstrip() for line in told.file.getvalue().splitlines()]
+    lines = [line.rstrip().replace("\N{NO-BREAK SPACE}", " ") for line in told.file.getvalue().splitlines()]
     shown = [line.removeprefix("    ").rstrip() for line in README.splitlines()]
     start = shown.index(lines[0])
     assert shown[start : start + len(lines)] == lines

@@ -51,6 +51,15 @@ def test_books_that_balance_give_no_rows(work):
     assert report("balance.sql") == []
 
 
+def test_a_stage_that_took_in_other_rows_than_the_one_before_kept_is_named(work):
+    artefact = Artefact(work, "documents", 1)
+    for task in artefact.begin(["other"]):
+        with artefact.attempt(task) as attempt:
+            attempt.commit({"documents": balanced("documents", 9, {Outcome.KEPT: 9})})
+    artefact.finish({}, ())
+    assert report("balance.sql") == [("documents/manifest.json", "documents", 9, 4, 5)]
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [

@@ -13,6 +13,8 @@ from pathlib import Path
 from pipeline import config
 from pipeline.demo import dump
 from pipeline.demo.web import LocalWeb
+from pipeline.shards import receipts
+from pipeline.shards.outcomes import ConfigError
 
 CONFIG = """# The demo: a local web on loopback, a small vocabulary, a small model.
 [links]
@@ -56,11 +58,17 @@ device = "cpu"
 
 @contextmanager
 def prepared(root: Path) -> Iterator[config.Settings]:
-    """The settings of a demo in `root`, with its inputs written and its web up while the block lasts."""
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "submissions.ndjson").write_bytes(b"".join(dump.submissions()))
-    dump.wikipedia_dump(root / "encyclopedia.xml")
+    """The settings of a demo in `root`, with its inputs written and its web up while the block lasts.
+
+    Raises ConfigError: `root` is somebody's own working directory. BusyError: another run holds it.
+    """
+    path = root / config.FILE_NAME
     with LocalWeb() as web:
         names = "".join(f'"{name}" = "{address}"\n' for name, address in sorted(web.local_hosts().items()))
-        (root / config.FILE_NAME).write_text(CONFIG + names)
-        yield config.load(root / config.FILE_NAME)
+        with receipts.lock(root):
+            if path.exists() and not path.read_bytes().startswith(CONFIG.partition("\n")[0].encode()):
+                raise ConfigError(f"{path}: not the demo's; name a folder of its own with --dir")
+            (root / "submissions.ndjson").write_bytes(b"".join(dump.submissions()))
+            dump.wikipedia_dump(root / "encyclopedia.xml")
+            path.write_text(CONFIG + names, "utf-8")
+        yield config.load(path)

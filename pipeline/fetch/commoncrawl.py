@@ -56,7 +56,8 @@ def collect(settings: PagesSettings, work: Path, run: Run, links: Artefact, spli
         paths = files_of(settings.commoncrawl, work, "pages.commoncrawl")
     except InputError as error:
         raise InputError(f"{error}; what to look up lies in {wanted.folder}: see sql/{QUERY}") from None
-    found = [(path, [str(path), storage.sha256_of(path)]) for path in paths]  # a partition's path names its crawl
+    contents = storage.sha256_of_each(paths, work / storage.HASHES)
+    found = [(path, [str(path), sha256]) for path, sha256 in contents.items()]  # a partition's path names its crawl
     asked = [list(wanted.hashes(shard).values()) for shard in range(links.shards)]
     inputs = [asked, dict(splits), text]
     marks = [receipts.fingerprint("ccindex", VERSION, {}, [content, inputs], LIBRARIES) for _, content in found]

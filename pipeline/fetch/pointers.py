@@ -8,7 +8,6 @@ starts a Beam pipeline for each step of the longest chain.
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -57,7 +56,8 @@ def collect(
     """
     used = {"limit_bytes": settings.limit_bytes, "opt_outs": settings.opt_outs}
     # the path too: a pointer names it
-    found = [(path, [str(path), storage.sha256_of(path)]) for path in files_of(settings.warc, work, "pages.warc")]
+    contents = storage.sha256_of_each(files_of(settings.warc, work, "pages.warc"), work / storage.HASHES)
+    found = [(path, [str(path), sha256]) for path, sha256 in contents.items()]
     files = Artefact(work, "scratch/warcs", len(found))
     captures = Artefact(work, "scratch/captures", shards)
     marks = [receipts.fingerprint("warcs", VERSION, used, mark, LIBRARIES) for _, mark in found]
@@ -76,16 +76,10 @@ def files_of(patterns: Iterable[str], work: Path, setting: str) -> list[Path]:
 
     Raises InputError: a glob that matches no file; too many files.
     """
-    found: set[Path] = set()
-    for pattern in patterns:
-        names = glob.glob(str(work / pattern), recursive=True)  # noqa: PTH207 - absolute patterns too
-        matches = [path for path in (Path(name).absolute() for name in names) if path.is_file()]
-        if not matches:
-            raise InputError(f"{setting}: {pattern!r} matches no file (from {work.absolute()}); mend the path")
-        found.update(matches)
+    found = storage.matching(patterns, work, setting)
     if len(found) > MOST_FILES:
         raise InputError(f"{setting}: {len(found):,} files; at most {MOST_FILES:,}: concatenate some")
-    return sorted(found)
+    return found
 
 
 def scatter(settings: PagesSettings, files: Artefact, splits: Splits, shards: int, source: Source) -> Iterator[Block]:

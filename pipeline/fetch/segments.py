@@ -27,15 +27,14 @@ from pipeline.config import PagesSettings
 from pipeline.fetch import warc
 from pipeline.fetch.crawler import Report, crawl
 from pipeline.fetch.errands import Errand, Link, Memory, Unfinished, host_asked
+from pipeline.fetch.pointers import Row, nowhere, row_of
 from pipeline.fetch.response import Fetched, Hop
 from pipeline.shards import schemas, storage
-from pipeline.shards.outcomes import IntegrityError
+from pipeline.shards.outcomes import IntegrityError, Outcome
 from pipeline.urls import shard_of
 
 FOLDER = "segments"
 REMEMBERED = 65_536  # characters of the longest robots.txt that the next round need not ask for again
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ class Writing:
         one = self.todo[link.doc_id]
         place = self.writer().write(end.hops)
         if isinstance(end, Fetched):
-            parts = (end.final_url, end.status, end.content_type, end.opt_outs, str(end.outcome))
+            parts = (end.final_url, end.status, end.content_type, end.opt_outs, end.outcome)
             ended = {"host": one.host, "step": one.step, "errand": ""}
             self.rows.append({**row_of(link.doc_id, place, *parts), **ended})
         else:
@@ -238,35 +237,5 @@ class Writing:
 
 def queued(one: Waiting) -> Row:
     """A visit to be made as a row of SEGMENT: its step, and the errand it begins with."""
-    nowhere = row_of(one.doc_id, None, "", None, "", (), "")
-    return {**nowhere, "host": one.host, "step": one.step, "errand": msgspec.json.encode(one.errand).decode()}
-
-
-def row_of(
-    doc: str,
-    place: warc.Pointer | None,
-    final_url: str,
-    status: int | None,
-    content_type: str,
-    opt_outs: Iterable[str],
-    outcome: str,
-) -> Row:
-    """A row of POINTERS."""
-    at = place or warc.Pointer("", 0, 0, "")
-    return {
-        "doc_id": doc,
-        "final_url": text(final_url),
-        "status": status,
-        "content_type": text(content_type),
-        "warc": at.file,
-        "offset": at.offset,
-        "length": at.length,
-        "sha256": at.sha256,
-        "opt_outs": [text(one) for one in opt_outs],
-        "outcome": str(outcome),
-    }
-
-
-def text(hostile: str) -> str:
-    """The text without the lone surrogates that stand for undecodable bytes of headers."""
-    return hostile.encode("utf-8", "replace").decode()
+    undecided = {**nowhere(one.doc_id, Outcome.KEPT), "outcome": ""}
+    return {**undecided, "host": one.host, "step": one.step, "errand": msgspec.json.encode(one.errand).decode()}

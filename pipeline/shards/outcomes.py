@@ -191,4 +191,6 @@ EXIT_CODES: dict[int, str] = {
     },
     75: "stopped by SIGTERM after saving; run the same command again to go on",
     130: "interrupted; run the same command again to go on",
+    141: "nobody reads the output any more",
+    143: "terminated; run the same command again to go on",
 }

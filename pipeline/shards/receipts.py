@@ -12,7 +12,9 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import shlex
 import socket
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from pipeline.shards.outcomes import FATES, BooksError, BusyError, IntegrityErro
 from pipeline.shards.storage import HashingFile, Stamp
 
 LOCK = ".lock"
+UNICODE = "unicode"  # stands for the tables of characters that come with Python
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -53,6 +56,7 @@ class Receipt(msgspec.Struct, frozen=True):
     books: dict[str, Books]
     notes: tuple[str, ...] = ()
     counts: dict[str, int] = {}  # numbers a person asks for that are no fates, by name
+    check: str = ""  # sha256 of all the above
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -67,6 +71,13 @@ class Manifest(msgspec.Struct, frozen=True):
     books: dict[str, Books]
     notes: tuple[str, ...] = ()
     counts: dict[str, int] = {}
+    made_from: dict[str, str] = {}  # artefact that was read -> the fingerprint it had then
+
+
+def checked(receipt: Receipt) -> Receipt:
+    """The receipt with the check that belongs to what it says."""
+    bare = msgspec.structs.replace(receipt, check="")
+    return msgspec.structs.replace(bare, check=hashlib.sha256(msgspec.json.encode(bare)).hexdigest())
 
 
 def fingerprint(stage: str, version: int, settings: Any, inputs: Any, libraries: Iterable[str]) -> str:
@@ -80,8 +91,11 @@ def fingerprint(stage: str, version: int, settings: Any, inputs: Any, libraries:
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """The installed version of each distribution."""
-    return {name: importlib.metadata.version(name) for name in sorted(libraries)}
+    """The installed version of each distribution; of UNICODE, which comes with Python, that of its tables."""
+    return {
+        name: unicodedata.unidata_version if name == UNICODE else importlib.metadata.version(name)
+        for name in sorted(libraries)
+    }
 
 
 def balanced(name: str, inputs: int, outcomes: Mapping[str, int]) -> Books:
@@ -133,11 +147,17 @@ class Artefact:
         """The receipt of a shard, or None while it has not been made. Raises IntegrityError: not a receipt."""
         path = self.receipt_path(shard)
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Receipt)
+            found = msgspec.json.decode(path.read_bytes(), type=Receipt)
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError as error:
-            raise IntegrityError(f"{path}: not a receipt ({error}); delete it: its shard is made anew") from None
+            found, said = None, str(error)
+        if found is None or found.check != checked(found).check:
+            why = "not a receipt: " + said if found is None else "changed since it was written"
+            raise IntegrityError(
+                f"{path}: {why}; run: rm {shlex.quote(str(path))} and build again: its shard is made anew"
+            )
+        return found
 
     def receipts(self) -> list[Receipt]:
         """All receipts, in shard order. Raises IntegrityError: one is missing."""
@@ -163,9 +183,13 @@ class Artefact:
         return stale
 
     def current(self, task: Task) -> bool:
-        """Whether the shard is made, and by today's fingerprint."""
+        """Whether the shard is made, by today's fingerprint, and its files are there, each of its length."""
         receipt = self.receipt(task.shard)
-        return receipt is not None and receipt.fingerprint == task.fingerprint
+        return receipt is not None and receipt.fingerprint == task.fingerprint and self.holds(receipt.files)
+
+    def holds(self, files: Mapping[str, Stamp]) -> bool:
+        """Whether these files are there, each of its length. Their bytes are checked by whoever reads them."""
+        return all(storage.is_there(self.folder / name, stamp) for name, stamp in files.items())
 
     def hashes(self, shard: int) -> dict[str, str]:
         """File name to sha256 of one made shard: what a later stage's fingerprint covers."""
@@ -176,11 +200,14 @@ class Artefact:
 
     def file(self, shard: int, suffix: str, part: str = "") -> Path:
         """The path of a shard's file, verified. Raises IntegrityError: no receipt, or not the bytes it promises."""
+        return self.named(shard, self.file_name(shard, suffix, part))
+
+    def named(self, shard: int, name: str) -> Path:
+        """The same of a file whose name is not made from the shard's number."""
         receipt = self.receipt(shard)
-        name = self.file_name(shard, suffix, part)
         if receipt is None or name not in receipt.files:
             raise IntegrityError(f"{self.folder / name}: not made yet; run 'webtext build'")
-        return storage.verified(self.folder / name, receipt.files[name])
+        return storage.verified(self.folder / name, receipt.files[name], self.receipt_path(shard))
 
     @contextmanager
     def attempt(self, task: Task) -> Iterator[Attempt]:
@@ -191,18 +218,28 @@ class Artefact:
         finally:
             attempt.discard()
 
-    def finish(self, settings: Any, libraries: Iterable[str], books: Mapping[str, Books] | None = None) -> Manifest:
-        """Write manifest.json from the receipts of all shards; `books` adds those of earlier phases."""
+    def finish(
+        self,
+        settings: Any,
+        libraries: Iterable[str],
+        made_from: Iterable[Artefact] = (),
+        books: Mapping[str, Books] | None = None,
+    ) -> Manifest:
+        """Write manifest.json from the receipts of all shards; `books` adds those of earlier phases.
+
+        `made_from` are the artefacts it was made from: see `stale`.
+        """
         receipts = self.receipts()
         manifest = Manifest(
             stage=self.name,
             shards=self.shards,
-            fingerprint=hashlib.sha256("".join(one.fingerprint for one in receipts).encode()).hexdigest()[:32],
+            fingerprint=self.fingerprint(),
             settings=settings,
             versions=versions(libraries),
             files={name: stamp for one in receipts for name, stamp in one.files.items()},
             books=added([dict(books or {}), *(one.books for one in receipts)]),
             notes=tuple(note for one in receipts for note in one.notes),
+            made_from={one.name: one.fingerprint() for one in made_from},
             counts={name: sum(one.counts.get(name, 0) for one in receipts) for name in receipts[0].counts},
         )
         data = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
@@ -210,6 +247,10 @@ class Artefact:
         if not path.exists() or path.read_bytes() != data:
             storage.write_bytes(path, data)
         return manifest
+
+    def fingerprint(self) -> str:
+        """32 hex digits over the fingerprints of all shards. Raises IntegrityError: one is missing."""
+        return hashlib.sha256("".join(one.fingerprint for one in self.receipts()).encode()).hexdigest()[:32]
 
     def manifest(self) -> Manifest | None:
         """The manifest, or None while the artefact is not whole."""
@@ -248,14 +289,16 @@ class Attempt:
         """Name the files, then write the receipt. The old receipt goes first: a receipt never outlives its files."""
         if self.artefact.current(self.task):  # another attempt of the same task was quicker
             return
-        receipt = Receipt(
-            shard=self.task.shard,
-            shards=self.artefact.shards,
-            fingerprint=self.task.fingerprint,
-            files={name: file.stamp(rows) for name, (file, rows) in sorted(self.files.items())},
-            books=dict(books),
-            notes=tuple(notes),
-            counts=dict(counts or {}),
+        receipt = checked(
+            Receipt(
+                shard=self.task.shard,
+                shards=self.artefact.shards,
+                fingerprint=self.task.fingerprint,
+                files={name: file.stamp(rows) for name, (file, rows) in sorted(self.files.items())},
+                books=dict(books),
+                notes=tuple(notes),
+                counts=dict(counts or {}),
+            )
         )
         path = self.artefact.receipt_path(self.task.shard)
         if path.exists():
@@ -277,8 +320,10 @@ def lock(root: Path) -> Iterator[None]:
 
     Raises BusyError, naming the holder.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / LOCK).open("a+") as file:
+    with storage.refusing(root / LOCK):
+        root.mkdir(parents=True, exist_ok=True)
+        opened = (root / LOCK).open("a+")
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -103,7 +103,7 @@ class BeamRun:
         if not tasks:
             return
         if self.runner == LOCAL and heavy and min(self.workers, len(tasks)) > 1:
-            with workers.lifeline() as line:
+            with workers.lifeline(self.scratch) as line:
                 mapped(self.local_workers(line), function, tasks, spread=True)
         else:
             mapped(self.pipeline(), function, tasks, spread=self.runner != LOCAL)

@@ -8,20 +8,25 @@ format has no checksum, and a killed writer of its stream format leaves a file t
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
-import re
+import shlex
+import time
+import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from pipeline.shards.outcomes import IntegrityError, StorageError
+from pipeline.shards.outcomes import InputError, IntegrityError, StorageError
 
 PART = ".part"
-SHARD_NAME = re.compile(r"(\d{5})-of-(\d{5})(\..+)")
+HASHES = "scratch/sha256.json"  # what input files held when they were last read
+SETTLED_S = 2
+PROCESS = uuid.uuid4().hex[:8]  # with the number of the process: two machines may share a folder
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -81,7 +86,7 @@ class HashingFile:
 
 def part_of(path: Path) -> Path:
     """The name under which `path` is written before it is whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    return path.with_name(f".{path.name}.{PROCESS}-{os.getpid()}{PART}")
 
 
 @contextmanager
@@ -98,11 +103,11 @@ def writing(path: Path) -> Iterator[HashingFile]:
             yield hashing
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise refused(path, error) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise refused(path, error) from error
         raise
 
 
@@ -143,6 +148,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn what the system refuses within the block into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(path, error) from error
+
+
 def refused(path: Path, error: OSError) -> StorageError:
     """The one line for a write that the storage did not take."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -167,29 +181,68 @@ def sha256_of(path: Path) -> str:
 _verified: set[tuple[str, str, int, int]] = set()
 
 
-def verified(path: Path, stamp: Stamp) -> Path:
+def verified(path: Path, stamp: Stamp, receipt: Path) -> Path:
     """`path`, once its bytes were found to be those of `stamp`; looked at once per process while it does not change.
 
-    Raises IntegrityError: missing, another length, another sha256.
+    Raises IntegrityError (missing, another length, another sha256), which tells to delete the `receipt` it is in.
     """
+    mend = f"run: rm {shlex.quote(str(receipt))} and build again: only this shard is made anew"
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise IntegrityError(f"{path}: missing, but its receipt is there; {mend(path)}") from None
+        raise IntegrityError(f"{path}: missing, but its receipt is there; {mend}") from None
     key = (str(path), stamp.sha256, status.st_mtime_ns, status.st_size)
     if key in _verified:
         return path
     if status.st_size != stamp.bytes:
-        raise IntegrityError(f"{path}: {status.st_size} bytes, its receipt says {stamp.bytes}; {mend(path)}")
+        raise IntegrityError(f"{path}: {status.st_size} bytes, its receipt says {stamp.bytes}; {mend}")
     found = sha256_of(path)
     if found != stamp.sha256:
-        raise IntegrityError(f"{path}: sha256 {found[:12]}…, its receipt says {stamp.sha256[:12]}…; {mend(path)}")
+        raise IntegrityError(f"{path}: sha256 {found[:12]}…, its receipt says {stamp.sha256[:12]}…; {mend}")
     _verified.add(key)
     return path
 
 
-def mend(path: Path) -> str:
-    """What to do about a damaged shard."""
-    match = SHARD_NAME.fullmatch(path.name)
-    name = f"{match[1]}-of-{match[2]}" if match else path.stem
-    return f"delete the receipt {name}.json of this shard and build again: only this shard is made anew"
+def is_there(path: Path, stamp: Stamp) -> bool:
+    """Whether a file of the right length stands at `path`: all that can be told without reading it."""
+    try:
+        return path.stat().st_size == stamp.bytes
+    except FileNotFoundError:
+        return False
+
+
+def matching(patterns: Iterable[str], root: Path, setting: str) -> list[Path]:
+    """The files that the globs of a setting name, absolute, sorted, each once; relative globs start at `root`.
+
+    Raises InputError: a glob that matches no file.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        names = glob.glob(pattern, root_dir=root, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
+        files = {(root / name).absolute() for name in names if (root / name).is_file()}
+        if not files:
+            raise InputError(f"{setting}: {pattern!r} matches no file (from {root.absolute()}); correct it")
+        found |= files
+    return sorted(found)
+
+
+def sha256_of_each(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
+    """The sha256 of input files; one that has kept its length, time and place since `cache` was written is not read.
+
+    A file changed less than SETTLED_S seconds ago is not remembered: it could change again within one tick of its time.
+    """
+    try:
+        known = msgspec.json.decode(cache.read_bytes(), type=dict[str, tuple[list[int], str]])
+    except (OSError, msgspec.MsgspecError):
+        known = {}
+    found, kept = {}, {}
+    for path in paths:
+        status = path.stat()
+        mark = [status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev]
+        before = known.get(str(path))
+        found[path] = before[1] if before and before[0] == mark else sha256_of(path)
+        if time.time_ns() - status.st_mtime_ns > SETTLED_S * 10**9:
+            kept[str(path)] = (mark, found[path])
+    if any(known.get(name) != entry for name, entry in kept.items()):
+        write_bytes(cache, msgspec.json.encode(known | kept))
+    return found

@@ -22,15 +22,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.shards.outcomes import WorkerError
+from pipeline.shards.storage import PART
 
 WAITER = "run_worker"  # how Beam names the thread that waits for a worker process
 READERS = ("beam_control_read", "read_grpc_client_inputs")  # and those that listen to it, and fail when it is gone
 
 
 @contextmanager
-def lifeline() -> Iterator[Path]:
-    """A file that is locked while the block lasts; when it ends, or this process does, workers holding on to it end."""
-    with tempfile.NamedTemporaryFile(prefix="webtext-", suffix=".lifeline") as file:
+def lifeline(folder: Path | None) -> Iterator[Path]:
+    """A file that is locked while the block lasts; when it ends, or this process does, workers holding on to it end.
+
+    It lies in `folder` (None: the system's for temporary files), named as what a killed run leaves and a build sweeps.
+    """
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=".lifeline-", suffix=PART, dir=folder) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield Path(file.name)
 
@@ -40,13 +46,15 @@ def command(line: Path, main: str) -> str:
 
     -P keeps the current folder off the import path: a user's own folder named `pipeline` would take our place.
     """
-    code = f"from pipeline.shards.workers import hold; hold({str(line)!r}); {main}"
+    quiet = logging.root.manager.disable >= logging.ERROR  # as the command line sets it without --debug
+    code = f"from pipeline.shards.workers import hold; hold({str(line)!r}, {quiet}); {main}"
     return "exec " + shlex.join([sys.executable, "-P", "-c", code])
 
 
-def hold(line: str) -> None:
-    """In a worker: end with the lifeline, leave an interrupt to the parent, and say nothing but errors."""
-    logging.disable(logging.WARNING)
+def hold(line: str, quiet: bool) -> None:
+    """In a worker: end with the lifeline, leave an interrupt to the parent; `quiet`: what it says, the parent hears."""
+    if quiet:  # a failure travels to the parent as a value; Beam's log of it, hundreds of lines, would come on top
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with, args=(line,), daemon=True).start()
 

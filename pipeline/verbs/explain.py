@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import urls
-from pipeline.build import STAGES, artefact
+from pipeline.build import artefact, standing
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import InputError
 from pipeline.shards.receipts import Artefact
@@ -55,11 +55,10 @@ def explain(root: Path, shards: int, url: str) -> Iterator[tuple[str, dict[str, 
 
 def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a document in the artefacts that are whole, with what the rows themselves do not hold."""
-    for stage in STAGES:
-        one = artefact(root, stage, shards)
-        manifest = one.manifest()
+    for stage, (_, _, manifest, _) in standing(root, shards).items():
         if manifest is None:
             return
+        one = artefact(root, stage, shards)
         if stage == "links" and (row := row_of(one, doc_id)) is not None:
             submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
             karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}"

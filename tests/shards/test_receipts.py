@@ -72,6 +72,39 @@ def test_a_rubbish_receipt_is_named(tmp_path):
         links.begin(["a"])
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'"rows": 1', b'"rows": 2'), (b"00000-of-00001.bin", b"00000-of-00001.bim")])
+def test_a_changed_receipt_is_named_with_its_mend(tmp_path, old, new):
+    links = Artefact(tmp_path, "links", 1)
+    made(links, 0, "a")
+    path = links.receipt_path(0)
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    with pytest.raises(IntegrityError, match=rf"{path}: changed since it was written; run: rm {path} and build again"):
+        links.begin(["a"])
+
+
+@pytest.mark.parametrize("damage", [None, b"dat", b"data and more"])
+def test_a_shard_whose_file_is_gone_or_of_another_length_is_made_anew(tmp_path, damage):
+    links = Artefact(tmp_path, "links", 1)
+    made(links, 0, "a")
+    path = links.file(0, ".bin")
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage)
+    assert links.begin(["a"]) == [Task(0, "a")]
+
+
+def test_a_manifest_says_what_the_artefact_was_made_from(tmp_path):
+    links, pages = Artefact(tmp_path, "links", 1), Artefact(tmp_path, "pages", 1)
+    made(links, 0, "a")
+    made(pages, 0, "a")
+    assert pages.finish({}, [], [links]).made_from == {"links": links.fingerprint()}
+    before = links.fingerprint()
+    made(links, 0, "b")
+    assert links.fingerprint() != before
+
+
 def test_fingerprints_cover_settings_inputs_version_and_libraries():
     base = receipts.fingerprint("links", 1, {"karma": 3}, ["x"], ["pyarrow"])
     others = [

@@ -1,5 +1,6 @@
 """Worker processes end with their parent, and a worker that dies ends the run instead of holding it for ever."""
 
+import logging
 import os
 import shlex
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.shards import workers
+from pipeline.shards import storage, workers
 from pipeline.shards.outcomes import InputError, WorkerError
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun
@@ -41,7 +42,7 @@ def fail(task: Task) -> None:
 
 
 def test_a_worker_ends_when_its_lifeline_does():
-    with workers.lifeline() as line:
+    with workers.lifeline(None) as line:
         worker = started(line)
         os.kill(worker.pid, signal.SIGINT)  # of the terminal's whole group: the parent's to act on
         assert worker.poll() is None
@@ -51,7 +52,7 @@ def test_a_worker_ends_when_its_lifeline_does():
 def test_a_worker_ends_when_its_parent_is_killed():
     code = (
         "import subprocess, sys\nfrom pipeline.shards import workers\n"
-        f"with workers.lifeline() as line: subprocess.run(workers.command(line, {WAIT!r}), shell=True)"
+        f"with workers.lifeline(None) as line: subprocess.run(workers.command(line, {WAIT!r}), shell=True)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout.readline() == "begun\n"
@@ -60,7 +61,7 @@ def test_a_worker_ends_when_its_parent_is_killed():
 
 
 def test_a_lifeline_that_is_gone_already_ends_a_worker():
-    with workers.lifeline() as line:
+    with workers.lifeline(None) as line:
         pass
     assert (
         subprocess.run(workers.command(line, "import signal; signal.pause()"), shell=True, check=True).returncode == 0
@@ -80,11 +81,20 @@ def test_what_is_watched_returns_or_raises_as_it_would_alone():
     assert threading.excepthook is before
 
 
-def test_a_killed_worker_ends_the_run_with_one_line():
+def test_a_killed_worker_ends_the_run_with_one_line(tmp_path):
     with pytest.raises(WorkerError, match=r"exit code -9 \(killed: .*run the same command again"):
-        BeamRun(workers=2).map_shards(die, [Task(shard, "a") for shard in range(4)], heavy=True)
+        BeamRun(workers=2, scratch=tmp_path).map_shards(die, [Task(shard, "a") for shard in range(4)], heavy=True)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_in_a_worker_keeps_its_kind_and_its_one_line():
+def test_a_lifeline_that_a_killed_parent_left_is_swept(tmp_path):
+    with workers.lifeline(tmp_path / "scratch") as line:
+        assert storage.sweep(tmp_path) == 1
+        line.touch()
+
+
+def test_a_failure_in_a_worker_keeps_its_kind_and_its_one_line_and_adds_none(capfd, monkeypatch):
+    monkeypatch.setattr(logging.root.manager, "disable", logging.ERROR)  # as the command line does without --debug
     with pytest.raises(InputError, match=r"^dump \d: truncated at byte 17$"):
         BeamRun(workers=2).map_shards(fail, [Task(0, "a"), Task(1, "a")], heavy=True)
+    assert capfd.readouterr() == ("", "")

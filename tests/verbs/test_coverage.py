@@ -32,7 +32,7 @@ def write(artefact, shard, rows, schema):
     with artefact.attempt(Task(shard, "f")) as attempt:
         with attempt.write(".parquet") as file:
             schemas.write_parquet(file, [pa.Table.from_pylist(rows, schema)], schema)
-        attempt.commit({})
+        attempt.commit({}, counts={f"admitted_by_{reading}": 3 for reading in ("max", "sum", "first")})
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def work(tmp_path):
                 found.append({"url": url, "host": "a.test", **row})
         write(links, shard, posted, schemas.LINKS)
         write(pages, shard, found, schemas.PAGES)
-    links.finish({}, ())
-    pages.finish({}, ())
+    links.finish({"karma": 3, "karma_of": "max"}, ())
+    pages.finish({}, (), [links])
     return tmp_path
 
 
