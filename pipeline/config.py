@@ -119,7 +119,7 @@ class TokenizerSettings(Section, frozen=True):
     """`[tokenizer]`: byte-level BPE."""
 
     vocab_size: Annotated[int, Meta(ge=257, le=1_000_000)] = 50_257  # GPT-2: 256 bytes, 50,000 merges, end-of-text
-    min_count: Positive = 2  # a merge must occur so often
+    min_count: Positive = 1  # a merge must occur so often; 1 = fill the vocabulary, as GPT-2's and `tokenizers`' do
 
 
 class TokensSettings(Section, frozen=True):

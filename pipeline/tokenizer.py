@@ -28,13 +28,14 @@ from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.text import bpe
 
-VERSION = 1
+VERSION = 2
 LIBRARIES = ("numpy", "pyarrow", "regex", "tokenizers", "unicode")
-FILES = ("tokenizer.json", "vocab.json", "merges.txt", "report.json")
+TOOLS = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "tokenizer.tiktoken", "reserved.json")
+FILES = (*TOOLS, "report.json")
 
 LONGEST = 256  # characters of a pre-token; longer ones are cut. GPT-2's longest token has 128 bytes
 MOST_WORDS = 1_000_000  # distinct words held before they are sent on, or added up: about 150 MB
-TABLE_BYTES = 64_000_000  # of the words that merges are learnt from; learning takes some 40 bytes a byte
+TABLE_BYTES = 64_000_000  # of the words that merges are learnt from; learning takes 50 to 90 bytes a byte
 
 WORDS = pa.schema([pa.field("word", pa.binary()), pa.field("count", pa.int64())])
 
@@ -49,7 +50,7 @@ class Pruned:
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
-    """`tokenizer.json`, `vocab.json`, `merges.txt` and `report.json`, made anew if the training text has changed."""
+    """The vocabulary in the files of `bpe.files_of`, and `report.json`; made anew if the training text has changed."""
     shards = settings.build.shards
     corpus, words = Artefact(work, "corpus", shards), Artefact(work, "scratch/words", shards)
     tokenizer = Artefact(work, "tokenizer", 1)
@@ -160,7 +161,7 @@ def most_frequent(tables: Callable[[], Iterable[pa.Table]], limit_bytes: int) ->
 
 
 def learn_shard(settings: Settings, words: Artefact, tokenizer: Artefact, task: Task) -> None:
-    """Learn the merges and write the four files."""
+    """Learn the merges and write the files."""
     vocab_size, min_count = settings.tokenizer.vocab_size, settings.tokenizer.min_count
     table, pruned = most_frequent(partial(partition_tables, words), TABLE_BYTES)
     spellings, counts = table["word"].to_pylist(), table["count"].to_numpy()
@@ -194,6 +195,7 @@ def report(
         "vocab_size": 256 + merges + 1,
         "merges": merges,
         "end_of_text": 256 + merges,
+        "reserved": len(bpe.reserved(256 + merges + 1)),  # ids with names in reserved.json, above the vocabulary
         "distinct_pre_tokens": len(words),
         "pre_tokens": int(counts.sum()),
         "tokens": tokens,

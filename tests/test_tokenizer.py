@@ -1,8 +1,13 @@
 """The tokenizer stage: exact counts from every shard, one vocabulary."""
 
 import json
+import os
 import random
+import shutil
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +21,7 @@ from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun, PlainRun
 from pipeline.text import bpe
 
+ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ["the cat sat on the mat.\n", "the dog's 42 bones", "naïve café 世界 \U0001f30d", "", "the the the  the\n\n\n"]
 
 
@@ -102,12 +108,14 @@ def test_the_stage_learns_what_the_training_texts_alone_teach(tmp_path):
     texts = [row["text"] for row in documents() if not bpe.is_val(row["doc_id"], 0.5)]
     assert 0 < len(texts) < 40
     counts = Counter(word.encode() for text in texts for word in bpe.pre_tokens(text, 256))
-    merges, _ = bpe.learn(list(counts), np.array(list(counts.values()), np.int64), 300, 2)
+    merges, _ = bpe.learn(list(counts), np.array(list(counts.values()), np.int64), 300, 1)
     expected = bpe.files_of(merges)
     assert {name: (tmp_path / "tokenizer" / name).read_bytes() for name in expected} == expected
     report = json.loads((tmp_path / "tokenizer/report.json").read_text())
     assert report["pre_tokens"] == sum(counts.values())
     assert report["vocab_size"] == 300
+    assert report["reserved"] == 20
+    assert len(json.loads((tmp_path / "tokenizer/reserved.json").read_text())) == 20
 
 
 def test_order_shards_and_runner_do_not_change_a_byte(tmp_path):
@@ -123,11 +131,42 @@ def test_order_shards_and_runner_do_not_change_a_byte(tmp_path):
     assert made[0] == made[1] == made[2]
 
 
+@given(st.integers(2, 16))
+@settings(deadline=None, max_examples=5)
+def test_threads_do_not_change_a_count(threads):
+    draw = np.random.default_rng(1)
+    words = [f"{number:x}".encode() for number in draw.integers(0, 60_000, 200_000)]
+    blocks = list(schemas.pack(pa.table([words, draw.integers(1, 2**40, 200_000)], schema=tokenizer.WORDS)))
+    alone, before = None, pa.cpu_count()
+    try:
+        pa.set_cpu_count(1)
+        alone = tokenizer.gather_counts(blocks, 50_000)
+        pa.set_cpu_count(threads)
+        assert tokenizer.gather_counts(blocks, 50_000).equals(alone)
+    finally:
+        pa.set_cpu_count(before)
+
+
+def test_a_process_with_another_hash_seed_and_other_threads_writes_the_same_files(tmp_path):
+    corpus(tmp_path / "here", 2, documents())
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    tokenizer.stage(settings_of(2), tmp_path / "here", PlainRun())
+    code = (
+        "import sys; from pathlib import Path; from tests.test_tokenizer import *\n"
+        "tokenizer.stage(settings_of(2), Path(sys.argv[1]), PlainRun())"
+    )
+    other = {"PYTHONHASHSEED": "7", "RAYON_NUM_THREADS": "3", "OMP_NUM_THREADS": "3"}
+    there = tmp_path / "there"
+    subprocess.run([sys.executable, "-c", code, there], cwd=ROOT, env=os.environ | other, check=True)
+    for file in tokenizer.FILES:
+        assert (there / "tokenizer" / file).read_bytes() == (tmp_path / "here/tokenizer" / file).read_bytes()
+
+
 def test_a_vocabulary_that_stays_small_is_told(tmp_path):
     corpus(tmp_path, 1, [{"doc_id": "a", "text": "ab ab"}])
     manifest = tokenizer.stage(settings_of(1, tokens={"val_share": 0.0}), tmp_path, PlainRun())
     assert manifest.notes == (
-        "vocabulary of 258 instead of 300: no other pair is frequent enough in the training text",
+        "vocabulary of 259 instead of 300: no other pair is frequent enough in the training text",
     )
 
 

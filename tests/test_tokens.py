@@ -23,10 +23,17 @@ DATA = Path(__file__).resolve().parents[1] / "../shared/data"
 SAID = "the cat that sat there said: 'it's théâtre, 世界 and 12345 \U0001f30d!'\n\n  the end"
 
 
+@cache
 def tokenizer_json(vocab_size=320):
     words = {word.encode(): 3 for word in bpe.pre_tokens(SAID, 256)}
     merges, _ = bpe.learn(list(words), np.array(list(words.values()), np.int64), vocab_size, 2)
     return bpe.files_of(merges)["tokenizer.json"]
+
+
+@cache
+def merges_of(tokenizer_json):
+    pairs = json.loads(tokenizer_json)["model"]["merges"]
+    return tuple(tuple(map(bpe.unspelled, pair)) for pair in pairs)
 
 
 @cache
@@ -69,10 +76,17 @@ def test_every_text_comes_back_and_tokenizers_agrees(text):
 
 
 @given(st.binary())
-def test_every_byte_string_has_ids_of_its_own(data):
-    vocabulary = bpe.tokens_of([])
-    ids = [vocabulary.index(bytes([byte])) for byte in data]
+def test_every_byte_string_has_ids_that_decode_to_it(data):
+    ids = [small().fast.encode_single_token(bytes([byte])) for byte in data]
+    assert max(ids, default=0) < 256
     assert small().decode(ids) == data
+
+
+@given(st.lists(st.integers(0, 2**16)))
+def test_any_ids_decode_to_the_bytes_of_their_tokens(numbers):
+    tokens_of = [*bpe.tokens_of(merges_of(tokenizer_json())), b"<|endoftext|>"]
+    ids = [number % len(tokens_of) for number in numbers]
+    assert small().decode(ids) == b"".join(tokens_of[one] for one in ids)
 
 
 def test_all_of_unicode_comes_back_and_tokenizers_agrees():
@@ -84,12 +98,21 @@ def test_all_of_unicode_comes_back_and_tokenizers_agrees():
         assert np.array_equal(ids, small().encode_slowly(text))
 
 
-def test_text_that_spells_end_of_text_stays_text():
-    text = "a<|endoftext|>b"
+@given(st.lists(st.sampled_from(["<|endoftext|>", "<|endof", "text|>", "[MASK]", " ", "the", "<", "|>"])))
+@settings(deadline=None)
+def test_text_that_spells_end_of_text_stays_text(pieces):
+    text = "".join(pieces)
     ids = small().encode(text)
     assert small().end_of_text not in ids
     assert small().decode(ids) == text.encode()
     assert small().encode_slowly(text).tolist() == ids.tolist()
+
+
+def test_only_the_end_of_a_document_is_the_control_token():
+    said = "<|endoftext|> in a text, and at its end: <|endoftext|>"
+    (ids,) = tokens.encode([batch({"text": said})], small(), 0.0)["train"].ids
+    assert np.flatnonzero(ids == small().end_of_text).tolist() == [len(ids) - 1]
+    assert small().decode(ids[:-1]) == said.encode()
 
 
 def test_a_run_of_spaces_too_long_for_the_fast_engine_is_encoded_all_the_same():

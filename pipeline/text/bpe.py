@@ -2,13 +2,17 @@
 
 Choice: merges are learnt from the table of pre-token counts, exactly, by numpy over all words laid end to end; so
 memory depends on the table, never on the corpus, and equal counts give equal files. Cost: about 0.2 ms a merge and
-some 40 bytes of memory a byte of the table. Alternatives: `tokenizers`' trainer, which reads the whole text and cannot
+50 to 90 bytes of memory a byte of the table. Alternatives: `tokenizers`' trainer, which reads the whole text and cannot
 be handed counts; SentencePiece's, which takes counts but looks only at the pairs that were frequent a while ago, and
 so learns a few merges otherwise.
+
+The ids between the vocabulary and the padded rows of a model have names too, in a file of their own. Were they in
+tokenizer.json, as BERT's are, then "[MASK]" in a text would become an id that an exported model has no row for.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import heapq
 import json
@@ -27,6 +31,8 @@ Ints = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int32]
 
 END_OF_TEXT = "<|endoftext|>"
+PAD_TO = 64  # a model's embedding has a multiple of it as rows: trainer/model.py
+RESERVED = ("[MASK]", "[CLS]", "[SEP]", "[PAD]")  # for objectives that need them: Devlin et al. 2019, section 3
 # GPT-2's encoder.py (github.com/openai/gpt-2, src/encoder.py) in the form that tiktoken gives it for r50k_base: the
 # same pieces, but possessive, so that no text makes it backtrack over what is settled.
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"  # one pre-token
@@ -85,6 +91,16 @@ def vocabulary(merges: Sequence[Merge]) -> dict[str, int]:
     return {token: place for place, token in enumerate(tokens)}
 
 
+def reserved(vocab_size: int) -> dict[str, int]:
+    """Name to id of the ids from `vocab_size` up to the padded size, for later objectives: no text ever becomes one.
+
+    First RESERVED, then `<|reserved_0|>` and so on; as many as there is room for, none for a multiple of PAD_TO.
+    """
+    room = -vocab_size % PAD_TO
+    names = [*RESERVED, *(f"<|reserved_{number}|>" for number in range(room))]
+    return {name: vocab_size + place for place, name in enumerate(names[:room])}
+
+
 def parse_merges(lines: Iterable[str]) -> list[Merge]:
     """Merges of the lines of a merges.txt (GPT-2's vocab.bpe): one pair a line, best first; `#version` is skipped."""
     pairs = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
@@ -95,7 +111,11 @@ def parse_merges(lines: Iterable[str]) -> list[Merge]:
 
 
 def files_of(merges: Sequence[Merge]) -> dict[str, bytes]:
-    """The files any tool reads: `tokenizer.json` (Hugging Face), `vocab.json` and `merges.txt` (GPT-2)."""
+    """The files any tool reads, by name.
+
+    `tokenizer.json` with `tokenizer_config.json` (Hugging Face), `vocab.json` and `merges.txt` (GPT-2),
+    `tokenizer.tiktoken` (ranks: a token in base64 and its id a line, without end-of-text), and `reserved.json`.
+    """
     pairs = [(spelled(left), spelled(right)) for left, right in merges]
     ids = vocabulary(merges)
     tokenizer = Tokenizer(models.BPE(vocab=ids, merges=pairs))
@@ -103,10 +123,16 @@ def files_of(merges: Sequence[Merge]) -> dict[str, bytes]:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    ranks = [base64.b64encode(token) + b" %d\n" % place for place, token in enumerate(tokens_of(merges))]
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    config |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)  # as GPT-2's own in `transformers`
     return {
         "tokenizer.json": tokenizer.to_str(pretty=True).encode() + b"\n",
+        "tokenizer_config.json": json.dumps(config, indent=1).encode() + b"\n",
         "vocab.json": json.dumps(ids, ensure_ascii=False).encode() + b"\n",
         "merges.txt": "".join(["#version: 0.2\n", *(f"{left} {right}\n" for left, right in pairs)]).encode(),
+        "tokenizer.tiktoken": b"".join(ranks),
+        "reserved.json": json.dumps(reserved(len(ids)), indent=1).encode() + b"\n",
     }
 
 

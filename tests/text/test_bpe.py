@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import regex
+import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiktoken.load import load_tiktoken_bpe
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from pipeline.shards.outcomes import IntegrityError
 from pipeline.text import bpe
+from trainer.model import Shape
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 
@@ -169,12 +173,85 @@ def test_the_files_say_the_same_in_three_forms():
     assert bpe.parse_merges(files["merges.txt"].decode().splitlines()) == [(b" ", b"t"), (b" t", b"h")]
 
 
-def test_transformers_loads_the_tokenizer(tmp_path):
-    (tmp_path / "tokenizer.json").write_bytes(bpe.files_of([(b" ", b"t")])["tokenizer.json"])
+def written(folder, merges):
+    for name, data in bpe.files_of(merges).items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_transformers_loads_the_folder(tmp_path):
     transformers = pytest.importorskip("transformers")
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    fast = transformers.AutoTokenizer.from_pretrained(written(tmp_path, [(b" ", b"t")]), local_files_only=True)
+    assert fast.is_fast
+    assert (len(fast), fast.eos_token, fast.eos_token_id) == (258, "<|endoftext|>", 257)
     assert fast("a t<|endoftext|>")["input_ids"] == [64, 256, 257]
     assert fast.decode([64, 256, 83]) == "a tt"
+
+
+def test_transformers_gpt2_tokenizer_reads_vocabulary_and_merges(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    written(tmp_path, [(b" ", b"t"), (b" t", b"h")])
+    (tmp_path / "tokenizer.json").unlink()
+    read = transformers.GPT2TokenizerFast.from_pretrained(tmp_path, local_files_only=True)
+    assert read("a the<|endoftext|>")["input_ids"] == [64, 257, 68, 258]
+
+
+def test_tiktoken_reads_the_ranks(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # its reader would keep a copy elsewhere
+    merges = [(b" ", b"t"), (b" t", b"h")]
+    ranks = load_tiktoken_bpe(str(written(tmp_path, merges) / "tokenizer.tiktoken"))
+    assert ranks == {token: place for place, token in enumerate(bpe.tokens_of(merges))}
+    read = tiktoken.Encoding(
+        "ours", pat_str=bpe.PATTERN, mergeable_ranks=ranks, special_tokens={bpe.END_OF_TEXT: len(ranks)}
+    )
+    assert read.encode("a the<|endoftext|>", allowed_special="all") == [64, 257, 68, 258]
+
+
+def test_ids_up_to_the_padded_size_have_names():
+    names = bpe.reserved(50_257)
+    assert list(names.items())[:5] == [
+        ("[MASK]", 50_257), ("[CLS]", 50_258), ("[SEP]", 50_259), ("[PAD]", 50_260), ("<|reserved_0|>", 50_261),
+    ]  # fmt: skip
+    assert list(names.items())[-1] == ("<|reserved_42|>", 50_303)
+    assert list(names.values()) == list(range(50_257, 50_304))
+    assert bpe.reserved(61) == {"[MASK]": 61, "[CLS]": 62, "[SEP]": 63}
+    assert bpe.reserved(64) == {}
+
+
+@given(st.integers(257, 1_000_000))
+def test_reserved_names_fill_the_rows_of_the_model_and_no_more(vocab_size):
+    names = bpe.reserved(vocab_size)
+    padded = Shape(layers=1, heads=1, width=1, block=1, vocab=vocab_size).padded_vocab
+    assert list(names.values()) == list(range(vocab_size, padded))
+    assert (padded <= 2**16) == (vocab_size <= 2**16)  # so the type of stored ids is wide enough for them
+
+
+def test_a_reserved_name_is_text_to_every_tool_until_it_is_added(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    folder = written(tmp_path, [(b" ", b"t")])
+    said = "[MASK] <|reserved_0|>"
+    fast = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert max(fast(said)["input_ids"]) < 256
+    names = json.loads((folder / "reserved.json").read_text())
+    fast.add_special_tokens({"additional_special_tokens": list(names)})
+    assert {name: fast.convert_tokens_to_ids(name) for name in names} == names
+    assert fast(said)["input_ids"] == [names["[MASK]"], 220, names["<|reserved_0|>"]]
+
+
+def test_no_token_crosses_categories_but_for_a_space_before():
+    merges, _ = learn(word_counts([*prose(60), "naïve café 世界 ½²³ don't we'll x1y2 (ok)...\n\n\t  end"]), 3_000)
+    kinds = {"L": r"\p{L}+", "N": r"\p{N}+", "other": r"[^\s\p{L}\p{N}]+", "contraction": r"'(?:[sdmt]|ll?|ve?|re?)"}
+    one_kind = regex.compile(rf" ?(?:{'|'.join(kinds.values())})|\s+")
+    whole = [token.decode() for token in bpe.tokens_of(merges) if token.isascii() or is_utf8(token)]
+    assert len(whole) > 1_000
+    assert [token for token in whole if not one_kind.fullmatch(token)] == []
+
+
+def is_utf8(token):
+    try:
+        return bool(token.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def test_a_merges_file_of_another_kind_is_refused():
