@@ -67,7 +67,7 @@ class TokenData:
 
 
 def load_split(root: Path, split: Literal["train", "val"]) -> TokenData:
-    """The token shards of the working directory `root`, each checked against its receipt.
+    """The token shards of the working directory `root`, each checked against the manifest.
 
     Raises TrainingError: not built, or not of one kind. IntegrityError: not the bytes that were written.
     """
@@ -75,7 +75,7 @@ def load_split(root: Path, split: Literal["train", "val"]) -> TokenData:
     if manifest is None:
         raise TrainingError(f"{root / 'tokens'}: no finished token shards; run 'webtext build' first")
     artefact = Artefact(root, "tokens", manifest.shards)
-    paths = [artefact.file(shard, ".arrow", split) for shard in range(manifest.shards)]
+    paths = artefact.files(".arrow", split)
     contents = {path.name: manifest.files[f"{split}/{path.name}"].sha256 for path in paths}
     return open_shards(paths, contents)
 

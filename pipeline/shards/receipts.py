@@ -209,6 +209,23 @@ class Artefact:
             raise IntegrityError(f"{self.folder / name}: not made yet; run 'webtext build'")
         return storage.verified(self.folder / name, receipt.files[name], self.receipt_path(shard))
 
+    def files(self, suffix: str, part: str = "") -> list[Path]:
+        """That file of every shard, in shard order, verified against the manifest; no other may lie among them.
+
+        Raises IntegrityError, naming the file: not built to the end, missing, not as written, or of no shard.
+        """
+        manifest = self.manifest()
+        if manifest is None:
+            raise IntegrityError(f"{self.folder}: not whole; run 'webtext build {self.name}'")
+        names = [self.file_name(shard, suffix, part) for shard in range(self.shards)]
+        strangers = sorted(set((self.folder / part).glob(f"*{suffix}")) - {self.folder / name for name in names})
+        if strangers:
+            raise IntegrityError(f"{strangers[0]}: no shard of this artefact; take it away")
+        unknown = [name for name in names if name not in manifest.files]
+        if unknown:
+            raise IntegrityError(f"{self.folder / unknown[0]}: not in {self.manifest_path}; run 'webtext build'")
+        return [storage.verified(self.folder / name, manifest.files[name]) for name in names]
+
     @contextmanager
     def attempt(self, task: Task) -> Iterator[Attempt]:
         """An attempt to make one shard. Files appear at `commit`; a block that ends without it leaves nothing."""

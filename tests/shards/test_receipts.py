@@ -132,3 +132,52 @@ def test_a_second_process_is_refused_with_the_holder_and_a_dead_one_frees_the_lo
     holder.communicate()
     with receipts.lock(tmp_path):
         assert (tmp_path / ".lock").read_text().startswith("process ")
+
+
+def three(folder):
+    """A whole artefact of three shards."""
+    links = Artefact(folder, "links", 3)
+    for shard in range(3):
+        made(links, shard, "a", f"data of {shard}".encode())
+    links.finish({}, [])
+    return links
+
+
+def swapped(links):
+    one, other = links.folder / "00000-of-00003.bin", links.folder / "00001-of-00003.bin"
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+def from_elsewhere(links):
+    """A shard of another build, its receipt with it."""
+    other = Artefact(links.root / "other", "links", 3)
+    made(other, 2, "a", b"another")
+    for name in ("00002-of-00003.bin", "receipts/00002-of-00003.json"):
+        (links.folder / name).write_bytes((other.folder / name).read_bytes())
+
+
+def test_the_files_of_a_whole_artefact_come_in_shard_order(tmp_path):
+    links = three(tmp_path)
+    assert [path.name for path in links.files(".bin")] == [f"0000{shard}-of-00003.bin" for shard in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda links: (links.folder / "00001-of-00003.bin").write_bytes(b"data of 3"), "00001-of-00003.bin: sha256"),
+        (lambda links: (links.folder / "00001-of-00003.bin").write_bytes(b"data"), "00001-of-00003.bin: 4 bytes"),
+        (lambda links: (links.folder / "00002-of-00003.bin").unlink(), "00002-of-00003.bin: missing"),
+        (lambda links: (links.folder / "00003-of-00004.bin").write_bytes(b"data"), "00003-of-00004.bin: no shard of"),
+        (lambda links: (links.folder / "copy.bin").write_bytes(b"data"), "copy.bin: no shard of this artefact"),
+        (swapped, "00000-of-00003.bin: sha256"),
+        (from_elsewhere, "00002-of-00003.bin: 7 bytes"),
+        (lambda links: links.manifest_path.unlink(), "links: not whole; run 'webtext build links'"),
+    ],
+)
+def test_the_files_of_an_artefact_are_those_of_its_manifest_and_no_other(tmp_path, harm, named):
+    links = three(tmp_path)
+    harm(links)
+    with pytest.raises(IntegrityError, match=named):
+        links.files(".bin")

@@ -262,14 +262,62 @@ def test_shards_and_tokenizer_of_the_stages_are_read_as_they_were_meant(tmp_path
     assert [read.encode(text) for text in texts] == [encoder.encode(text).tolist() for text in texts]
 
 
-def test_a_flipped_bit_in_a_shard_is_found_before_training(tmp_path):
-    write_tokens(tmp_path, [[[1, 2, 299]]], [EMPTY])
-    path = tmp_path / "tokens" / "train" / "00000-of-00001.arrow"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+@pytest.fixture(scope="module")
+def two_shards(tmp_path_factory):
+    """A working directory with two token shards, to be harmed and mended; the bytes of the second."""
+    root = tmp_path_factory.mktemp("two")
+    write_tokens(root, [[[1, 2, 299]], [[4, 5, 6, 299]]], [EMPTY, EMPTY])
+    return root, (root / "tokens/train/00001-of-00002.arrow").read_bytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=st.integers(0, 2**20), bit=st.integers(0, 7))
+def test_any_flipped_bit_of_a_shard_is_found_before_training(two_shards, place, bit):
+    root, whole = two_shards
+    data = bytearray(whole)
+    data[place % len(data)] ^= 1 << bit
+    refused_by_name(root, bytes(data), "sha256")
+
+
+@settings(max_examples=50, deadline=None)
+@given(length=st.integers(0, 2**20))
+def test_a_shard_cut_short_anywhere_is_found_before_training(two_shards, length):
+    root, whole = two_shards
+    refused_by_name(root, whole[: length % len(whole)], "bytes, its receipt says")
+
+
+def refused_by_name(root, data, why):
+    """Loading fails and names the second shard, while it holds `data`."""
+    path = root / "tokens/train/00001-of-00002.arrow"
+    whole = path.read_bytes()
     path.write_bytes(data)
-    with pytest.raises(IntegrityError, match=r"00000-of-00001\.arrow"):
+    try:
+        with pytest.raises(IntegrityError, match=why) as caught:
+            load_split(root, "train")
+    finally:
+        path.write_bytes(whole)
+    assert str(path) in str(caught.value)
+
+
+def test_swapped_missing_and_extra_shards_are_named(tmp_path):
+    write_tokens(tmp_path, [[[1, 2, 299]], [[4, 5, 6, 299]]], [EMPTY, EMPTY])
+    one, other = (tmp_path / "tokens/train" / f"0000{shard}-of-00002.arrow" for shard in (0, 1))
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    with pytest.raises(IntegrityError, match=r"train/00000-of-00002\.arrow"):
         load_split(tmp_path, "train")
+    one.write_bytes(first)
+    other.unlink()
+    with pytest.raises(IntegrityError, match=r"train/00001-of-00002\.arrow: missing"):
+        load_split(tmp_path, "train")
+    other.write_bytes(second)
+    extra = one.with_name("00002-of-00003.arrow")
+    extra.write_bytes(first)
+    with pytest.raises(IntegrityError, match=r"train/00002-of-00003\.arrow: no shard of this artefact; take it away"):
+        load_split(tmp_path, "train")
+    extra.unlink()
+    assert load_split(tmp_path, "train").tokens == 7
 
 
 def test_tokens_that_are_not_built_name_the_command_that_builds_them(tmp_path):
