@@ -243,6 +243,26 @@ def sample(
 
 
 @app.command()
+def export(
+    target: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl.")],
+    folder: Folder = Path(),
+    sets: Sets = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
+) -> None:
+    """Write the corpus in the form that another tool reads; Arrow's readers need none, see tokens/."""
+    from pipeline.verbs.export import export as written
+
+    made = written(folder, settings_of(folder, sets), form, target, force)
+    for split, documents in made.documents.items():
+        tokens = f", {made.tokens[split]:,} tokens" if split in made.tokens else ""
+        out.print(f"{split}: {documents:,} documents{tokens}{'' if documents else '; no file'}")
+    out.print(
+        f"{target}: {len(made.files)} files, {sum(one.bytes for one in made.files.values()):,} bytes", markup=False
+    )
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--dir", "-C", help="Where the demo works.")] = Path("webtext-demo"),
 ) -> None:

@@ -30,8 +30,16 @@ from pipeline.text import bpe
 
 VERSION = 2
 LIBRARIES = ("numpy", "pyarrow", "regex", "tokenizers", "unicode")
-TOOLS = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "tokenizer.tiktoken", "reserved.json")
-FILES = (*TOOLS, "report.json")
+REPORT = "report.json"
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.tiktoken",
+    "reserved.json",
+    REPORT,
+)
 
 LONGEST = 256  # characters of a pre-token; longer ones are cut. GPT-2's longest token has 128 bytes
 MOST_WORDS = 1_000_000  # distinct words held before they are sent on, or added up: about 150 MB
@@ -167,7 +175,7 @@ def learn_shard(settings: Settings, words: Artefact, tokenizer: Artefact, task: 
     spellings, counts = table["word"].to_pylist(), table["count"].to_numpy()
     merges, pieces = bpe.learn(spellings, counts, vocab_size, min_count)
     found = report(spellings, counts, pieces, len(merges), pruned) | {"vocab_size_asked": vocab_size}
-    files = bpe.files_of(merges) | {"report.json": json.dumps(found, indent=1).encode() + b"\n"}
+    files = bpe.files_of(merges) | {REPORT: json.dumps(found, indent=1).encode() + b"\n"}
     with tokenizer.attempt(task) as attempt:
         for name in FILES:
             with storage.writing(tokenizer.folder / name) as file:  # names that other tools look for, not a shard's

@@ -120,6 +120,21 @@ def test_train_and_sample_write_text(built):
     assert first.stdout == second.stdout
 
 
+def test_export_writes_a_folder_once_and_says_what_is_in_it(built):
+    folder, _, _ = built
+    done = webtext("export", "--format", "megatron", "--out", "exported", "--dir", "work", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^train: \d+ documents, [\d,]+ tokens$", done.stdout, re.MULTILINE)
+    assert re.search(r"^exported: 10 files, [\d,]+ bytes$", done.stdout, re.MULTILINE)
+    assert {"train.bin", "train.idx", "vocab.json", "webtext.json"} <= {p.name for p in (folder / "exported").iterdir()}
+    again = webtext("export", "--format", "megatron", "--out", "exported", "--dir", "work", cwd=folder)
+    assert again.returncode == 2
+    assert "exported: is there already; name another folder, or replace it with --force" in again.stderr
+    assert (
+        webtext("export", "--format", "jsonl", "--out", "exported", "--force", "-C", "work", cwd=folder).returncode == 0
+    )
+
+
 def test_a_changed_threshold_decides_anew_and_extracts_nothing(built):
     folder, _, made = built
     before = {path: path.stat().st_mtime_ns for path in (folder / "work" / "documents").rglob("*")}
@@ -159,6 +174,12 @@ def test_help_costs_neither_beam_nor_torch():
         (["explain", "https://nobody.test/"], 3, "https://nobody.test/: no submission in . links to it"),
         (["train"], 8, "tokens"),
         (["sample"], 8, "model"),
+        (
+            ["export", "--format", "nanogptt", "--out", "o"],
+            2,
+            "--format nanogptt: no such format; did you mean 'nanogpt'?",
+        ),
+        (["export", "--format", "jsonl", "--out", "o"], 5, "corpus: not whole; run 'webtext build corpus'"),
         (["init", "."], 2, "webtext.toml: is there already; edit it, or name another folder"),
     ],
 )
