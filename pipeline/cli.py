@@ -243,6 +243,28 @@ def sample(
 
 
 @app.command()
+def fertility(
+    folder: Folder = Path(),
+    beside: Annotated[Path | None, typer.Option(help="Merges of another vocabulary: GPT-2's vocab.bpe.")] = None,
+    hosts: Annotated[int, typer.Option(min=0, help="How many hosts to show, those with most text first.")] = 10,
+) -> None:
+    """Show how the vocabulary fits the held-out text, by language and host, beside another vocabulary's."""
+    from pipeline.verbs.fertility import fertility as groups
+
+    names = ["ours", *([beside.resolve().name] if beside else [])]
+    table = Table(box=None)
+    table.add_column("held-out text", no_wrap=True)
+    for title in ("texts", "words", "tokens of", "tokens a word", "bytes a token", "words kept whole"):
+        table.add_column(title, justify="left" if title == "tokens of" else "right")
+    for group in groups(folder, beside, hosts):
+        for place, name in enumerate(names):
+            about = [group.name, f"{group.documents:,}", f"{group.words:,}"] if not place else [""] * 3
+            found = (group.tokens_per_word(place), group.bytes_per_token(place), group.words_kept_whole(place))
+            table.add_row(*about, name, *("-" if one is None else f"{one:.3f}" for one in found))
+    out.print(table, markup=False)
+
+
+@app.command()
 def export(
     target: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl.")],

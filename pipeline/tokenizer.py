@@ -174,7 +174,8 @@ def learn_shard(settings: Settings, words: Artefact, tokenizer: Artefact, task: 
     table, pruned = most_frequent(partial(partition_tables, words), TABLE_BYTES)
     spellings, counts = table["word"].to_pylist(), table["count"].to_numpy()
     merges, pieces = bpe.learn(spellings, counts, vocab_size, min_count)
-    found = report(spellings, counts, pieces, len(merges), pruned) | {"vocab_size_asked": vocab_size}
+    found = report(spellings, counts, pieces, len(merges), pruned)
+    found |= {"vocab_size_asked": vocab_size, "val_share": settings.tokens.val_share}
     files = bpe.files_of(merges) | {REPORT: json.dumps(found, indent=1).encode() + b"\n"}
     with tokenizer.attempt(task) as attempt:
         for name in FILES:

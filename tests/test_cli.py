@@ -120,6 +120,17 @@ def test_train_and_sample_write_text(built):
     assert first.stdout == second.stdout
 
 
+def test_fertility_shows_ours_and_another_vocabulary(built):
+    folder, _, _ = built
+    (folder / "other").mkdir(exist_ok=True)
+    (folder / "other" / "vocab.bpe").write_text("#version: 0.2\nt h\n")
+    done = webtext("fertility", "--dir", "work", "--beside", "other", "--hosts", 1, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows if row[0] in ("all", "language", "host")] == ["all", "language", "host"]
+    assert sum(row[0] == "other" for row in rows) == 3
+
+
 def test_export_writes_a_folder_once_and_says_what_is_in_it(built):
     folder, _, _ = built
     done = webtext("export", "--format", "megatron", "--out", "exported", "--dir", "work", cwd=folder)
