@@ -70,7 +70,7 @@ def export(root: Path, settings: Settings, form: str, out: Path, force: bool = F
     """
     if form not in FORMATS:
         raise ConfigError(f"--format {form}: no such format{nearest(form, FORMATS)}")
-    with replacing(out, force) as part:
+    with replacing(out.resolve(), force) as part:
         made = Export(part)
         FORMATS[form](root, settings, made)
         about = {"format": form, "documents": made.documents, **made.about, "files": msgspec.to_builtins(made.files)}
@@ -93,6 +93,10 @@ def replacing(out: Path, force: bool) -> Iterator[Path]:
             f"{out}: is no export (it has no {ABOUT}), so --force does not replace it; name another folder"
         )
     part, old = (out.with_name(f".{out.name}.{name}{storage.PART}") for name in ("new", "old"))
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage.refused(out, error) from error
     with receipts.lock(part):
         emptied(part)
         try:

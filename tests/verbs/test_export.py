@@ -295,6 +295,19 @@ def test_what_is_no_export_is_never_replaced(work, tmp_path):
     assert (out / "letter.txt").read_text() == "dear"
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(work, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"file/out: cannot be written: Not a directory"):
+        export(work, SETTINGS, "jsonl", tmp_path / "file" / "out")
+
+
+def test_the_current_folder_can_be_the_target(work, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export(work, SETTINGS, "jsonl", Path())
+    assert (tmp_path / "here" / ABOUT).is_file()
+
+
 def test_a_form_that_does_not_exist_names_the_nearest(work, tmp_path):
     with pytest.raises(ConfigError, match="--format megatorn: no such format; did you mean 'megatron'"):
         export(work, SETTINGS, "megatorn", tmp_path / "out")
