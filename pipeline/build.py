@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config import Settings
-from pipeline.shards import receipts, storage
+from pipeline.shards import lease, storage
 from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.runner import BeamRun, Run
@@ -39,7 +39,7 @@ def build(
     """
     chosen = run or beam(settings, root)
     manifests: dict[str, Manifest] = {}
-    with receipts.lock(root):
+    with lease.lock(root):
         storage.sweep(root)
         same_shards(root, settings.build.shards)
         for stage in STAGES[: STAGES.index(until) + 1]:

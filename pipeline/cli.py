@@ -194,11 +194,11 @@ def trained(folder: Path, settings: config.Settings, fresh: bool = False) -> Non
     """Run the trainer under the lock, printing its progress."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy neighbours cost spinning threads most of their time
     from pipeline.build import standing
-    from pipeline.shards import receipts
+    from pipeline.shards import lease
 
     with needing("train"):
         from trainer.train import train as run_training
-    with receipts.lock(folder):
+    with lease.lock(folder):
         if (tokens := standing(folder, settings.build.shards)["tokens"]).state in ("stale", "damaged"):
             err.print(
                 f"note: the tokens are {tokens.state}: 'webtext build' would make them anew; trained on as they are"

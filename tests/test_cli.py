@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 
 from pipeline import cli, config, tokens
-from pipeline.shards import receipts
+from pipeline.shards import lease
 from pipeline.shards.outcomes import EXIT_CODES
 from tests.own_data import SETTINGS, write_both
 
@@ -216,7 +216,7 @@ def test_debug_shows_the_traceback_too(tmp_path):
 def test_a_second_run_is_refused_with_the_name_of_the_holder(tmp_path):
     write_both(tmp_path, pages=1)
     (tmp_path / config.FILE_NAME).write_text("[links]\nsubmissions = ['dump.ndjson']\n")
-    with receipts.lock(tmp_path):
+    with lease.lock(tmp_path):
         done = webtext("build", cwd=tmp_path)
     assert done.returncode == 4
     assert f"in use by process {os.getpid()} on " in done.stderr

@@ -12,7 +12,7 @@ NAMES = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuff
 CRAFTS = {"submissions", "fetch", "text", "dedup"}
 LAYERS = [
     {"urls", "config", "shards.outcomes"},
-    {"shards.schemas", "shards.storage", "shards.receipts", "shards.workers", "shards.runner"},
+    {"shards.schemas", "shards.storage", "shards.receipts", "shards.lease", "shards.workers", "shards.runner"},
     CRAFTS,
     {"links", "pages", "documents", "corpus", "tokenizer", "tokens"},
     {"build"},

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline import config
 from pipeline.demo import dump
 from pipeline.demo.web import LocalWeb
-from pipeline.shards import receipts
+from pipeline.shards import lease
 from pipeline.shards.outcomes import ConfigError
 
 CONFIG = """# The demo: a local web on loopback, a small vocabulary, a small model.
@@ -65,7 +65,7 @@ def prepared(root: Path) -> Iterator[config.Settings]:
     path = root / config.FILE_NAME
     with LocalWeb() as web:
         names = "".join(f'"{name}" = "{address}"\n' for name, address in sorted(web.local_hosts().items()))
-        with receipts.lock(root):
+        with lease.lock(root):
             if path.exists() and not path.read_bytes().startswith(CONFIG.partition("\n")[0].encode()):
                 raise ConfigError(f"{path}: not the demo's; name a folder of its own with --dir")
             (root / "submissions.ndjson").write_bytes(b"".join(dump.submissions()))

@@ -1,4 +1,4 @@
-"""Receipts: what is done, from what, with which books. Resume, manifests and the lock of a working directory.
+"""Receipts: what is done, from what, with which books. Resume, and manifests.
 
 Choice: one small JSON file a shard, written after the shard and never before, is all the state there is; a stage asks
 only "does a receipt with today's fingerprint exist?". Cost: a file a shard. Alternative: completion markers, as
@@ -7,13 +7,10 @@ datatrove's, which cannot tell that the config, an input or the code has changed
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
-import os
 import shlex
-import socket
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,10 +22,9 @@ from typing import Any
 import msgspec
 
 from pipeline.shards import storage
-from pipeline.shards.outcomes import FATES, BooksError, BusyError, IntegrityError
+from pipeline.shards.outcomes import FATES, BooksError, IntegrityError
 from pipeline.shards.storage import HashingFile, Stamp
 
-LOCK = ".lock"
 UNICODE = "unicode"  # stands for the tables of characters that come with Python
 
 
@@ -224,7 +220,10 @@ class Artefact:
         unknown = [name for name in names if name not in manifest.files]
         if unknown:
             raise IntegrityError(f"{self.folder / unknown[0]}: not in {self.manifest_path}; run 'webtext build'")
-        return [storage.verified(self.folder / name, manifest.files[name]) for name in names]
+        return [
+            storage.verified(self.folder / name, manifest.files[name], self.receipt_path(shard))
+            for shard, name in enumerate(names)
+        ]
 
     @contextmanager
     def attempt(self, task: Task) -> Iterator[Attempt]:
@@ -329,25 +328,3 @@ class Attempt:
         """Remove what was written and not committed."""
         for name in self.files:
             storage.part_of(self.artefact.folder / name).unlink(missing_ok=True)
-
-
-@contextmanager
-def lock(root: Path) -> Iterator[None]:
-    """The working directory for this process alone; the system ends the lock with the process, however it dies.
-
-    Raises BusyError, naming the holder.
-    """
-    with storage.refusing(root / LOCK):
-        root.mkdir(parents=True, exist_ok=True)
-        opened = (root / LOCK).open("a+")
-    with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise BusyError(f"{root}: in use by {holder}; wait for it to end, or stop it") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import Settings, nearest
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import lease, schemas, storage
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, IntegrityError
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.storage import Stamp
@@ -97,14 +97,14 @@ def replacing(out: Path, force: bool) -> Iterator[Path]:
         part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage.refused(out, error) from error
-    with receipts.lock(part):
+    with lease.lock(part):
         emptied(part)
         try:
             yield part
         except BaseException:
             shutil.rmtree(part)
             raise
-        (part / receipts.LOCK).unlink()
+        (part / lease.LOCK).unlink()
         try:
             if taken:
                 shutil.rmtree(old, ignore_errors=True)
@@ -121,7 +121,7 @@ def emptied(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != receipts.LOCK:
+        elif path.name != lease.LOCK:
             path.unlink()
 
 
@@ -191,10 +191,10 @@ def export_tokens(root: Path, made: Export, write: Callable[[Tokens, str, Export
             made.tokens[split] = write(tokens, split, made)
     refuse_nothing(root, made)
     vocabulary = Artefact(root, "tokenizer", 1)
-    for name, stamp in vocabulary.receipts()[0].files.items():
+    for name in vocabulary.hashes(0):
         if name != REPORT:
             with made.write(name) as file:
-                file.write(storage.verified(vocabulary.folder / name, stamp).read_bytes())
+                file.write(vocabulary.named(0, name).read_bytes())
     numbers = {name: int(tokens.kind[name]) for name in ("vocab_size", "end_of_text")}
     made.about = {"tokens": made.tokens, "tokenizer_sha256": tokens.kind["tokenizer_sha256"], **numbers}
     made.about["fingerprint"] = tokens.manifest.fingerprint

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.shards import schemas, storage
+from pipeline.shards import schemas
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact
 from pipeline.text import bpe
@@ -63,11 +63,11 @@ def fertility(root: Path, beside: Path | None, hosts: int) -> list[Group]:
     Raises IntegrityError: corpus or tokenizer are not built, or damaged. InputError: nothing is held out, or `beside`
     holds no merges.
     """
-    corpus, tokenizer = Artefact(root, "corpus", 1).manifest(), Artefact(root, "tokenizer", 1).manifest()
+    vocabulary = Artefact(root, "tokenizer", 1)
+    corpus, tokenizer = Artefact(root, "corpus", 1).manifest(), vocabulary.manifest()
     if corpus is None or tokenizer is None:
         raise IntegrityError(f"{root}: corpus and tokenizer are not whole; run 'webtext build tokenizer'")
-    folder = root / "tokenizer"
-    report, described = (storage.verified(folder / name, tokenizer.files[name]) for name in (REPORT, TOKENIZER))
+    report, described = vocabulary.named(0, REPORT), vocabulary.named(0, TOKENIZER)
     share = json.loads(report.read_bytes())["val_share"]
     encoders = [Encoder.of(described.read_bytes(), tokenizer.files[TOKENIZER].sha256)]
     if beside is not None:

@@ -23,7 +23,7 @@ from pipeline.config import HarvestSettings, Settings
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.robots import user_agent
 from pipeline.pages import SOFTWARE
-from pipeline.shards import receipts
+from pipeline.shards import lease
 from pipeline.shards.outcomes import BooksError, ConfigError, Outcome, SourceError
 from pipeline.submissions.ledger import SUFFIX, Ledger
 from pipeline.submissions.listings import PAGE, Page, Unreadable, info, walk
@@ -118,7 +118,7 @@ def harvested(
         raise ConfigError(f"{path}: the name of a ledger ends in {SUFFIX}, so that links knows it for one")
     chosen, (every_s, until) = settings.harvest, when
     client = Client(chosen, user_agent(settings.pages, SOFTWARE), clock, more)
-    with receipts.lock(path.parent), Ledger(path) as ledger:
+    with lease.lock(path.parent), Ledger(path) as ledger:
 
         def one() -> None:
             harvest(chosen, client, ledger, sources, lambda reading: said(reading.said()))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipeline.shards import receipts
+from pipeline.shards import lease, receipts
 from pipeline.shards.outcomes import BooksError, BusyError, IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact, Books, Task
 
@@ -119,18 +119,18 @@ def test_fingerprints_cover_settings_inputs_version_and_libraries():
 
 def test_a_second_process_is_refused_with_the_holder_and_a_dead_one_frees_the_lock(tmp_path):
     code = (
-        "import sys,os\nfrom pathlib import Path\nfrom pipeline.shards import receipts\n"
-        "with receipts.lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+        "import sys,os\nfrom pathlib import Path\nfrom pipeline.shards import lease\n"
+        "with lease.lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(BusyError, match=f"in use by process {holder.pid} on"), receipts.lock(tmp_path):
+    with pytest.raises(BusyError, match=f"in use by process {holder.pid} on"), lease.lock(tmp_path):
         raise AssertionError("the lock was given twice")
     holder.kill()
     holder.communicate()
-    with receipts.lock(tmp_path):
+    with lease.lock(tmp_path):
         assert (tmp_path / ".lock").read_text().startswith("process ")
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tiktoken.load import load_tiktoken_bpe
 
 from pipeline import config, tokenizer, tokens
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import lease, schemas, storage
 from pipeline.shards.outcomes import BusyError, ConfigError, InputError, IntegrityError, StorageError
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import PlainRun
@@ -331,11 +331,11 @@ def test_what_a_killed_export_left_is_taken_over(work, tmp_path):
     export(work, SETTINGS, "jsonl", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert not list((tmp_path / "out").glob("*.bin"))
-    assert not (tmp_path / "out" / receipts.LOCK).exists()
+    assert not (tmp_path / "out" / lease.LOCK).exists()
 
 
 def test_a_second_export_to_the_same_folder_is_refused(work, tmp_path):
-    with receipts.lock(tmp_path / ".out.new.part"), pytest.raises(BusyError):
+    with lease.lock(tmp_path / ".out.new.part"), pytest.raises(BusyError):
         export(work, SETTINGS, "jsonl", tmp_path / "out")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import links
 from pipeline.config import HarvestSettings, PagesSettings, Settings, parse
-from pipeline.shards import receipts, schemas
+from pipeline.shards import lease, schemas
 from pipeline.shards.outcomes import BusyError, ConfigError, SourceError
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
@@ -420,7 +420,7 @@ def test_a_ledger_that_links_would_not_know_is_refused_before_the_first_request(
 def test_two_harvests_of_one_ledger_the_second_is_refused(path):
     with (
         local_reddit(Site()) as reddit,
-        receipts.lock(path.parent),
+        lease.lock(path.parent),
         pytest.raises(BusyError, match="in use by process"),
     ):
         harvested(settings_of(), path, ["r/books"], ONCE, print, FakeClock().clock(), reddit.more())
