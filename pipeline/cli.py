@@ -10,14 +10,11 @@ import glob
 import io
 import json
 import logging
-import os
 import shlex
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +23,9 @@ import typer
 from rich.table import Table
 
 from pipeline import config
-from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma, print_progress
+from pipeline.cli_model import VERBS, sample, trained
+from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma
+from pipeline.options import Folder, Sets, needing, settings_of
 from pipeline.shards import storage
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
 
@@ -41,13 +40,6 @@ app = typer.Typer(
 
 INTERRUPTED, TERMINATED = 130, 143  # what a shell reports of a process that SIGINT or SIGTERM ended: 128 + 2, + 15
 LEDGER = Path("harvest/ledger.sqlite")
-Folder = Annotated[Path, typer.Option("--dir", "-C", help="The working directory: it holds webtext.toml.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE over the config file; repeatable.")]
-
-
-def settings_of(folder: Path, sets: list[str] | None) -> config.Settings:
-    """The settings of a working directory, with the command line's laid over."""
-    return config.load(folder / config.FILE_NAME, sets or [])
 
 
 @app.command()
@@ -178,113 +170,6 @@ def told(value: Any) -> str:
 
 
 @app.command()
-def train(
-    folder: Folder = Path(),
-    sets: Sets = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin anew; the old run is moved aside, not deleted.")
-    ] = False,
-) -> None:
-    """Train GPT-2 on the token shards; the same command goes on with a run that was stopped."""
-    settings = settings_of(folder, sets)
-    trained(folder, settings, fresh)
-
-
-def trained(folder: Path, settings: config.Settings, fresh: bool = False) -> None:
-    """Run the trainer under the lock, printing its progress."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy neighbours cost spinning threads most of their time
-    from pipeline.build import standing
-    from pipeline.shards import lease
-
-    with needing("train"):
-        from trainer.train import train as run_training
-    with lease.lock(folder):
-        if (tokens := standing(folder, settings.build.shards)["tokens"]).state in ("stale", "damaged"):
-            err.print(
-                f"note: the tokens are {tokens.state}: 'webtext build' would make them anew; trained on as they are"
-            )
-        result = run_training(settings.train, folder.absolute(), folder.absolute() / "model", print_progress, fresh)
-    out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}")
-
-
-@app.command()
-def sample(
-    prompt: Annotated[str, typer.Argument(help="What the text begins with.")] = "",
-    folder: Folder = Path(),
-    tokens: Annotated[int, typer.Option(min=1, help="How many tokens at most.")] = 200,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 = always the likeliest token.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=0, help="Among the k likeliest; 0 = off.")] = 50,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Among the likeliest that make up p.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
-) -> None:
-    """Write text with the trained model."""
-    with needing("train"):
-        from trainer.checkpoint import trained as load_trained
-        from trainer.sample import load_tokenizer
-        from trainer.sample import sample as pieces
-    checkpoint, notes = load_trained(folder / "model")
-    for note in notes:
-        err.print(f"note: {note}")
-    tokenizer = load_tokenizer(folder / "tokenizer" / "tokenizer.json")
-    sys.stdout.write(prompt)
-    for piece in pieces(
-        checkpoint.model(),
-        tokenizer,
-        prompt,
-        tokens=tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-    ):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
-
-
-@app.command()
-def fertility(
-    folder: Folder = Path(),
-    beside: Annotated[Path | None, typer.Option(help="Merges of another vocabulary: GPT-2's vocab.bpe.")] = None,
-    hosts: Annotated[int, typer.Option(min=0, help="How many hosts to show, those with most text first.")] = 10,
-) -> None:
-    """Show how the vocabulary fits the held-out text, by language and host, beside another vocabulary's."""
-    from pipeline.verbs.fertility import fertility as groups
-
-    names = ["ours", *([beside.resolve().name] if beside else [])]
-    table = Table(box=None)
-    table.add_column("held-out text", no_wrap=True)
-    for title in ("texts", "words", "tokens of", "tokens a word", "bytes a token", "words kept whole"):
-        table.add_column(title, justify="left" if title == "tokens of" else "right")
-    for group in groups(folder, beside, hosts):
-        for place, name in enumerate(names):
-            about = [group.name, f"{group.documents:,}", f"{group.words:,}"] if not place else [""] * 3
-            found = (group.tokens_per_word(place), group.bytes_per_token(place), group.words_kept_whole(place))
-            table.add_row(*about, name, *("-" if one is None else f"{one:.3f}" for one in found))
-    out.print(table, markup=False)
-
-
-@app.command()
-def export(
-    target: Annotated[Path, typer.Option("--out", help="The folder to write.")],
-    form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl.")],
-    folder: Folder = Path(),
-    sets: Sets = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
-) -> None:
-    """Write the corpus in the form that another tool reads; Arrow's readers need none, see tokens/."""
-    from pipeline.verbs.export import export as written
-
-    made = written(folder, settings_of(folder, sets), form, target, force)
-    for split, documents in made.documents.items():
-        tokens = f", {made.tokens[split]:,} tokens" if split in made.tokens else ""
-        out.print(f"{split}: {documents:,} documents{tokens}{'' if documents else '; no file'}")
-    out.print(
-        f"{target}: {len(made.files)} files, {sum(one.bytes for one in made.files.values()):,} bytes", markup=False
-    )
-
-
-@app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--dir", "-C", help="Where the demo works.")] = Path("webtext-demo"),
 ) -> None:
@@ -310,13 +195,8 @@ def demo(
     )
 
 
-@contextmanager
-def needing(extra: str) -> Iterator[None]:
-    """Turn a missing optional dependency into the command that installs it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is not installed; run: pip install 'webtext[{extra}]'") from None
+for verb in VERBS:
+    app.command()(verb)
 
 
 def main() -> None:

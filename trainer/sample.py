@@ -16,6 +16,7 @@ import tokenizers
 import torch
 from torch import Tensor
 
+from pipeline.shards import storage
 from pipeline.shards.outcomes import ConfigError, TrainingError
 from trainer.data import token_bytes
 from trainer.model import GPT
@@ -37,8 +38,16 @@ class Tokenizer:
         return ids
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a `tokenizer.json`. Raises TrainingError: not byte-level BPE, or without end-of-text."""
+def load_tokenizer(path: Path, trained_on: str) -> Tokenizer:
+    """The tokenizer of a `tokenizer.json`, whose sha256 begins with `trained_on`, as the checkpoint remembers it.
+
+    Raises TrainingError: another tokenizer than the model's, not byte-level BPE, or without end-of-text.
+    """
+    if not (found := storage.sha256_of(path)).startswith(trained_on):
+        raise TrainingError(
+            f"{path}: sha256 {found[: len(trained_on)]}…, the model was trained with {trained_on}…: its text would be "
+            "rubbish; build the old tokenizer again, or train anew"
+        )
     bytes_of = token_bytes(path)
     encoder = tokenizers.Tokenizer.from_file(str(path))
     encoder.encode_special_tokens = True

@@ -257,7 +257,7 @@ def test_shards_and_tokenizer_of_the_stages_are_read_as_they_were_meant(tmp_path
     assert (data.vocab, data.end_of_text, data.tokenizer_sha256) == (300, 299, storage.sha256_of(path))
     assert data.shards[0].values.tolist() == np.concatenate(documents).tolist()
     assert data.shards[0].doc_ids(0, data.tokens) == ["one", "two", "three"]
-    read = load_tokenizer(path)
+    read = load_tokenizer(path, storage.sha256_of(path))
     assert b"".join(read.bytes_of[one] for one in data.shards[0].values) == "".join(texts).encode()
     assert [read.encode(text) for text in texts] == [encoder.encode(text).tolist() for text in texts]
 

@@ -28,7 +28,7 @@ def model_of(vocab=VOCAB, block=12, seed=1):
 def tokenizer_of(tmp_path):
     path = tmp_path / "tokenizer.json"
     write_tokenizer(path, VOCAB)
-    return load_tokenizer(path)
+    return load_tokenizer(path, "")
 
 
 def slowly(model, ids, tokens):
@@ -155,3 +155,10 @@ def test_values_out_of_bounds_are_refused(tmp_path, wrong):
 def test_the_tokenizer_of_another_model_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="another model's"):
         next(sample(model_of(vocab=100), tokenizer_of(tmp_path), "to", tokens=1, **PLAIN))
+
+
+def test_another_tokenizer_than_the_models_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    write_tokenizer(path, VOCAB)
+    with pytest.raises(TrainingError, match=r"the model was trained with 0123456789abcdef…"):
+        load_tokenizer(path, "0123456789abcdef")

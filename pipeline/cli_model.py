@@ -1,0 +1,125 @@
+"""The verbs after the corpus: train, sample, fertility, export. Each parses, calls one function, prints.
+
+Choice: functions that `cli` makes commands of, so that neither file is too long to read. Cost: two places to look for a
+verb. Alternative: a typer application of its own, which would be typed as `webtext model train`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pipeline import config
+from pipeline.console import err, out, print_progress
+from pipeline.options import Folder, Sets, needing, settings_of
+
+
+def train(
+    folder: Folder = Path(),
+    sets: Sets = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew; the old run is moved aside, not deleted.")
+    ] = False,
+) -> None:
+    """Train GPT-2 on the token shards; the same command goes on with a run that was stopped."""
+    settings = settings_of(folder, sets)
+    trained(folder, settings, fresh)
+
+
+def trained(folder: Path, settings: config.Settings, fresh: bool = False) -> None:
+    """Run the trainer under the lock, printing its progress."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy neighbours cost spinning threads most of their time
+    from pipeline.build import standing
+    from pipeline.shards import lease
+
+    with needing("train"):
+        from trainer.train import train as run_training
+    with lease.lock(folder):
+        if (tokens := standing(folder, settings.build.shards)["tokens"]).state in ("stale", "damaged"):
+            err.print(
+                f"note: the tokens are {tokens.state}: 'webtext build' would make them anew; trained on as they are"
+            )
+        result = run_training(settings.train, folder.absolute(), folder.absolute() / "model", print_progress, fresh)
+    out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}")
+
+
+def sample(
+    prompt: Annotated[str, typer.Argument(help="What the text begins with.")] = "",
+    folder: Folder = Path(),
+    tokens: Annotated[int, typer.Option(min=1, help="How many tokens at most.")] = 200,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 = always the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Among the k likeliest; 0 = off.")] = 50,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Among the likeliest that make up p.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Write text with the trained model."""
+    with needing("train"):
+        from trainer.checkpoint import trained as load_trained
+        from trainer.sample import load_tokenizer
+        from trainer.sample import sample as pieces
+    checkpoint, notes = load_trained(folder / "model")
+    for note in notes:
+        err.print(f"note: {note}")
+    tokenizer = load_tokenizer(folder / "tokenizer" / "tokenizer.json", checkpoint.record.identity["tokenizer"])
+    text = pieces(
+        checkpoint.model(),
+        tokenizer,
+        prompt,
+        tokens=tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+    )
+    for number, piece in enumerate(text):
+        sys.stdout.write(piece if number else prompt + piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def fertility(
+    folder: Folder = Path(),
+    beside: Annotated[Path | None, typer.Option(help="Merges of another vocabulary: GPT-2's vocab.bpe.")] = None,
+    hosts: Annotated[int, typer.Option(min=0, help="How many hosts to show, those with most text first.")] = 10,
+) -> None:
+    """Show how the vocabulary fits the held-out text, by language and host, beside another vocabulary's."""
+    from pipeline.verbs.fertility import fertility as groups
+
+    names = ["ours", *([beside.resolve().name] if beside else [])]
+    table = Table(box=None)
+    table.add_column("held-out text", no_wrap=True)
+    for title in ("texts", "words", "tokens of", "tokens a word", "bytes a token", "words kept whole"):
+        table.add_column(title, justify="left" if title == "tokens of" else "right")
+    for group in groups(folder, beside, hosts):
+        for place, name in enumerate(names):
+            about = [group.name, f"{group.documents:,}", f"{group.words:,}"] if not place else [""] * 3
+            found = (group.tokens_per_word(place), group.bytes_per_token(place), group.words_kept_whole(place))
+            table.add_row(*about, name, *("-" if one is None else f"{one:.3f}" for one in found))
+    out.print(table, markup=False)
+
+
+def export(
+    target: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl.")],
+    folder: Folder = Path(),
+    sets: Sets = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
+) -> None:
+    """Write the corpus in the form that another tool reads; Arrow's readers need none, see tokens/."""
+    from pipeline.verbs.export import export as written
+
+    made = written(folder, settings_of(folder, sets), form, target, force)
+    for split, documents in made.documents.items():
+        tokens = f", {made.tokens[split]:,} tokens" if split in made.tokens else ""
+        out.print(f"{split}: {documents:,} documents{tokens}{'' if documents else '; no file'}")
+    out.print(
+        f"{target}: {len(made.files)} files, {sum(one.bytes for one in made.files.values()):,} bytes", markup=False
+    )
+
+
+VERBS = (train, sample, fertility, export)

@@ -1,0 +1,30 @@
+"""What several verbs of the command line take, and how a verb asks for an optional dependency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import config
+from pipeline.shards.outcomes import ConfigError
+
+Folder = Annotated[Path, typer.Option("--dir", "-C", help="The working directory: it holds webtext.toml.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE over the config file; repeatable.")]
+
+
+def settings_of(folder: Path, sets: list[str] | None) -> config.Settings:
+    """The settings of a working directory, with the command line's laid over."""
+    return config.load(folder / config.FILE_NAME, sets or [])
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Turn a missing optional dependency into the command that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is not installed; run: pip install 'webtext[{extra}]'") from None
