@@ -3,16 +3,20 @@
 Choice: counts and shares of the published filters, kept as columns, thresholds left to whoever decides. Words are
 split at white space as those papers do. The language comes from py3langid's model (in its package, no download), on
 the first 1,000 characters: on 701 texts of real pages the same answers as on the whole texts, in 0.5 ms. Cost: that is
-more than half of all signals' time. Alternative: resiliparse's `detect_fast`, ten times as fast, which took 13 of the
-679 English ones, mostly product lists, for Latin, Czech, Welsh and others.
+a third of all signals' time. Alternative: resiliparse's `detect_fast`, ten times as fast, which took 13 of the 679
+English ones, mostly product lists, for Latin, Czech, Welsh and others.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from pipeline.text.normalize import words
+from pipeline.text.repetition import REPETITIONS, repetitions
 
 LANGUAGE_CHARS = 1_000  # read from the beginning
 LANGUAGE_LETTERS = 20  # fewer in that piece: undecided
@@ -21,6 +25,31 @@ STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 BULLETS = ("•", "‣", "▪", "●", "◦", "-", "*", "–", "·")
 ELLIPSES = ("...", "…")
 TERMINAL = (".", "!", "?", '"', "”", "…", "。", "！", "？", "」", "»")  # C4's four, and their other scripts
+# C4's own lists (Raffel et al. 2020, section 2.2, and tensorflow_datasets' c4_utils.py, which made it).
+BOILERPLATE = (
+    "terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies", "javascript",
+    "lorem ipsum",
+)  # fmt: skip
+# Words whose only common use is sexual: health, law, religion and literature have others, and those are not here.
+ADULT_WORDS = frozenset({
+    "bdsm", "blowjob", "blowjobs", "bukkake", "camgirl", "camgirls", "camsex", "clit", "creampie", "creampies",
+    "cumshot", "cumshots", "cunnilingus", "deepthroat", "dildo", "dildos", "fellatio", "femdom", "fleshlight",
+    "gangbang", "gangbangs", "gilf", "handjob", "handjobs", "hentai", "horny", "jizz", "milf", "milfs", "pegging",
+    "porn", "porno", "pornhub", "pornos", "pornstar", "pornstars", "pussies", "rimjob", "sexcam", "sexcams",
+    "shemale", "shemales", "threesome", "threesomes", "titties", "upskirt", "upskirts", "webcamsex", "xhamster",
+    "xnxx", "xvideos", "xxx",
+})  # fmt: skip
+# What link farms sell. One of them in an article is news; many are the page's purpose.
+SPAM_WORDS = frozenset({
+    "baccarat", "bingo", "blackjack", "bonuses", "bookmaker", "bookmakers", "casino", "casinos", "cialis", "escort",
+    "escorts", "forex", "gambling", "jackpot", "jackpots", "kamagra", "levitra", "lottery", "payday", "poker",
+    "replica", "replicas", "roulette", "sildenafil", "slots", "sportsbook", "sportsbooks", "tadalafil", "togel",
+    "viagra",
+})  # fmt: skip
+# Bounded and anchored, so that a run of a million letters is read once.
+EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}(?![\w@])")
+BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+IP = re.compile(rf"(?<![\w.])(?:{BYTE}\.){{3}}{BYTE}(?!\w|\.\d)", re.ASCII)
 
 SIGNALS: dict[str, str] = {
     "language": "ISO 639 code by py3langid, 'und' for too little text (Lui and Baldwin 2012)",
@@ -33,9 +62,16 @@ SIGNALS: dict[str, str] = {
     "symbol_ratio": "hash signs or ellipses a word (Rae et al. 2021, table A1: at most 0.1)",
     "bullet_line_share": "lines that begin with a bullet (Rae et al. 2021, table A1: at most 0.9)",
     "ellipsis_line_share": "lines that end in an ellipsis (Rae et al. 2021, table A1: at most 0.3)",
-    "duplicate_line_share": "lines that stood earlier in the text (Rae et al. 2021, table A1: at most 0.3)",
     "terminal_punctuation_share": "lines ending in a terminal mark (Raffel et al. 2020, 2.2; Penedo et al. 2024: 0.12)",
     "short_line_share": "lines of at most 30 characters (Penedo et al. 2024, section 3.6: at most 0.67)",
+    "lines_per_word": "lines a word (Penedo et al. 2024, datatrove's FineWebQualityFilter: at most 0.3)",
+    "curly_bracket_count": "opening curly brackets (Raffel et al. 2020, section 2.2: none)",
+    "boilerplate_line_share": "lines that name a policy, cookies, JavaScript, lorem ipsum (Raffel et al. 2020, 2.2)",
+    "adult_word_share": "words of our list of sexual ones (Raffel et al. 2020, section 2.2, dropped pages for one)",
+    "spam_word_share": "words of our list of what link farms sell",
+    "email_count": "e-mail addresses (Penedo et al. 2024, section 3.7, made them anonymous)",
+    "ip_count": "IPv4 addresses (Penedo et al. 2024, section 3.7, made them anonymous)",
+    **REPETITIONS,
 }
 
 
@@ -43,6 +79,7 @@ def signals(text: str) -> dict[str, float | int | str]:
     """Every signal of SIGNALS, by name, in its order. A text without words or lines has zeros and 'und'."""
     tokens = text.split()
     lines = [line.strip() for line in text.split("\n") if line and not line.isspace()]
+    lower = words(text)
     code, score = language(text)
     return {
         "language": code,
@@ -55,9 +92,16 @@ def signals(text: str) -> dict[str, float | int | str]:
         "symbol_ratio": symbol_ratio(text, tokens),
         "bullet_line_share": bullet_line_share(lines),
         "ellipsis_line_share": ellipsis_line_share(lines),
-        "duplicate_line_share": duplicate_line_share(lines),
         "terminal_punctuation_share": terminal_punctuation_share(lines),
         "short_line_share": short_line_share(lines),
+        "lines_per_word": share(len(lines), tokens),
+        "curly_bracket_count": text.count("{"),
+        "boilerplate_line_share": boilerplate_line_share(lines),
+        "adult_word_share": share(sum(map(ADULT_WORDS.__contains__, lower)), lower),
+        "spam_word_share": share(sum(map(SPAM_WORDS.__contains__, lower)), lower),
+        "email_count": email_count(text),
+        "ip_count": ip_count(text),
+        **repetitions(text, tokens, lines),
     }
 
 
@@ -109,11 +153,6 @@ def ellipsis_line_share(lines: Sequence[str]) -> float:
     return share(sum(line.endswith(ELLIPSES) for line in lines), lines)
 
 
-def duplicate_line_share(lines: Sequence[str]) -> float:
-    """Share of lines that repeat an earlier one; Rae et al. 2021, table A1 ("duplicate line fraction")."""
-    return share(len(lines) - len(set(lines)), lines)
-
-
 def terminal_punctuation_share(lines: Sequence[str]) -> float:
     """Share of lines that end in a terminal mark; Raffel et al. 2020 (C4), section 2.2."""
     return share(sum(line.endswith(TERMINAL) for line in lines), lines)
@@ -122,6 +161,24 @@ def terminal_punctuation_share(lines: Sequence[str]) -> float:
 def short_line_share(lines: Sequence[str]) -> float:
     """Share of lines of at most 30 characters; Penedo et al. 2024 (FineWeb), section 3.6."""
     return share(sum(len(line) <= SHORT_LINE_CHARS for line in lines), lines)
+
+
+def boilerplate_line_share(lines: Sequence[str]) -> float:
+    """Share of lines that hold one of BOILERPLATE; Raffel et al. 2020 (C4), section 2.2, took such lines out."""
+    return share(sum(any(map(line.__contains__, BOILERPLATE)) for line in map(str.lower, lines)), lines)
+
+
+def email_count(text: str) -> int:
+    """How many e-mail addresses stand in the text; Penedo et al. 2024 (FineWeb), section 3.7."""
+    return len(EMAIL.findall(text)) if "@" in text else 0
+
+
+def ip_count(text: str) -> int:
+    """How many IPv4 addresses stand in the text, private ones too; Penedo et al. 2024 (FineWeb), section 3.7.
+
+    Four numbers of a version look the same; five do not.
+    """
+    return sum(1 for _ in IP.finditer(text))
 
 
 def share(part: int, whole: Sequence[str]) -> float:

@@ -1,6 +1,8 @@
 import pytest
 
-from pipeline.text.signals import SIGNALS, language, signals
+from pipeline.text.normalize import words
+from pipeline.text.repetition import REPETITIONS
+from pipeline.text.signals import ADULT_WORDS, SIGNALS, SPAM_WORDS, language, signals
 
 PROSE = "The cat sat with the dog, and that was that.\nIt had to be!"
 
@@ -24,9 +26,16 @@ def test_signals_of_a_small_text_are_the_ones_counted_by_hand():
         "symbol_ratio": 0.0,
         "bullet_line_share": 0.0,
         "ellipsis_line_share": 0.0,
-        "duplicate_line_share": 0.0,
         "terminal_punctuation_share": 1.0,
         "short_line_share": 0.5,
+        "lines_per_word": pytest.approx(2 / 14),
+        "curly_bracket_count": 0,
+        "boilerplate_line_share": 0.0,
+        "adult_word_share": 0.0,
+        "spam_word_share": 0.0,
+        "email_count": 0,
+        "ip_count": 0,
+        **dict.fromkeys(REPETITIONS, 0.0),
     }
 
 
@@ -73,3 +82,42 @@ def test_the_language_is_named(code, text):
 def test_the_language_score_is_rounded_and_repeatable():
     score = language(PROSE)[1]
     assert score == round(score, 3) == language(PROSE)[1]
+
+
+def test_policies_and_placeholders_are_boilerplate_whatever_their_case():
+    text = "Read on.\nWe use cookies to improve.\nLorem IPSUM dolor\nPlease enable JavaScript.\nA cookie is sweet."
+    assert signals(text)["boilerplate_line_share"] == 3 / 5
+    assert signals("if (a) { b(); } else { c(); }")["curly_bracket_count"] == 2
+
+
+def test_adult_and_spam_words_are_counted_as_whole_words():
+    found = signals("Hot MILF xxx! Scunthorpe viagra-casino, therapist")
+    assert found["adult_word_share"] == pytest.approx(2 / 7)
+    assert found["spam_word_share"] == pytest.approx(2 / 7)
+    assert signals("Essex, Middlesex; the cocktail analyst titled it")["adult_word_share"] == 0
+
+
+def test_the_word_lists_hold_what_the_word_splitter_gives():
+    assert all(words(word) == [word] for word in ADULT_WORDS | SPAM_WORDS)
+    assert not ADULT_WORDS & SPAM_WORDS
+
+
+@pytest.mark.parametrize(
+    ("text", "emails", "ips"),
+    [
+        ("write to a.b+c@example.org, or x@y.co.uk.", 2, 0),
+        ("@handle me@ @b.c a@b", 0, 0),
+        ("ping 10.0.0.1, 255.255.255.255 and 8.8.8.8.", 0, 3),
+        ("256.1.1.1 1.2.3 1.2.3.4.5 v1.2.3.4x", 0, 0),
+        ("\u0661.\u0662.\u0663.\u0664", 0, 0),
+    ],
+)
+def test_addresses_are_counted(text, emails, ips):
+    found = signals(text)
+    assert (found["email_count"], found["ip_count"]) == (emails, ips)
+
+
+@pytest.mark.parametrize("piece", ["a", "a.", "1.", "a@", "1", "{", "\n", "- ", "x\n\n"])
+def test_no_signal_is_slow_on_a_long_run(piece):
+    found = signals(piece * 300_000)  # a search that goes back at every letter would take hours
+    assert found["char_count"] == 300_000 * len(piece)
