@@ -170,6 +170,26 @@ def told(value: Any) -> str:
 
 
 @app.command()
+def extract(
+    files: Annotated[list[Path], typer.Argument(help="HTML files, or text files named .txt.")],
+    engine: Annotated[str, typer.Option(help="cascade, trafilatura, resiliparse or newspaper.")] = "cascade",
+    content_type: Annotated[str, typer.Option(help="What the server said, with its charset.")] = "",
+    url: Annotated[str, typer.Option(help="Where the page was.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line, with all signals.")] = False,
+) -> None:
+    """Show what an engine makes of the pages in FILES: the text, and on stderr how it came about."""
+    from pipeline.verbs.extract import extracts
+
+    for found in extracts(files, engine, content_type, url):
+        if as_json:
+            sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+            continue
+        told_of = [found["outcome"], found["engine"], f"{found.get('word_count', 0)} words", found["title"]]
+        err.print(f"{found['file']}: {', '.join(filter(None, told_of))}")
+        sys.stdout.write(found["text"] + "\n" if found["text"] else "")
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--dir", "-C", help="Where the demo works.")] = Path("webtext-demo"),
 ) -> None:

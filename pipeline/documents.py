@@ -31,7 +31,7 @@ from pipeline.text.normalize import text_hash, words
 from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import SIGNALS, signals
 
-VERSION = 1
+VERSION = 2
 LIBRARIES = (
     "brotli", "datasketch", "fastwarc", "ftfy", "justext", "lxml", "numpy", "py3langid", "pyarrow", "resiliparse",
     "trafilatura", "unicode", "zstandard",

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import io
+import json
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 from pipeline import cli, config, tokens
 from pipeline.shards import lease
 from pipeline.shards.outcomes import EXIT_CODES
+from pipeline.text.signals import SIGNALS
 from tests.own_data import SETTINGS, write_both
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -342,3 +344,41 @@ def test_init_writes_globs_that_toml_reads_back(tmp_path):
     (odd / "dumps").mkdir()
     (odd / "dumps" / "a.zst").touch()
     assert glob.glob(pattern) == [str(odd / "dumps" / "a.zst")]  # noqa: PTH207 - as the stage reads it
+
+    name = 'it\'s "odd" é/*.zst'
+    assert webtext("init", "work", "--submissions", name, cwd=tmp_path).returncode == 0
+    settings = config.load(tmp_path / "work" / config.FILE_NAME)
+    assert settings.links.submissions == (str(tmp_path / name),)
+
+
+def test_extract_shows_the_text_and_says_on_stderr_how_it_came_about(tmp_path):
+    (tmp_path / "a.html").write_text(
+        "<title>The sea</title><nav>Home</nav><p>The sea was calm, and nobody spoke of it."
+    )
+    (tmp_path / "b.txt").write_text("<p> is a tag")
+    (tmp_path / "c.html").write_text("<script>1</script>")
+    done = webtext("extract", "a.html", "b.txt", "c.html", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == "The sea was calm, and nobody spoke of it.\n<p> is a tag\n"
+    assert done.stderr.splitlines() == [
+        "a.html: kept, blocks, 9 words, The sea",
+        "b.txt: kept, plain, 4 words",
+        "c.html: no_text, resiliparse, 0 words",
+    ]
+    (told,) = webtext("extract", "--engine", "resiliparse", "--json", "a.html", cwd=tmp_path).stdout.splitlines()
+    found = json.loads(told)
+    assert (found["outcome"], found["engine"], found["title"]) == ("kept", "resiliparse", "The sea")
+    assert set(SIGNALS) <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["none.html"], "webtext: none.html: No such file or directory"),
+        (["--engine", "boilerpipe", "none.html"], "unknown engine 'boilerpipe'"),
+    ],
+)
+def test_extract_names_a_file_or_an_engine_that_is_not_there(tmp_path, arguments, line):
+    done = webtext("extract", *arguments, cwd=tmp_path)
+    assert done.returncode in {2, 3}
+    assert line in done.stderr

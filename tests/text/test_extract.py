@@ -4,7 +4,8 @@ import pytest
 
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.text import extract as room
-from pipeline.text.extract import ENGINES, Extraction, decode, extract, title_of
+from pipeline.text.decode import decode
+from pipeline.text.extract import ENGINES, Extraction, extract, title_of
 
 SENTENCES = [
     "The old lighthouse stood on the cliff for more than two hundred years.",
@@ -38,14 +39,22 @@ def test_every_engine_finds_the_article_and_leaves_the_menu(engine):
     assert all(sentence in found.text for sentence in SENTENCES)
     assert "Shop our oil lamps" not in found.text
     assert found.title == "The Lighthouse"
-    assert found.engine == ("trafilatura" if engine == "cascade" else engine)
+    assert found.engine == ("blocks" if engine == "cascade" else engine)
 
 
-def test_the_cascade_takes_the_second_reading_only_when_the_first_is_short(monkeypatch):
-    monkeypatch.setattr(room, "by_resiliparse", lambda page, url: ("b" * 100, "resiliparse"))
-    for length, engine in ((70, "trafilatura"), (69, "resiliparse"), (0, "resiliparse"), (500, "trafilatura")):
-        monkeypatch.setattr(room, "by_trafilatura", lambda page, url, n=length: ("a" * n, "trafilatura"))
-        assert room.cascade("page", "url")[1] == engine
+def test_the_cascade_takes_the_second_reading_only_where_there_are_no_blocks_to_judge_or_too_many(monkeypatch):
+    monkeypatch.setattr(room, "by_resiliparse", lambda page, url: ("other", "resiliparse"))
+    assert room.cascade("<p>One block.", "") == ("One block.", "blocks")
+    assert room.cascade("<script>x</script>", "") == ("other", "resiliparse")
+    monkeypatch.setattr(room, "MOST_BLOCKS", 2)
+    assert room.cascade("<p>a<p>b", "")[1] == "blocks"
+    assert room.cascade("<p>a<p>b<p>c", "") == ("other", "resiliparse")
+
+
+def test_the_cascade_reads_the_posts_that_discourse_keeps_in_noscript():
+    posts = "".join(f"<div class='topic-body crawler-post'><p>{sentence}</p></div>" for sentence in SENTENCES)
+    page = article([]).replace("<main>", f"<noscript data-path=/t/1>{posts}</noscript><main>")
+    assert all(sentence in extract(page.encode(), "text/html", "", "cascade").text for sentence in SENTENCES)
 
 
 def test_an_unknown_engine_is_refused_by_name():

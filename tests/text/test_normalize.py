@@ -1,6 +1,9 @@
 import hashlib
+import json
 import unicodedata
+from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -101,3 +104,31 @@ def test_the_hash_sees_words_and_nothing_else():
 def test_texts_without_words_are_equal_only_when_they_are_the_same():
     assert text_hash("…") != text_hash("!")
     assert len(text_hash("")) == 16
+
+
+@given(st.lists(st.lists(st.text("abc.,'é字", min_size=1, max_size=9), min_size=1, max_size=4), max_size=5))
+def test_clean_paragraphs_are_left_as_they_are(paragraphs):
+    text = "\n\n".join("\n".join(lines) for lines in paragraphs)
+    assert clean(text) == text
+
+
+@given(st.text(st.characters(max_codepoint=0x7F), max_size=80))
+def test_of_ascii_nothing_is_lost_but_controls_and_white_space(text):
+    kept = [char for char in text if char.isprintable() and char != " "]
+    assert [char for char in clean(text) if not char.isspace()] == kept
+
+
+@given(st.lists(st.text("ab \t\u00a0", max_size=5), max_size=8), st.sampled_from(["\n", "\r", "\r\n", "\u2028", "\v"]))
+def test_every_kind_of_line_end_parts_the_same_lines(lines, end):
+    assert clean(end.join(lines)) == clean("\n".join(lines))
+
+
+def test_nasty_strings_are_cleaned_once_for_all():
+    path = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "torture" / "blns.json"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    for text in json.loads(path.read_text("utf-8")):
+        cleaned = clean(text)
+        assert clean(cleaned) == cleaned
+        assert cleaned.encode().decode() == cleaned
+        assert words(cleaned) or not any(char.isalnum() for char in text), text

@@ -41,7 +41,7 @@ def test_shares_counted_by_hand():
     assert gram_shares(tokens)[0] == pytest.approx(2 * 4 / 19)  # "to be" twice, of nineteen letters
     assert gram_shares(tokens)[1:] == [0.0] * 8
     five = ["one", "two", "three", "four", "five"]
-    assert gram_shares(five + ["and"] + five)[3] == pytest.approx(19 / 41)  # the second five, of 41 letters
+    assert gram_shares([*five, "and", *five])[3] == pytest.approx(19 / 41)  # the second five, of 41 letters
 
 
 def test_lines_and_paragraphs_count_from_their_second_time_on():

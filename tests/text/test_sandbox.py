@@ -1,4 +1,5 @@
 import os
+import re
 import select
 import signal
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import DocumentsSettings
 from pipeline.shards.outcomes import ConfigError, Outcome, WebTextError
 from pipeline.text import sandbox as room
 from pipeline.text.extract import Extraction, extract
@@ -149,3 +151,49 @@ def test_a_child_that_cannot_start_says_why(monkeypatch):
 def test_an_unknown_engine_is_refused_before_anything_starts():
     with pytest.raises(ConfigError, match="unknown engine"):
         Sandbox("boilerpipe", 1.0, ROOMY)
+
+
+SENTENCE = "This is a sentence of plain English prose, which stands here. "
+BOMBS = {
+    "200,000 paragraphs": ("<p>word</p>" * 200_000, 200_000),
+    "50,000 attributes": ("<p " + " ".join(f"a{i}=1" for i in range(50_000)) + f">{SENTENCE}</p>", 11),
+    "100,000 nested elements": ("<div>" * 100_000 + SENTENCE + "</div>" * 100_000, 11),
+    "100,000 unclosed inline elements": ("<b>" * 100_000 + SENTENCE, 11),
+    "a cell over 999,999,999 columns": (
+        f"<table><tr><td colspan=999999999 rowspan=999999999>{SENTENCE}</table>",
+        11,
+    ),
+    "10 MB on one line": ("<p>" + "abcdefghi " * 1_000_000, 1_000_000),
+    "entities of entities": (
+        '<!DOCTYPE html [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;">]><p>' + SENTENCE,
+        11,
+    ),
+    "300,000 characters of nothing but <": ("<" * 300_000 + f"<p>{SENTENCE}", 11),
+}
+
+
+@pytest.fixture(scope="module")
+def default_box():
+    limits = DocumentsSettings()
+    with Sandbox(limits.engine, limits.cpu_s, limits.memory_bytes) as box:
+        yield box
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_read_whole_within_the_default_limits(default_box, bomb):
+    page, words = BOMBS[bomb]
+    found = default_box.extract(page.encode(), "text/html", "")
+    assert found.outcome is Outcome.KEPT
+    assert len(re.findall(r"\w+", found.text)) == words
+
+
+def test_50_mb_on_one_line_are_read_whole_or_lost_by_name(default_box):
+    found = default_box.extract(b"<p>" + b"word " * 10_000_000, "text/html", "")
+    assert found.outcome in {Outcome.KEPT, Outcome.EXTRACT_TIMED_OUT, Outcome.EXTRACT_MEMORY}
+    assert found.text.count("word") == (10_000_000 if found.outcome is Outcome.KEPT else 0)
+    assert default_box.extract(*PAGES[0]).outcome is Outcome.KEPT
+
+
+def test_a_page_above_the_memory_limit_is_lost_by_name_even_where_engines_swallow_the_shortage():
+    with Sandbox("resiliparse", 10.0, 60_000_000) as box:
+        assert box.extract(b"<p>" + b"word " * 10_000_000, "text/html", "").outcome is Outcome.EXTRACT_MEMORY

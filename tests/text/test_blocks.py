@@ -1,0 +1,128 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.text.blocks import BIT, INLINE, UNREAD, read, write
+from pipeline.text.normalize import clean
+
+TAGS = [
+    "<p>", "</p>", "<div class='post 1'>", "</div>", "<b>", "</b>", "<br>", "<br/>", "<a href=x>", "</a>", "<td>",
+    "<li>", "<table>", "</table>", "<script>", "</script>", "<svg>", "</svg>", "<title>", "</title>", "<!--", "-->",
+    "<noscript>", "</noscript>", "<pre>", "</pre>", "&#xD800;", "&#0;", "<", "&", "<textarea>", "\0",
+]  # fmt: skip
+SOUP = st.lists(st.one_of(st.sampled_from(TAGS), st.text(max_size=8)), max_size=30).map("".join)
+
+
+def squeezed(texts):
+    return [" ".join(text.replace("\u2028", "/").split()) for text in texts]
+
+
+def test_blocks_end_where_block_level_tags_stand_and_not_at_inline_ones():
+    page = read("<div>One <b>two</b> <a href=x>thr</a>ee<p>four<ul><li>five<li>six</ul>seven")
+    assert squeezed(page.texts) == ["One two three", "four", "five", "six", "seven"]
+    assert [page.tag[holder] for holder in page.holder] == ["div", "p", "li", "li", "div"]
+    assert page.links == [1, 0, 0, 0, 0]
+    assert page.link_chars == [3, 0, 0, 0, 0]
+
+
+def test_two_breaks_part_paragraphs_and_one_does_not():
+    assert squeezed(read("<div>a<br>b<br> <br>c").texts) == ["a/b/", "/c"]
+
+
+def test_scripts_styles_and_drawings_are_not_read_and_what_follows_them_is():
+    unread = "".join(f"<{tag}>no</{tag}>" for tag in sorted(UNREAD - {"embed"}))
+    assert squeezed(read(f"<p>a{unread}b<svg><title>no<desc>no</desc></title></svg>c").texts) == ["abc"]
+    assert read("<title>The &amp; title</title><p>x").title == "The & title"
+
+
+def test_what_noscript_holds_is_read_as_browsers_without_scripts_do():
+    page = read("<noscript><div class=post><p>A post of a forum.</div></noscript><p>After.")
+    assert page.texts == ["A post of a forum.", "After."]
+    assert page.inherited[page.holder[0]] & BIT["noscript"]
+
+
+def test_elements_say_what_they_are_by_tag_role_class_and_style():
+    page = read(
+        "<nav>a</nav><div role=navigation>b</div><div class='Main-Menu'>c</div><div id=sidebar>d</div>"
+        "<div style='display: none'>e</div><div aria-hidden=true>f</div><div hidden>g</div><ol><li>h</ol>"
+    )
+    bits = [page.inherited[holder] for holder in page.holder]
+    expected = ["nav", "nav", "menu", "side", "hidden", "hidden", "hidden", "list"]
+    assert [bool(own & BIT[name]) for own, name in zip(bits, expected, strict=True)] == [True] * 8
+
+
+def test_elements_of_the_same_path_are_alike_whatever_the_digits_of_their_classes():
+    page = read("<div><p class=post-1>a<p class=post-22>b<p>c</div><p class=post-1>d")
+    first, second, third, fourth = (page.alike[holder] for holder in page.holder)
+    assert first == second
+    assert len({first, third, fourth}) == 3
+
+
+def test_the_descendants_of_an_element_are_the_numbers_after_it_up_to_its_end():
+    page = read("<div><section><p>a</p><p>b</p></section></div><p>c")
+    section = page.tag.index("section")
+    assert page.tag[section : page.end_of[section]] == ["section", "p", "p"]
+    assert page.end_of[0] == len(page.tag) == len(page.parent)
+
+
+@given(SOUP)
+def test_any_soup_is_read_and_its_lists_agree(soup):
+    page = read(soup)
+    assert len(page.texts) == len(page.links) == len(page.link_chars) == len(page.holder)
+    count = len(page.parent)
+    assert all(len(some) == count for some in (page.tag, page.own, page.inherited, page.depth, page.end_of, page.alike))
+    assert all(up < element < page.end_of[element] <= count for element, up in enumerate(page.parent))
+    assert not any(text.isspace() for text in page.texts)
+
+
+@given(st.lists(st.text("abc é", min_size=1, max_size=9), max_size=9))
+def test_no_text_between_tags_is_lost(pieces):
+    page = read(
+        "".join(f"<{tag}>{piece}</{tag}>" for piece, tag in zip(pieces, ["p", "b", "div", "li"] * 3, strict=False))
+    )
+    assert "".join("".join(page.texts).split()) == "".join("".join(pieces).split())
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<h1>Title</h1><p>One\n line.<p>Two.", "Title\n\nOne line.\n\nTwo."),
+        ("<p>Before:<ul><li>one<li><p>two</p><p>more</p></ul>", "Before:\n\n- one\n- two\nmore"),
+        ("<table><tr><th>a<th>b<tr><td>1<td>2</table>", "a | b\n1 | 2"),
+        ("<p>one<br>two<br><br>three", "one\ntwo\n\nthree"),
+        ("<pre>def f():\n    pass</pre>", "def f():\npass"),
+        ("<dl><dt>term<dd>meaning</dl>", "term\nmeaning"),
+    ],
+)
+def test_chosen_blocks_are_written_with_their_paragraphs_items_and_rows(page, text):
+    blocks = read(page)
+    assert clean(write(blocks, range(len(blocks.texts)))) == text
+
+
+def test_only_chosen_blocks_are_written():
+    blocks = read("<p>a<p>b<p>c")
+    assert write(blocks, [0, 2]) == "a\n\nc"
+    assert write(blocks, []) == ""
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("<p>x</p>" * 200_000, 200_000),
+        ("<p " + " ".join(f"a{i}=1" for i in range(50_000)) + ">x</p>y", 2),
+        ("<div>" * 100_000 + "x" + "</div>" * 100_000 + "<p>y", 2),
+        ("<b>" * 100_000 + "x<p>y", 2),
+        ("<table><tr><td colspan=999999999 rowspan=999999999>x<td>y</table>", 2),
+        ("<p>" + "word " * 4_000_000 + "<p>y", 4_000_001),
+        ('<!DOCTYPE x [<!ENTITY a "bbbb"><!ENTITY b "&a;&a;">]><p>&b;', 1),
+    ],
+    ids=["paragraphs", "attributes", "nested", "formatting", "colspan", "one line", "entities"],
+)
+def test_nothing_is_cut_out_of_a_bomb(page, words):
+    assert sum(len(re.findall(r"\w+", text)) for text in read(page).texts) == words
+
+
+def test_no_element_is_both_unread_and_inline():
+    assert not UNREAD & INLINE
