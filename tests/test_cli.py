@@ -345,11 +345,6 @@ def test_init_writes_globs_that_toml_reads_back(tmp_path):
     (odd / "dumps" / "a.zst").touch()
     assert glob.glob(pattern) == [str(odd / "dumps" / "a.zst")]  # noqa: PTH207 - as the stage reads it
 
-    name = 'it\'s "odd" é/*.zst'
-    assert webtext("init", "work", "--submissions", name, cwd=tmp_path).returncode == 0
-    settings = config.load(tmp_path / "work" / config.FILE_NAME)
-    assert settings.links.submissions == (str(tmp_path / name),)
-
 
 def test_extract_shows_the_text_and_says_on_stderr_how_it_came_about(tmp_path):
     (tmp_path / "a.html").write_text(
