@@ -329,7 +329,9 @@ def test_a_lost_book_of_a_dump_is_written_again(tmp_path):
 def test_a_damaged_scratch_shard_is_named(tmp_path):
     build(tmp_path, [line(1, "http://a.test/")], shards=1)
     path = Artefact(tmp_path, "scratch/submissions", 1).file(0, ".parquet")
-    path.write_bytes(path.read_bytes()[:-1])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
     with pytest.raises(IntegrityError, match="00000-of-00001"):
         build(tmp_path, [line(1, "http://a.test/")], shards=1)
 

@@ -232,4 +232,4 @@ def test_the_engine_reads_the_host_that_was_checked(host, rest):
     except BadUrl:
         return
     assert URL(url, encoded=True).raw_host == host_of(url).strip("[]")
-    assert str(URL(url, encoded=True)) == url.removesuffix("?")  # an empty query is not sent
+    assert str(URL(url, encoded=True)).rstrip("?") == url.rstrip("?")  # question marks at the end may not be sent
