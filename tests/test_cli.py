@@ -1,4 +1,7 @@
-"""The command, as a person types it: every verb on real files, every failure one line and its own exit code."""
+"""The command, as a person types it: every verb on real files, every failure one line and its own exit code.
+
+Long because one built folder serves all verbs.
+"""
 
 import contextlib
 import glob

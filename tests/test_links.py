@@ -1,4 +1,7 @@
-"""Links: every line of a dump ends in one fate, and no order of reading shows in a shard."""
+"""Links: every line of a dump ends in one fate, and no order of reading shows in a shard.
+
+Long because all of its phases share their fixtures.
+"""
 
 import json
 import random

@@ -1,4 +1,7 @@
-"""Pages: every kept link has exactly one end, and no committed link is asked for twice."""
+"""Pages: every kept link has exactly one end, and no committed link is asked for twice.
+
+Long because every source of pages is asked in the same made-up web.
+"""
 
 import io
 import itertools

@@ -1,6 +1,8 @@
 """Addresses: one identity a link, the same shard for ever, and lists that match whole labels.
 
 Over 350 lines for its tables of addresses, which are read best as one.
+
+Long because the tables of addresses are the documentation of the rules.
 """
 
 import re

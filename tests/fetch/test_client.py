@@ -1,3 +1,8 @@
+"""One request: an outcome for every answer.
+
+Long because one local server and its replies serve all cases.
+"""
+
 import asyncio
 import datetime
 import gzip

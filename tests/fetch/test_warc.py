@@ -1,3 +1,8 @@
+"""WARC files: what is written is read back, and damage is never silent.
+
+Long because what is written is read back by the helpers beside it.
+"""
+
 import gzip
 import hashlib
 import io

@@ -1,6 +1,8 @@
 """Dumps: every form is read whole or refused by name and offset, and every line has one fate.
 
 Over 350 lines for its two tables, of odd lines and of what is no line, which are read best as one.
+
+Long because every form of file meets every kind of damage.
 """
 
 import bz2

@@ -1,4 +1,7 @@
-"""Windows cover the tokens once, in an order that (seed, step) alone decides, and nothing wrong gets in."""
+"""Windows cover the tokens once, in an order that (seed, step) alone decides, and nothing wrong gets in.
+
+Long because one family of shards is damaged in every way.
+"""
 
 import subprocess
 import sys

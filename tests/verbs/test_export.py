@@ -1,4 +1,7 @@
-"""Exports: each form read by the loader it is meant for, whole or not there, and equal to the shards."""
+"""Exports: each form read by the loader it is meant for, whole or not there, and equal to the shards.
+
+Long because each format is read by the reader of its tool, written out here.
+"""
 
 import itertools
 import json

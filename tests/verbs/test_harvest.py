@@ -1,4 +1,7 @@
-"""The harvest: from listings to a ledger to links, resumable, and with every refusal named."""
+"""The harvest: from listings to a ledger to links, resumable, and with every refusal named.
+
+Long because one made-up Reddit with its clock serves all cases.
+"""
 
 import json
 import os
