@@ -26,10 +26,10 @@ from pipeline.text.main_text import MODEL, agreement, chosen
 from pipeline.text.normalize import words
 from pipeline.text.trees import SCALE, Trees
 
-TREES, DEPTH, RATE = 200, 6, 0.08
+TREES, DEPTH, RATE = 300, 6, 0.08
 BINS = 48
 ROWS_SHARE, COLUMNS_SHARE = 0.4, 0.25  # of which each tree sees
-SMOOTHING = 30.0  # pseudo-weight at zero in every leaf; the mean row weighs 1
+SMOOTHING = 15.0  # pseudo-weight at zero in every leaf; the mean row weighs 1
 GRAM = 3
 ABOUT = (
     "Trained by tests/benchmarks/train_blocks.py on the human-checked main text of the dev split of the "
