@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from pipeline import config
-from pipeline.console import err, out, print_progress
+from pipeline.console import err, out, watching_training
 from pipeline.options import Folder, Sets, needing, settings_of
 
 
@@ -44,7 +44,9 @@ def trained(folder: Path, settings: config.Settings, fresh: bool = False) -> Non
             err.print(
                 f"note: the tokens are {tokens.state}: 'webtext build' would make them anew; trained on as they are"
             )
-        result = run_training(settings.train, folder.absolute(), folder.absolute() / "model", print_progress, fresh)
+        root = folder.absolute()
+        with watching_training(settings.train.steps) as told:
+            result = run_training(settings.train, root, root / "model", told, fresh)
     out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}")
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -148,6 +149,20 @@ def print_coverage(years: Iterable[Year]) -> None:
         counts = [str(one.links), *map(str, one.found.values())]
         table.add_row("unknown" if one.year is None else str(one.year), *counts, f"{one.percent:.1f} %")
     out.print(table)
+
+
+@contextmanager
+def watching_training(steps: int) -> Iterator[Callable[[Progress], None]]:
+    """What to tell of each step: its line is printed, above a bar on a terminal."""
+    columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=out, disable=not out.is_terminal) as bars:
+        task = bars.add_task("train", total=steps)
+
+        def told(progress: Progress) -> None:
+            bars.update(task, completed=progress.step)
+            print_progress(progress)
+
+        yield told
 
 
 def print_progress(progress: Progress) -> None:
