@@ -7,7 +7,6 @@ a whole file in memory and stop at the first bad line.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,6 @@ from pipeline.submissions.rows import (
 from pipeline.urls import LONGEST_POSTED
 
 USUAL = msgspec.json.Decoder(UsualRow)
-is_plain = re.compile(rf"http[^&\s]{{,{LONGEST_POSTED - 4}}}").fullmatch  # `posted_url` would change nothing
 ODD = msgspec.json.Decoder(OddRow)
 
 
@@ -53,7 +51,17 @@ def read_lines(lines: bytes | None) -> Block:
     found = usual_lines(lines)
     if found is None:
         return block_of(read_line(line) for line in lines.split(b"\n") if line and not line.isspace())
-    links = [row if is_plain(row.url) and row.id[0] != "t" else submission_of(row) for row in found if not row.is_self]
+    links = [  # a row that `submission_of` would not change is not made again, nor asked by a call of its own
+        row
+        if (url := row.url)[:1] == "h"
+        and "&" not in url
+        and url.strip() == url
+        and len(url) <= LONGEST_POSTED
+        and row.id[0] != "t"
+        else submission_of(row)
+        for row in found
+        if not row.is_self
+    ]
     kept, fates = block_of(links)
     if len(links) < len(found):
         fates[Outcome.SELF_POST] = len(found) - len(links)

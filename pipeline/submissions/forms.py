@@ -1,9 +1,9 @@
 """Compressed files as the bytes within, in bounded pieces, and never a shorter file than was written.
 
-Choice: decompress in pieces of 2 KiB with decoders that know whether a frame has ended. A truncated file is an error,
+Choice: decompress in pieces of 4 KiB with decoders that know whether a frame has ended. A truncated file is an error,
 never a shorter one: python-zstandard's stream_reader ends silently in mid-frame. Cost: the frame check is ours; about
 3 % of decompression time for the small pieces. They bound memory: a piece of zstandard grows at most 32,768 times
-(4 bytes make a block of 128 KiB), so 64 MiB. Alternative: `gzip.open` and its like, each with another opinion of what
+(4 bytes make a block of 128 KiB), so 128 MiB. Alternative: `gzip.open` and its like, each with another opinion of what
 a damaged file is.
 """
 
@@ -21,7 +21,7 @@ import zstandard
 
 from pipeline.shards.outcomes import InputError
 
-PIECE_BYTES = 2_048  # compressed, handed to a decoder at a time
+PIECE_BYTES = 4_096  # compressed, handed to a decoder at a time
 CHUNK_BYTES = 1 << 17  # decompressed, split into lines at a time; a core's cache holds it, malloc keeps its pages
 LONGEST_LINE = 16 << 20  # bytes; Reddit's longest field, selftext, holds 40,000 characters
 WRITE_BYTES = 1 << 15  # zstandard's own buffer; at 128 KiB malloc would map new pages for every piece

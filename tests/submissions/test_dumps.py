@@ -129,7 +129,7 @@ def test_a_frame_that_the_library_wrote_with_a_long_window_is_read(tmp_path):
 
 @pytest.mark.parametrize("suffix", COMPRESSED)
 def test_a_truncated_dump_names_file_and_offset(tmp_path, suffix):
-    content = COMPRESS[suffix](sample(1_000))
+    content = COMPRESS[suffix](sample(2_000))
     assert len(content) > 3 * forms.PIECE_BYTES
     points = {0, 1, 2, 3, 4, 5, 8, 12, 20, forms.PIECE_BYTES, *range(0, len(content), 997)}
     for cut in [*sorted(points), *range(len(content) - 30, len(content))]:
