@@ -79,6 +79,7 @@ class PagesSettings(Section, frozen=True):
     deadline_s: Seconds = 30.0  # one request: DNS, connect, headers, body and all its redirects
     redirects: Count = 10  # browsers stop at 20; crawlers at 5 (RFC 9309, 2.3.1.2) to 10
     retries: Count = 2  # of a transient failure (5xx, broken connection)
+    passes: Positive = 1  # over links whose last end was a passing failure; raise it another day to ask again
     limit_bytes: Positive = 10_000_000  # of a body, on the wire and after decompression
     segment_links: Positive = 1_000  # links fetched between two commits
     round_s: Annotated[float, Meta(ge=600.0)] = 1_800.0  # a worker crawls one shard so long at a time

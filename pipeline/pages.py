@@ -2,8 +2,9 @@
 
 Choice: a page is a pointer into a WARC file; bodies are copied nowhere. A crawl appends segments, each a WARC file and
 then a table with the end of every link in it: the table is the commit, so a killed or re-configured run asks no server
-twice for a committed link. Cost: to fetch a link again, the tables that hold it must be deleted. Alternative: rely on
-the shard receipts alone, which lose a day's crawl with every change of the config.
+twice for a committed link, unless it failed for a passing reason and `pages.passes` was raised since. Cost: to fetch
+a page again, the tables that hold it must be deleted. Alternative: rely on the shard receipts alone, which lose a
+day's crawl with every change of the config.
 """
 
 from __future__ import annotations
@@ -25,7 +26,19 @@ from pipeline.fetch.client import check_contact
 from pipeline.fetch.errands import errand_to
 from pipeline.fetch.pointers import Row, nowhere
 from pipeline.fetch.robots import obeyed_agents
-from pipeline.fetch.segments import Owners, Shelf, Waiting, crawl_round, errand_of, queued, receivers, waiting_for
+from pipeline.fetch.segments import (
+    Owners,
+    Shelf,
+    Waiting,
+    crawl_round,
+    ends_of,
+    errand_of,
+    is_over,
+    next_step,
+    queued,
+    receivers,
+    waiting_for,
+)
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
@@ -204,14 +217,17 @@ def receive(here: Crawl, task: Task, blocks: Iterable[bytes]) -> None:
     own = shelf(here.pages, task.shard).rows()
     kept, ends = kept_links(here.links, task.shard), found_ends(here.found, task.shard)
     wanted = missing(kept, ends)
-    fresh = [Waiting(link.doc_id, link.host, 0, errand_to(link.fetch_url, here.settings)) for link in wanted]
+    crawled = ends_of((*sent, *own))
+    fresh = [
+        Waiting(link.doc_id, link.host, next_step(crawled[link.doc_id]), errand_to(link.fetch_url, here.settings))
+        for link in wanted
+        if not is_over(crawled[link.doc_id], here.settings.passes)
+    ]
     todo = [queued(one) for one in waiting_for(task.shard, here.owners, own, sent, fresh)]
     with storage.atomic(queue(here.pages, task.shard)) as file:
         schemas.write_parquet(file, [pa.Table.from_pylist(todo, schemas.SEGMENT)], schemas.SEGMENT)
-    crawled = {row["doc_id"]: row for row in (*sent, *own) if not row["errand"]}
-    is_stale = task.fingerprint and not here.pages.current(task)
-    if is_stale and all(link.doc_id in crawled for link in wanted):
-        ends.update((link.doc_id, crawled[link.doc_id]) for link in wanted)
+    if task.fingerprint and not here.pages.current(task) and not fresh:
+        ends.update((link.doc_id, crawled[link.doc_id][-1]) for link in wanted)
         write_pages(here.settings, here.found, here.pages, task, kept, ends)
 
 

@@ -191,6 +191,38 @@ def test_a_second_crawl_asks_for_new_links_only(tmp_path):
         assert manifest.books["pages"].outcomes == {"kept": 3, "opted_out": 1}
 
 
+def test_links_that_failed_for_a_passing_reason_are_asked_again_when_passes_is_raised(tmp_path):
+    a, b = HERE[0], THERE[0]
+    busy = (503, {}, b"")
+    replies = {
+        f"{a}.test/moved": redirect(f"http://{b}.test/new"),
+        **{f"{host}.test{path}": busy for host, path in [(b, "/new"), (a, "/busy"), (a, "/ever")]},
+        f"{a}.test/slow": (429, {"Retry-After": "0"}, b""),
+        f"{a}.test/gone": (404, {}, b""),
+    }
+    with local_web(replies, hosts=[a, b], retries=0) as (values, web):
+        paths = ["/moved", "/busy", "/ever", "/slow", "/gone", "/fine"]
+        write_links(tmp_path, [crawled(path, host=a) for path in paths])
+        before = pages.stage(settings_of(**values), tmp_path, AtOnce())
+        assert before.books["pages"].outcomes == {"kept": 1, "not_found": 1, "client_error": 1, "server_error": 3}
+        web.requests.clear()
+        for name in (f"{b}.test/new", f"{a}.test/busy", f"{a}.test/slow"):
+            del web.replies[name]
+        assert pages.stage(settings_of(**values), tmp_path, AtOnce()) == before
+        assert web.hits == []
+        after = pages.stage(settings_of(**values, passes=3), tmp_path, AtOnce())
+        assert web.hits == sorted(["/moved", "/new", "/busy", "/slow", "/ever", "/ever"])
+        web.requests.clear()
+        assert pages.stage(settings_of(**values, passes=3), tmp_path, AtOnce()) == after
+        assert web.hits == []
+    found = {row["url"].partition(".test")[2]: row for row in rows_of(tmp_path)}
+    failed = {"/gone": "not_found", "/ever": "server_error"}
+    assert {path: row["outcome"] for path, row in found.items()} == {path: failed.get(path, "kept") for path in paths}
+    place = found["/moved"]
+    body = read_response(tmp_path / "pages" / place["warc"], place["offset"], place["length"], 10_000).body
+    assert body == BODY + b"/new"
+
+
 def test_what_the_files_do_not_hold_is_crawled_if_allowed(tmp_path):
     paths = ["/held", "/gone", "/broken", "/absent1", "/absent22", "/absent333"]
     with local_web() as (values, site):

@@ -7,16 +7,19 @@ any time. Cost: each round reads the tables of its shard. Alternative: a queue t
 leaves in doubt.
 
 A link begins with step 0 in its home shard. The row of step n holds the errand that step n + 1 takes up, in the shard
-that owns the host to be asked; so one shard, and one schedule, asks a host, wherever the links to it come from.
+that owns the host to be asked; so one shard, and one schedule, asks a host, wherever the links to it come from. Another
+pass over a link that failed for a passing reason begins, at home again, with the step after its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -30,7 +33,7 @@ from pipeline.fetch.errands import Errand, Link, Memory, Unfinished, host_asked
 from pipeline.fetch.pointers import Row, nowhere, row_of
 from pipeline.fetch.response import Fetched, Hop
 from pipeline.shards import schemas, storage
-from pipeline.shards.outcomes import IntegrityError, Outcome
+from pipeline.shards.outcomes import PASSING, IntegrityError, Outcome
 from pipeline.urls import shard_of
 
 FOLDER = "segments"
@@ -119,17 +122,38 @@ class Waiting:
 def waiting_for(shard: int, owners: Owners, own: list[Row], sent: list[Row], fresh: Iterable[Waiting]) -> list[Waiting]:
     """What a shard has to do, by doc_id: `own` are the rows of its segments, `sent` those of others that concern it.
 
-    `fresh`: the links that it should know.
+    `fresh`: its links that are to be asked for from the beginning.
     """
     done = {(row["doc_id"], row["step"]) for row in own}
-    ended = {row["doc_id"] for row in sent if not row["errand"]}
-    found = {(one.doc_id, one.step): one for one in fresh if one.doc_id not in ended}
+    found = {(one.doc_id, one.step): one for one in fresh}
     for row in (*own, *sent):
         if row["errand"]:
             errand = errand_of(row)
             if owners.owner(host_asked(errand), row["doc_id"]) == shard:
                 found[row["doc_id"], row["step"] + 1] = Waiting(row["doc_id"], row["host"], row["step"] + 1, errand)
     return [found[key] for key in sorted(found) if key not in done]
+
+
+def ends_of(rows: Iterable[Row]) -> defaultdict[str, list[Row]]:
+    """The ends of each link, by doc_id: one for every pass over it that is over, the last one last."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=itemgetter("step")):
+        if not row["errand"]:
+            found[row["doc_id"]].append(row)
+    return found
+
+
+def is_over(ends: Sequence[Row], passes: int) -> bool:
+    """Whether a link with these ends is not asked for again: it has had its `passes`, or no other day helps it.
+
+    Another day helps the outcomes of PASSING, and 429 (RFC 6585, section 4).
+    """
+    return bool(ends) and (len(ends) >= passes or (ends[-1]["outcome"] not in PASSING and ends[-1]["status"] != 429))
+
+
+def next_step(ends: Sequence[Row]) -> int:
+    """The step at which the next pass over a link with these ends begins."""
+    return ends[-1]["step"] + 1 if ends else 0
 
 
 def errand_of(row: Row) -> Errand:

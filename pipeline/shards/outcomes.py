@@ -111,6 +111,12 @@ FATES: dict[str, tuple[Outcome, ...]] = {
     "tokens": (Outcome.KEPT,),
 }  # fmt: skip
 
+# Ends of a page that another day may change: `pages.passes` asks again.
+PASSING = frozenset({
+    Outcome.ROBOTS_UNREACHABLE, Outcome.NAME_ERROR, Outcome.CONNECT_ERROR, Outcome.TLS_ERROR, Outcome.TIMED_OUT,
+    Outcome.SERVER_ERROR,
+})  # fmt: skip
+
 
 class WebTextError(Exception):
     """A failure a person can mend: one line that says what, where, and what to do. `exit_code` tells the kind."""
