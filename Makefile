@@ -15,7 +15,7 @@ TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-bac
 EXTRAS := --extra harvest --extra train --extra newspaper --extra test
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-long bench lock clean
+.PHONY: help install venv demo test test-long bench docs lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -38,7 +38,7 @@ demo: install ## the whole chain on an embedded web, offline: links to a trained
 test: install ## lint, types and tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy pipeline trainer
+	$(BIN)/mypy pipeline trainer docs
 	$(BIN)/pytest -n 2 -m "not long"
 
 test-long: install ## the tests marked long as well
@@ -52,6 +52,9 @@ bench: install ## measurements (they assert nothing); DUMP=file, PAGES=folder an
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_crawler.py
 	$(if $(PAGES),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_extraction.py $(PAGES))
 	$(if $(DOCUMENTS),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_encoding.py $(DOCUMENTS))
+
+docs: install ## fill in what docs/ and CONTRIBUTING.md say of the code
+	PYTHONPATH=. $(BIN)/python docs/make.py
 
 lock: $(BIN)/uv ## resolve pyproject.toml anew into requirements.lock
 	head -3 requirements.lock > $(VENV)/new.lock

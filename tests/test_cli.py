@@ -311,6 +311,7 @@ def test_a_dump_of_rubbish_is_named(tmp_path):
     assert "junk.ndjson: none of its 9 lines is a submission" in done.stderr
 
 
+@pytest.mark.failure("the folder cannot be written", "exit 7; the line says why", "correct the permissions")
 def test_what_the_system_refuses_is_no_bug(tmp_path):
     (tmp_path / "file").write_text("")
     done = webtext("init", "file", cwd=tmp_path)

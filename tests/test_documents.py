@@ -56,6 +56,11 @@ def test_every_kept_page_is_one_document_and_twice_gives_equal_bytes(tmp_path):
     assert documents.stage(SETTINGS, tmp_path, PlainRun()) == manifest
 
 
+@pytest.mark.failure(
+    "a WARC file changed after `pages`",
+    "exit 5; the line names file and offset",
+    "put the old file back, or delete `pages/`",
+)
 def test_a_warc_that_changed_is_named(tmp_path):
     made_pages(tmp_path)
     given.write_warc(tmp_path / "w/1.warc.gz", ("https://a.test/other", "200 OK", ARTICLE.upper().encode()))

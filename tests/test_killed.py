@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from pipeline import config, urls
 from pipeline.build import STAGES
@@ -57,6 +58,7 @@ def committed(folder):
     return {(urls.host_of(url), urls.path_of(url)) for url in found}
 
 
+@pytest.mark.failure("a build is killed, at any moment", "the next one ends with the same bytes", "run it again")
 def test_a_build_killed_again_and_again_ends_byte_identical_and_fetches_nothing_committed_twice(tmp_path):
     with LocalWeb() as web:
         begin(tmp_path / "killed", web, pages=40)

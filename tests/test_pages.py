@@ -191,6 +191,9 @@ def test_a_second_crawl_asks_for_new_links_only(tmp_path):
         assert manifest.books["pages"].outcomes == {"kept": 3, "opted_out": 1}
 
 
+@pytest.mark.failure(
+    "a link failed for a passing reason", "an outcome that says which", "raise `pages.passes` another day"
+)
 def test_links_that_failed_for_a_passing_reason_are_asked_again_when_passes_is_raised(tmp_path):
     a, b = HERE[0], THERE[0]
     busy = (503, {}, b"")
@@ -379,6 +382,7 @@ def dies_at_commit(monkeypatch, nth, after):
     monkeypatch.setattr(segments.Writing, "commit", commit)
 
 
+@pytest.mark.failure("a crawl is killed", "at most the open segment is asked for again", "run it again")
 @pytest.mark.parametrize("after", [False, True], ids=["before its WARC file", "before its table"])
 def test_a_killed_crawl_goes_on_after_its_last_segment(tmp_path, monkeypatch, after):
     paths = [f"/{n}" for n in range(6)]
@@ -558,6 +562,11 @@ def test_links_with_the_same_payload_point_at_one_response(tmp_path):
     assert {row["final_url"] for row in rows} == {f"http://a.test/{n}" for n in range(3)}
 
 
+@pytest.mark.failure(
+    "a segment of the crawl is damaged",
+    "exit 5; the line names the files",
+    "delete them: those links are crawled again",
+)
 @pytest.mark.parametrize("suffix", [".parquet", ".hosts.json"])
 def test_a_damaged_segment_says_which_files_to_delete(tmp_path, suffix):
     with local_web() as (values, web):

@@ -251,6 +251,7 @@ def test_encoding_again_gives_the_same_bytes(tmp_path):
     assert made[0] == made[1]
 
 
+@pytest.mark.failure("the tokenizer's file was changed", "exit 5; the line names it", "delete its receipt, build again")
 def test_a_damaged_tokenizer_is_named(tmp_path):
     corpus_and_tokenizer(tmp_path, 1, [{"text": "the"}])
     path = tmp_path / "tokenizer/tokenizer.json"

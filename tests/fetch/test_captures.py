@@ -275,6 +275,11 @@ def test_a_record_of_no_known_type_is_named(tmp_path):
     assert "no record type of the standard" in capture.detail
 
 
+@pytest.mark.failure(
+    "a WARC file is damaged",
+    "a note names file and offset; whole records are read",
+    "fetch the file again, if its pages matter",
+)
 @needs_data
 @pytest.mark.parametrize(
     ("name", "expected"),
@@ -294,6 +299,11 @@ def test_every_real_broken_file_names_its_broken_place(name, expected):
         assert said in one.detail
 
 
+@pytest.mark.failure(
+    "a WARC file is cut off",
+    "a note names the place; what came before is read",
+    "fetch the file again, if its pages matter",
+)
 @needs_data
 @pytest.mark.parametrize("path", sorted((DATA / "good").glob("*")), ids=lambda path: path.name)
 def test_a_real_file_cut_short_keeps_what_came_before_and_names_the_cut(tmp_path, path):

@@ -123,6 +123,9 @@ def test_every_answer_has_its_outcome(name):
     assert result.outcome is Outcome(outcome), result.detail
 
 
+@pytest.mark.failure(
+    "an answer is too slow", "outcome `timed_out` at `pages.deadline_s`", "raise `pages.passes` another day"
+)
 @pytest.mark.parametrize("answer", [silent, dripping], ids=["before the head", "in the body"])
 def test_the_deadline_ends_a_slow_answer(answer):
     result, web = fetched({"a.test/": answer}, deadline_s=0.3)
@@ -198,6 +201,7 @@ def test_a_body_is_kept_as_it_was_sent_without_the_chunks():
     assert result.hops[0].body == packed
 
 
+@pytest.mark.failure("redirects go in a circle", "outcome `redirect_loop`", "nothing")
 def test_a_loop_ends_where_it_closes():
     result, web = fetched({"a.test/": redirect("/b"), "a.test/b": redirect("/c"), "a.test/c": redirect("/b")})
     assert result.outcome is Outcome.REDIRECT_LOOP
@@ -319,6 +323,7 @@ def test_a_certificate_nobody_vouches_for_is_a_tls_error(tmp_path):
     assert asyncio.run(run()).outcome is Outcome.TLS_ERROR
 
 
+@pytest.mark.failure("`pages.contact` is no address", "exit 2 before the first request", "set it")
 @pytest.mark.parametrize(
     "contact",
     [PagesSettings().contact, "", " ", "me", "a@b.test\r\nX: y", "you@example.com", "https://www.example.org/"],

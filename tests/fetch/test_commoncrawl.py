@@ -241,6 +241,7 @@ def test_a_file_that_is_no_index_is_named(tmp_path, content, said):
     assert str(path) in str(failure.value)
 
 
+@pytest.mark.failure("a file of the index is damaged", "exit 3; the line names it", "fetch the file again")
 def test_a_damaged_index_is_named(tmp_path):
     path = tmp_path / "index/x.parquet"
     write_index(path, [entry(f"http://a.test/{n}") for n in range(500)])

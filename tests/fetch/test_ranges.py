@@ -125,6 +125,11 @@ def test_bytes_that_do_not_come_have_a_reason(answer, said, tries):
     assert len(web.heads) == tries
 
 
+@pytest.mark.failure(
+    "a range of Common Crawl cannot be had",
+    "outcome `bad_record`; its neighbours are read",
+    '`pages.crawl = "missing"`',
+)
 def test_one_bad_piece_costs_its_neighbours_nothing():
     got, web = fetch(pieces_of((900, 50), (960, 20), (990, 50)), served(CONTENT[:1_000]))
     assert (got["900"], got["960"]) == (CONTENT[900:950], CONTENT[960:980])

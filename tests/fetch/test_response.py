@@ -63,6 +63,9 @@ def test_a_content_coding_is_undone(encodings, body):
     assert decode(body, encodings, LIMIT) == TEXT
 
 
+@pytest.mark.failure(
+    "a body is a compression bomb", "outcome `too_large` or `bad_encoding`; memory stays bounded", "nothing"
+)
 @pytest.mark.parametrize(
     ("encodings", "body", "outcome"),
     [

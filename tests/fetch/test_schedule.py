@@ -2,6 +2,7 @@ import heapq
 import itertools
 from collections import defaultdict
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +81,11 @@ def test_who_is_to_go_first_goes_before_the_links_of_the_host_in_the_order_of_co
     ]
 
 
+@pytest.mark.failure(
+    "a host never answers",
+    "its links end as the failures did; it costs no more time",
+    "raise `pages.passes` another day",
+)
 def test_a_host_is_dead_after_failures_in_a_row_and_then_costs_no_time():
     schedule = Schedule(10.0, 1, 0.0)
     for number in range(DEAD_AFTER + 3):
@@ -105,6 +111,7 @@ def test_one_answer_between_failures_keeps_a_host_alive():
         assert schedule.dead("a") is None
 
 
+@pytest.mark.failure("a host says 429 or 503", "its gap grows, Retry-After is obeyed", "nothing")
 def test_a_host_that_is_asked_too_much_is_asked_less_and_then_slowly_more_again():
     schedule = Schedule(1.0, 1, 0.0)
     schedule.push("a", "link")

@@ -258,6 +258,9 @@ def test_a_file_cut_off_anywhere_says_so(tmp_path_factory, name, data):
     assert all(f"offset {ends[whole]}" in row.detail for row in bad)
 
 
+@pytest.mark.failure(
+    "a byte of a WARC record is flipped", "outcome `bad_record`, or no difference", "fetch the file again"
+)
 @given(st.sampled_from(["s.warc", "s.warc.gz", "s.warc.zst"]), st.integers(0, 10**6), st.integers(1, 255))
 @settings(max_examples=200, deadline=None)
 def test_a_flipped_byte_is_never_more_than_a_bad_record(tmp_path_factory, name, place, mask):
@@ -346,6 +349,7 @@ def test_reading_stops_at_the_limit(tmp_path, body):
     assert len(read_response(written(tmp_path, content), pointer.offset, pointer.length, 2_000).body) == 2_000
 
 
+@pytest.mark.failure("a WARC record unpacks without end", "outcome `too_large`", "nothing")
 def test_a_record_that_unpacks_without_end_is_too_large(tmp_path):
     rows = list(index(written(tmp_path, gzip.compress(record(http(bytes(20_000_000))))), SETTINGS))
     assert [str(row.outcome) for row in rows] == ["too_large"]

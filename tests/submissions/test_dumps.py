@@ -127,6 +127,7 @@ def test_a_frame_that_the_library_wrote_with_a_long_window_is_read(tmp_path):
     assert len(read_all(write(tmp_path, ".zst", content))[0]) == 2_000
 
 
+@pytest.mark.failure("a dump is cut off", "exit 3; the line names the file and the byte", "fetch the file again")
 @pytest.mark.parametrize("suffix", COMPRESSED)
 def test_a_truncated_dump_names_file_and_offset(tmp_path, suffix):
     content = COMPRESS[suffix](sample(2_000))
@@ -158,6 +159,9 @@ def test_what_precedes_the_damage_is_given_first(tmp_path, suffix):
         list(blocks)
 
 
+@pytest.mark.failure(
+    "a dump is damaged", "exit 3; the line names the file and the byte near which", "fetch the file again"
+)
 @pytest.mark.parametrize("suffix", COMPRESSED)
 def test_a_damaged_dump_names_file_and_offset(tmp_path, suffix):
     content = bytearray(COMPRESS[suffix](sample(1_000)))
@@ -211,6 +215,7 @@ def test_a_small_file_that_grows_without_end_is_read_in_bounded_pieces(tmp_path)
     assert max(map(len, forms.gather([b"ab", bytes(3_500_000), b"", b"c"]))) == forms.CHUNK_BYTES
 
 
+@pytest.mark.failure("a line never ends", "outcome `bad_line`; memory stays bounded", "nothing")
 def test_a_line_without_end_is_one_bad_line(tmp_path):
     endless = b'{"id": "' + b"a" * forms.LONGEST_LINE
     text = b"\n".join([line(id="1"), endless, line(id="2"), endless + b'"}', endless])
@@ -297,6 +302,7 @@ def test_fields_that_old_dumps_do_not_have_may_be_absent():
     assert read_line(bare) == good(score=0, subreddit="")
 
 
+@pytest.mark.failure("a line is no submission", "outcome `bad_line`; the run goes on", "nothing")
 @pytest.mark.parametrize(
     "raw",
     [

@@ -82,6 +82,9 @@ def test_missing_columns_are_missing_fields(tmp_path, kept):
     assert read_all(tmp_path / "rows.csv") == expected
 
 
+@pytest.mark.failure(
+    "an export lacks a column", "exit 3; the line names the column, and those wanted", "rename the column"
+)
 @pytest.mark.parametrize("missing", ["id", "url", "created_utc"])
 def test_a_table_that_cannot_be_of_submissions_is_refused_by_its_column(tmp_path, missing):
     rows = [{name: value for name, value in USUAL.items() if name != missing}]
@@ -105,6 +108,7 @@ def test_a_row_of_parquet_that_is_not_utf_8_is_one_bad_line(tmp_path):
     assert fates == {Outcome.KEPT: 4, Outcome.BAD_LINE: 1}
 
 
+@pytest.mark.failure("a Parquet export is cut off", "exit 3; the line names the file", "export it again")
 def test_a_parquet_file_cut_anywhere_is_an_error_that_names_it(tmp_path):
     whole = parquet(tmp_path / "whole.parquet", ROWS).read_bytes()
     path = tmp_path / "cut.parquet"

@@ -144,6 +144,7 @@ def test_a_refusal_has_its_name_and_is_not_tried_again(answer, outcome):
     assert (slept, len(reddit.asked)) == ([], 1)
 
 
+@pytest.mark.failure("a token of Reddit's API expires", "it is renewed once, and the request made again", "nothing")
 def test_an_expired_token_is_renewed_once():
     value, slept, reddit = asked((401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, b""), GOOD)
     assert (value, slept, reddit.sign_ins) == (GOOD, [], 2)
@@ -153,6 +154,9 @@ def test_an_expired_token_is_renewed_once():
     assert (reddit.sign_ins, len(reddit.asked)) == (2, 2)
 
 
+@pytest.mark.failure(
+    "Reddit refuses the credentials", "exit 10, after one request", "check `praw_client_id` and its like"
+)
 @pytest.mark.parametrize(
     "sign_in",
     [(401, {}, {"message": "Unauthorized", "error": 401}), {"error": "invalid_grant"}, (403, {}, b"<html>blocked")],
@@ -194,6 +198,9 @@ def test_a_server_that_hangs_is_left_at_the_deadline():
         assert (fake.slept, len(reddit.asked)) == ([1.0], 2)
 
 
+@pytest.mark.failure(
+    "Reddit's server drips or hangs", "the request is left at `harvest.deadline_s` and tried again", "nothing"
+)
 def test_a_server_that_drips_is_left_at_the_deadline():
     def drip(handler):
         handler.send_response(200)

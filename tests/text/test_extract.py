@@ -57,6 +57,7 @@ def test_the_cascade_reads_the_posts_that_discourse_keeps_in_noscript():
     assert all(sentence in extract(page.encode(), "text/html", "", "cascade").text for sentence in SENTENCES)
 
 
+@pytest.mark.failure("an engine is unknown", "exit 2, with the known ones", "correct the name")
 def test_an_unknown_engine_is_refused_by_name():
     with pytest.raises(ConfigError, match=r"unknown engine 'boilerpipe'; known: cascade, trafilatura"):
         extract(b"", "", "", "boilerpipe")

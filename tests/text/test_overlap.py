@@ -160,6 +160,7 @@ def test_a_huge_page_is_parsed_in_pieces_and_whole():
     assert len(plain_text("x" * 120_000, frozenset({"File"})).replace("\n", "")) == 120_000
 
 
+@pytest.mark.failure("a dump of Wikipedia is damaged", "exit 3; file and place", "fetch the file again")
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -60,6 +60,11 @@ TRAPS = {
 }
 
 
+@pytest.mark.failure(
+    "a page crashes, hangs or bloats an engine",
+    "outcome `extract_crashed`, `extract_timed_out` or `extract_memory`; that page alone",
+    "nothing",
+)
 def test_a_page_that_kills_its_child_is_lost_alone_and_by_name(monkeypatch):
     misbehaving(monkeypatch, "exec(body.removeprefix(b'trap '))")
     good = extract(*PAGES[0], "cascade")

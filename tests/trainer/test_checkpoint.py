@@ -97,6 +97,7 @@ def test_any_flipped_bit_is_found(tmp_path, name, place, bit):
     assert read(path, moments=True).record.step == 1
 
 
+@pytest.mark.failure("the last checkpoint is damaged", "the one before is used, and that is said", "nothing")
 @pytest.mark.parametrize("name", [checkpoint.RECORD, checkpoint.WEIGHTS, checkpoint.MOMENTS])
 @pytest.mark.parametrize("harm", ["missing", "cut", "empty", "swapped"])
 def test_a_damaged_last_one_falls_back_to_the_one_before_and_says_so(tmp_path, name, harm):

@@ -316,6 +316,7 @@ def test_a_form_that_does_not_exist_names_the_nearest(work, tmp_path):
         export(work, SETTINGS, "megatorn", tmp_path / "out")
 
 
+@pytest.mark.failure("an export fails half-way", "the old export stands", "run it again")
 def test_a_failed_export_leaves_the_old_one_and_nothing_else(copy, tmp_path, monkeypatch):
     out = tmp_path / "out"
     export(copy, SETTINGS, "megatron", out)
@@ -363,6 +364,9 @@ def flipped(path):
     path.write_bytes(data)
 
 
+@pytest.mark.failure(
+    "a shard to export is damaged", "exit 5; nothing is exported", "run the command that the line gives"
+)
 @pytest.mark.parametrize("form", ["nanogpt", "megatron", "parquet", "jsonl"])
 def test_a_damaged_shard_is_named_and_nothing_is_exported(copy, tmp_path, form):
     path = shards(copy, "val")[1] if form in ("nanogpt", "megatron") else copy / "corpus/00001-of-00003.parquet"

@@ -171,6 +171,7 @@ def test_a_later_round_reads_new_to_what_is_known_and_other_listings_when_they_c
     assert set(asked) == {f"/r/books/{sort}" for sort in ("new", "rising", "hot", "top", "controversial")}
 
 
+@pytest.mark.failure("a harvest is cut off", "the next one goes on where it was", "run it again")
 def test_a_harvest_cut_off_goes_on_where_it_was_and_loses_nothing_between(path):
     posts = [post(n, age_h=n / 100) for n in range(500)]
     site = Site(**{"r/books/new": posts})
@@ -271,6 +272,7 @@ def test_a_closed_subreddit_is_named_and_asked_once_and_the_others_go_on(path):
     }  # fmt: skip
 
 
+@pytest.mark.failure("no listing can be read", "exit 10, with the first reason", "run it again later")
 def test_a_harvest_that_gets_nothing_at_all_fails_with_the_first_reason(path):
     _, failure, _ = run(Site(**{"r/shut/new": (403, {}, {"reason": "private"})}), path, "r/shut")
     assert (type(failure), failure.exit_code) == (SourceError, 10)
@@ -305,6 +307,7 @@ def test_scores_are_read_again_once_they_have_settled_and_then_stay(path):
     assert times == [(NOW, NOW + int(36.1 * HOUR), NOW + int(84.1 * HOUR))]
 
 
+@pytest.mark.failure("a submission is deleted on Reddit", "it is deleted here, and stays so", "build again")
 def test_what_is_deleted_on_reddit_is_deleted_here_and_never_comes_back(path):
     site, fake = Site(**{"r/books/new": [post(1, age_h=40), post(2, age_h=41)]}), FakeClock()
     run(site, path, "r/books", fake=fake)
@@ -420,6 +423,9 @@ def test_a_ledger_that_links_would_not_know_is_refused_before_the_first_request(
     assert reddit.heads == []
 
 
+@pytest.mark.failure(
+    "two harvests write one ledger", "the second ends with exit 4 and the holder's name", "wait, or name another folder"
+)
 def test_two_harvests_of_one_ledger_the_second_is_refused(path):
     with (
         local_reddit(Site()) as reddit,
