@@ -77,6 +77,11 @@ def made_since(root: Path, stage: str, shards: int, since: float) -> int:
     return sum(path.stat().st_mtime >= since for path in folder.glob("*.json"))
 
 
+def segments_since(root: Path, since: float) -> int:
+    """How many segments a crawl committed since a time: the progress of shards that are not yet whole."""
+    return sum(path.stat().st_mtime >= since for path in (root / "pages" / "segments").glob("*.parquet"))
+
+
 class Standing(NamedTuple):
     """How far an artefact is. `manifest`: only while it is whole, so that nothing old is shown as today's.
 

@@ -1,7 +1,8 @@
 """What a person sees while the command runs: the two streams, progress, the funnel.
 
 Choice: progress is read from receipts by a thread, since Beam tells its counters at the end of a run only. Cost: a
-shard's progress is seen when the shard is whole. Alternative: stages that print, each in its own way.
+shard's progress is seen when the shard is whole, or a segment of its crawl. Alternative: stages that print, each in
+its own way.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from pipeline.build import artefact, made_since, now, standing
+from pipeline.build import artefact, made_since, now, segments_since, standing
 from pipeline.shards.outcomes import FATES, Outcome
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Reporter:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[crawled]}"),
             console=err,
             disable=not err.is_terminal,
         )
@@ -77,13 +79,20 @@ class Reporter:
 
     def watch(self) -> None:
         while not self.stop.wait(0.5):
-            stage, task = self.stage, self.task
-            if stage and task is not None:
-                self.bars.update(task, completed=made_since(self.folder, stage, self.shards, self.since))
+            self.look()
+
+    def look(self) -> None:
+        """Bring the bar of the stage that runs up to what lies in the folder."""
+        stage, task = self.stage, self.task
+        if stage and task is not None:
+            segments = segments_since(self.folder, self.since) if stage == "pages" else 0
+            crawled = f"{segments} segments crawled" if segments else ""
+            made = made_since(self.folder, stage, self.shards, self.since)
+            self.bars.update(task, completed=made, crawled=crawled)
 
     def started(self, stage: str) -> None:
         self.since = now()
-        self.task = self.bars.add_task(stage, total=artefact(self.folder, stage, self.shards).shards)
+        self.task = self.bars.add_task(stage, total=artefact(self.folder, stage, self.shards).shards, crawled="")
         self.stage = stage
         if not err.is_terminal:
             err.print(f"{stage}: started")
