@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config import Settings
-from pipeline.shards import lease, storage
+from pipeline.shards import lease, removals, storage
 from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.runner import BeamRun, Run
@@ -41,6 +41,7 @@ def build(
     manifests: dict[str, Manifest] = {}
     with lease.lock(root):
         storage.sweep(root)
+        removals.refuse_unfinished(root)
         same_shards(root, settings.build.shards)
         for stage in STAGES[: STAGES.index(until) + 1]:
             started(stage)

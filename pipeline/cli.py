@@ -162,6 +162,61 @@ def explain(url: str, folder: Folder = Path(), sets: Sets = None) -> None:
                 out.print(f"  {name}: {told(one)}")
 
 
+@app.command()
+def reference(
+    source: Annotated[str, typer.Argument(help="What kind of text: wikipedia.")],
+    dumps: Annotated[list[Path], typer.Argument(help="pages-articles dumps, .xml or .xml.bz2.")],
+    file: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("wikipedia-8grams.npy"),
+    sample: Annotated[int, typer.Option(min=1, help="Keep one n-gram in so many; 16 = 2.5 GB for all English.")] = 1,
+) -> None:
+    """Turn dumps of Wikipedia into the file that corpus.wikipedia_reference names: the 8-grams of all articles."""
+    from pipeline.verbs.reference import write_reference
+
+    if source != "wikipedia":
+        raise ConfigError(f"{source}: no such reference; 'wikipedia' is the only one")
+    grams, size = write_reference(dumps, file, sample)
+    out.print(f"{file}: {grams:,} 8-grams, one in {sample}, {size:,} bytes")
+    out.print(f'next: wikipedia_reference = "{file.absolute()}" under [corpus]')
+
+
+@app.command()
+def overlap(
+    evaluations: Annotated[list[Path], typer.Argument(help="Evaluation texts: .txt, or .jsonl with any strings.")],
+    train: Annotated[list[Path] | None, typer.Option(help="The train set of each, in the same order.")] = None,
+    folder: Folder = Path(),
+    sets: Sets = None,
+) -> None:
+    """Tell how many 8-grams of evaluation texts stand in the corpus (Radford et al. 2019, section 4)."""
+    from pipeline.verbs.overlap import overlaps
+
+    table = Table("evaluation", "8-grams", "in the corpus", "in its own train set", box=None)
+    for one in overlaps(folder, settings_of(folder, sets).build.shards, evaluations, train or ()):
+        table.add_row(one.name, f"{one.grams:,}", f"{one.corpus:.2%}", "-" if one.train is None else f"{one.train:.2%}")
+    out.print(table)
+
+
+@app.command()
+def remove(
+    orders: Annotated[
+        Path | None, typer.Argument(help="A file: one URL, host, doc_id or submission id a line.")
+    ] = None,
+    folder: Folder = Path(),
+    sets: Sets = None,
+) -> None:
+    """Take pages out of everything built, for good, and keep the proof below removals/.
+
+    Without a file: end what was cut short. Left as they are: your own WARC files, the tokenizer, trained models.
+    """
+    from pipeline.shards.removals import read_list
+    from pipeline.verbs.remove import remove as take_out
+    from pipeline.verbs.remove import report
+
+    shards = settings_of(folder, sets).build.shards
+    for one in take_out(folder.absolute(), shards, read_list(orders) if orders else ()):
+        for line in report(one):
+            out.print(line)
+
+
 def told(value: Any) -> str:
     """A value of a row in words; None is a dash."""
     if isinstance(value, dict):

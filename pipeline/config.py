@@ -105,15 +105,22 @@ class CorpusSettings(Section, frozen=True):
 
     languages: tuple[str, ...] = ("en",)  # empty = all
     min_words: Count = 96  # about 128 tokens (OpenWebText's floor) at GPT-2's 1.3 tokens an English word
-    max_mean_word_length: Seconds = 10.0  # Rae et al. 2021 (Gopher), table A1: 3 to 10
-    min_mean_word_length: NonNegative = 3.0
-    min_alphabetic_words: Share = 0.8  # the same: 80 % of words hold a letter
+    # each a list of lines `signal >= number`: webtext, gopher, c4 (pipeline/data/rules), or a file
+    rules: tuple[str, ...] = ("webtext",)
     wikipedia_dumps: tuple[str, ...] = ()  # globs of pages-articles dumps (.xml, .xml.bz2) whose text goes out
-    wikipedia_overlap: Share = 0.5  # share of a document's 8-grams found in those dumps that removes it
+    wikipedia_reference: str = ""  # the same, made once by `webtext reference wikipedia`; may be a sample
+    wikipedia_overlap: Share = 0.5  # share of a document's 8-grams found in either that removes it
+    # evaluation files (.txt, .jsonl) cut out by 13-grams (Brown et al. 2020, appendix C)
+    contamination: tuple[str, ...] = ()
+    redact: tuple[Literal["email", "ip"], ...] = ()  # addresses replaced in the text (Penedo et al. 2024, section 3.7)
     jaccard: Share = 0.8  # of word shingles, at which two documents are near duplicates (Lee et al. 2022)
+    measure: Literal["jaccard", "containment"] = "jaccard"  # containment: of the smaller document; finds excerpts too
     bands: Positive = 21  # 21 bands of 6 rows nominate 0.998 of the pairs at Jaccard 0.8: 1 - (1 - 0.8^6)^21
     rows: Positive = 6
     bucket: Annotated[int, Meta(ge=2)] = 50  # documents of one band value compared with each other; overflow counted
+    sample: Count = 1_000  # removals, near misses and survivors each that the deduplication's quality is measured on
+    min_precision: Share = 0.99  # of the sampled near duplicates; below it the build stops
+    max_swallowed: Share = 0.05  # of the documents compared, for which one may be the keeper; above it the build stops
 
 
 class TokenizerSettings(Section, frozen=True):

@@ -1,5 +1,6 @@
 """The corpus: who stays, who goes, and that every document that goes leaves a row which says why."""
 
+import json
 import random
 from dataclasses import dataclass
 from functools import cache
@@ -8,12 +9,13 @@ import pyarrow as pa
 import pytest
 
 from pipeline import config, corpus, urls
-from pipeline.dedup import minhash
+from pipeline.dedup import minhash, near_duplicates
 from pipeline.documents import SIGNAL_TYPES
 from pipeline.shards import schemas
-from pipeline.shards.outcomes import BooksError, InputError
+from pipeline.shards.outcomes import BooksError, DedupError, InputError
 from pipeline.shards.receipts import Artefact, Books, Task
 from pipeline.shards.runner import PlainRun
+from pipeline.text import overlap
 from pipeline.text.normalize import text_hash, words
 from pipeline.text.signals import signals
 
@@ -160,9 +162,9 @@ def test_each_rule_removes_and_names_itself(tmp_path):
         "https://moved.example/": ("wikipedia_host", "wikipedia_hosts"),
         "https://fremd.example/": ("other_language", "languages"),
         "https://short.example/": ("too_short", "min_words"),
-        "https://long.example/": ("low_quality", "max_mean_word_length"),
-        "https://brief.example/": ("low_quality", "min_mean_word_length"),
-        "https://sums.example/": ("low_quality", "min_alphabetic_words"),
+        "https://long.example/": ("low_quality", "mean_word_length <= 10"),
+        "https://brief.example/": ("low_quality", "mean_word_length >= 3"),
+        "https://sums.example/": ("low_quality", "alphabetic_word_share >= 0.8"),
         "https://mirror.example/": ("wikipedia_text", "says_wikipedia"),
     }
     assert [row["url"] for row in rows(tmp_path).values()] == ["https://kept.example/"]
@@ -287,7 +289,7 @@ def test_text_of_a_dump_goes_out_by_its_share(tmp_path, absolute):
 
 
 def test_a_glob_of_dumps_that_matches_nothing_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"wikipedia_dumps: no file matches dumps/\*\.xml below"):
+    with pytest.raises(InputError, match=r"corpus\.wikipedia_dumps: 'dumps/\*\.xml' matches no file"):
         built(tmp_path, copies(), wikipedia_dumps=["dumps/*.xml"])
 
 
@@ -295,9 +297,95 @@ def test_pairs_left_out_of_an_overfull_band_are_said(tmp_path):
     same = [Page(f"https://s{n}.example/", f"{prose('same')} {n}") for n in range(9)]
     manifest = built(tmp_path, same, shards=1, bucket=2)
     assert manifest.books["corpus"].outcomes == {"kept": 1, "near_duplicate": 8}
-    assert [note.partition(" ")[2] for note in manifest.notes] == [
-        "pairs of overfull bands not compared (corpus.bucket)"
-    ]
+    assert manifest.notes[0].partition(" ")[2] == "pairs of overfull bands not compared (corpus.bucket)"
+
+
+def test_the_file_of_a_reference_decides_as_its_dump_does(tmp_path):
+    article = prose("article")
+    dump(tmp_path, prose("another"), article)
+    with (tmp_path / "wikipedia.npy").open("wb") as file:
+        overlap.wikipedia_reference([tmp_path / "dumps/pages.xml"], 8).save(file)
+    pages = [Page("https://m.example/", article), Page("https://o.example/", prose(1))]
+    built(tmp_path, pages, wikipedia_reference="wikipedia.npy")
+    assert why(tmp_path) == {"https://m.example/": ("wikipedia_text", "wikipedia_overlap")}
+    with pytest.raises(InputError, match=r"wikipedia_reference: no file absent\.npy below"):
+        corpus.stage(recipe(2, wikipedia_reference="absent.npy"), tmp_path, PlainRun())
+
+
+def test_rules_of_a_file_and_of_the_package_name_the_line_that_refuses(tmp_path):
+    pages = [Page("https://shout.example/", prose(1) + " #" * 90), Page("https://fine.example/", prose(2))]
+    built(tmp_path, pages, rules=["gopher"])
+    assert why(tmp_path) == {"https://shout.example/": ("low_quality", "symbol_ratio <= 0.1")}
+    (tmp_path / "mine.txt").write_text("word_count <= 155  # no long ones\n")
+    corpus.stage(recipe(2, rules=["mine.txt"]), tmp_path, PlainRun())
+    assert why(tmp_path) == {"https://shout.example/": ("low_quality", "word_count <= 155")}
+    (tmp_path / "mine.txt").write_text("word_count <= 1550\n")  # the content counts, not the name
+    corpus.stage(recipe(2, rules=["mine.txt"]), tmp_path, PlainRun())
+    assert why(tmp_path) == {}
+
+
+def test_evaluation_texts_are_cut_out_and_common_phrases_stay(tmp_path):
+    test, phrase = prose("test", 40), prose("phrase", 20)
+    (tmp_path / "test.jsonl").write_text(json.dumps({"question": test, "answer": [phrase]}))
+    around = [prose("before", 100), prose("after", 100)]
+    contaminated = Page("https://c.example/", f"{around[0]} {test} {around[1]}")
+    wholly = Page("https://w.example/", test)
+    common = [Page(f"https://p{n}.example/", f"{prose(n, 100)} {phrase}") for n in range(11)]
+    manifest = built(tmp_path, [contaminated, wholly, *common], contamination=["test.jsonl"])
+    assert why(tmp_path) == {"https://w.example/": ("contaminated", "contamination")}
+    kept = rows(tmp_path)
+    left = kept[contaminated.doc_id]["text"]
+    assert test.split()[5] + " " + test.split()[6] + " " + test.split()[7] not in left
+    first, second = left.split("\n\n")
+    assert around[0].startswith(first)
+    assert around[1].endswith(second)
+    assert kept[contaminated.doc_id]["words"] == len(left.split())
+    assert all(kept[page.doc_id]["text"] == page.text for page in common)
+    assert any(note == "1 documents cut where evaluation texts stood in them (corpus.contamination)"
+               for note in manifest.notes)  # fmt: skip
+
+
+def test_addresses_are_replaced_in_the_text_and_counted(tmp_path):
+    page = Page("https://a.example/", f"{prose(1)} Write to jane.doe@mail.example.org or 8.8.8.8, not to 10.0.0.1.")
+    manifest = built(tmp_path, [page], redact=["email", "ip"])
+    assert rows(tmp_path)[page.doc_id]["text"].endswith("Write to email@example.com or 192.0.2.1, not to 10.0.0.1.")
+    assert "2 addresses replaced (corpus.redact)" in manifest.notes
+    corpus.stage(recipe(2), tmp_path, PlainRun())
+    assert rows(tmp_path)[page.doc_id]["text"] == page.text
+
+
+def test_containment_takes_the_excerpt_that_jaccard_leaves(tmp_path):
+    whole = prose("whole", 150)
+    pages = [Page("https://w.example/", whole, score=90), Page("https://x.example/", " ".join(whole.split()[:110]))]
+    built(tmp_path, pages, bands=32, rows=3)
+    assert why(tmp_path) == {}
+    corpus.stage(recipe(2, bands=32, rows=3, measure="containment"), tmp_path, PlainRun())
+    assert why(tmp_path) == {"https://x.example/": ("near_duplicate", "containment")}
+
+
+def test_the_manifest_says_how_good_the_deduplication_was(tmp_path):
+    manifest = built(tmp_path, copies())
+    theory, precision, recall = manifest.notes
+    assert theory.endswith("nominate, in theory, 0.633 at 0.6, 0.928 at 0.7, 0.998 at 0.8, 1.000 at 0.9")
+    assert "precision 1.000 (95 %: 1.000 to 1.000), 1 of 1 sampled of 1 have jaccard >= 0.8, word by word" in precision
+    assert "recall 1.000 (95 %: 1.000 to 1.000), 0 of 8 sampled of 8 that stayed had to go" in recall
+
+
+def test_what_the_bands_pass_over_is_found_by_the_meter(tmp_path):
+    pages = [Page(f"https://s{n}.example/", reworded(prose("same"), n), score=n) for n in (1, 2)]
+    manifest = built(tmp_path, pages, bands=1, rows=128)
+    assert why(tmp_path) == {}
+    assert corpus.Recipe(recipe(2), tmp_path).reading_of().missed == 1
+    assert manifest.books["corpus"].outcomes == {"kept": 2}
+
+
+def test_a_build_whose_removals_are_wrong_stops_before_it_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(near_duplicates.minhash, "jaccard", lambda _left, _right: 0.9)
+    monkeypatch.setattr(near_duplicates, "least_agreement", lambda _places, _threshold: 0)
+    pages = [Page(f"https://s{n}.example/", prose("same")[: -(20 + 300 * n)], score=n) for n in (0, 1, 2)]
+    with pytest.raises(DedupError, match=r"of \d sampled near duplicates only 0 are similar .* corpus\.min_precision"):
+        built(tmp_path, pages, bands=128, rows=1)
+    assert not list((tmp_path / "corpus").rglob("*.parquet"))
 
 
 def test_nothing_to_decide_makes_whole_and_empty_shards(tmp_path):

@@ -12,9 +12,17 @@ NAMES = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuff
 CRAFTS = {"submissions", "fetch", "text", "dedup"}
 LAYERS = [
     {"urls", "config", "shards.outcomes"},
-    {"shards.schemas", "shards.storage", "shards.receipts", "shards.lease", "shards.workers", "shards.runner"},
+    {
+        "shards.schemas",
+        "shards.storage",
+        "shards.receipts",
+        "shards.lease",
+        "shards.removals",
+        "shards.workers",
+        "shards.runner",
+    },
     CRAFTS,
-    {"links", "pages", "documents", "corpus", "tokenizer", "tokens"},
+    {"links", "pages", "documents", "evidence", "corpus", "tokenizer", "tokens"},
     {"build"},
     {"verbs", "demo"},
     {"cli", "cli_model", "options", "console"},

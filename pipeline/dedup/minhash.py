@@ -151,6 +151,12 @@ def jaccard(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> float:
     return shared / max(1, len(both) - shared)
 
 
+def containment(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> float:
+    """Shared over the smaller of two sets as `shingles` gives them: 1 for an excerpt. 0 where either is empty."""
+    shared = np.intersect1d(left, right, assume_unique=True)
+    return len(shared) / max(1, min(len(left), len(right)))
+
+
 def band_values(signatures: NDArray[np.uint32], bands: int, rows: int) -> NDArray[np.uint64]:
     """Hash of each band of each signature, (N, P) to (N, bands): equal where the `rows` places of the band are equal.
 

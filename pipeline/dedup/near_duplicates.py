@@ -12,98 +12,43 @@ duplicate of nothing: it is not scattered, and its Jaccard with any document is 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.config import CorpusSettings
 from pipeline.dedup import minhash
+from pipeline.dedup.nodes import (
+    MASK_32,
+    SHIFT_32,
+    Nodes,
+    RankOf,
+    node_ids,
+    occurs_twice,
+    ranked,
+    removals,
+    run_starts,
+    spread,
+)
 from pipeline.shards import schemas
-from pipeline.shards.outcomes import BooksError
 
-Nodes = NDArray[np.uint64]
 Keys = NDArray[np.uint64]  # two numbers under 2^32 in one: the first << 32 | the second
-RankOf = Callable[[Nodes], NDArray[np.integer]]  # a number a node, the least is the best; see `positions`
 SignaturesOf = Callable[[Nodes], NDArray[np.uint32]]  # (N,) nodes to (N, P) signatures
 ShinglesOf = Callable[[Nodes], list[NDArray[np.uint32]]]  # of each node, as minhash.shingles gives them
 
 REPRESENTATIVES = 4  # of an overfull bucket, with which the rest is compared: the best-ranked, for they stay
+LONGER = 2  # times the shorter document: of longer ones, no containment is looked for
 LOST_SHARE = 1e-3  # most of the true pairs that the check of signatures may lose
 PAIRS_AT_ONCE = 4_000_000  # nominated in one go, before repeated ones go: 32 MB of keys, sorted as such
 AGREEMENTS_AT_ONCE = 16_384  # pairs of signatures compared in one go: 16 MB at 128 permutations
 JACCARDS_AT_ONCE = 1_024  # pairs whose shingles are held at once: 8 MB at 1,000 words a document
-SHIFT_32 = np.uint64(32)
-MASK_32 = np.uint64(2**32 - 1)
 
 BANDS = pa.schema({"band": pa.uint64(), "node": pa.uint64()})  # 16 bytes a band of a document
-RANKS = [("score", "descending"), ("created", "ascending"), ("length", "descending"), ("doc_id", "ascending")]
-# score is karma; created seconds since 1970 (UTC) of the earliest submission; length characters
-RANK_TYPES = {"score": pa.int64(), "created": pa.int64(), "length": pa.int64(), "doc_id": pa.string()}
-HASHES = pa.schema({"hash": pa.binary(16), "node": pa.uint64(), **RANK_TYPES})
 PAIRS = pa.schema({"a": pa.uint64(), "b": pa.uint64()})  # a < b
 EDGES = PAIRS.append(pa.field("score", pa.float32()))  # 20 bytes an edge
-REMOVALS = pa.schema({"removed": pa.uint64(), "keeper": pa.uint64(), "score": pa.float32()})
-
-
-def node_ids(shard: int, rows: NDArray[np.integer]) -> Nodes:
-    """Node of each row (under 2^32) of a shard: shard << 32 | row."""
-    return np.uint64(shard << 32) | rows.astype(np.uint64)
-
-
-def positions(ranks: pa.Table) -> NDArray[np.int64]:
-    """Place of each row in the ranking, 0 is the best: most karma, then earliest, then longest, then by doc_id.
-
-    Needs the columns score, created, length (integers, null is worst) and doc_id.
-    """
-    return places_of(pc.sort_indices(ranks, sort_keys=RANKS).to_numpy())
-
-
-# Exact duplicates
-
-
-def scatter_hashes(
-    shard: int, rows: NDArray[np.uint32], hashes: pa.Array, ranks: pa.Table, partitions: int
-) -> Iterator[tuple[int, bytes]]:
-    """(partition, block) for the 16-byte hash of the normalised text of each row, with the columns of `positions`."""
-    columns = {"hash": hashes, "node": node_ids(shard, rows)} | {name: ranks[name] for name, _ in RANKS}
-    table = pa.table(columns, schema=HASHES)
-    return spread(table, halves(table["hash"])[:, 0] % np.uint64(partitions))
-
-
-def gather_hashes(blocks: Iterable[bytes]) -> pa.Table:
-    """Removals among all rows of one partition, in whatever order its blocks come."""
-    table = schemas.unpack(blocks, HASHES)
-    return exact_duplicates(table["hash"], table["node"].to_numpy(), table)
-
-
-def exact_duplicates(hashes: pa.ChunkedArray, nodes: Nodes, ranks: pa.Table) -> pa.Table:
-    """Removals (removed, keeper, score 1.0): of documents with one hash the best-ranked stays, the others go.
-
-    Hashes are 16 bytes each, row by row with nodes and ranks. Raises BooksError for a null hash.
-    """
-    parts = halves(hashes)
-    repeated = np.flatnonzero(occurs_twice(parts[:, 0]))
-    high, low = parts[repeated].T
-    order = np.lexsort((positions(ranks.take(repeated)), low, high))
-    first = run_starts(high[order], low[order])
-    lost = first != np.arange(len(order))
-    node = nodes[repeated][order]
-    return removals(node[lost], node[first[lost]], np.ones(np.count_nonzero(lost), np.float32))
-
-
-def halves(hashes: pa.ChunkedArray) -> NDArray[np.uint64]:
-    """16-byte hashes as uint64 of shape (N, 2)."""
-    if hashes.null_count:
-        raise BooksError(f"{hashes.null_count} documents to compare have no hash of their text: leave them out")
-    filled = [chunk for chunk in hashes.chunks if len(chunk)]
-    parts = [np.frombuffer(chunk.buffers()[1], "V16", len(chunk), 16 * chunk.offset) for chunk in filled]
-    return np.concatenate([np.empty(0, "V16"), *parts]).view(np.uint64).reshape(-1, 2)
 
 
 # Nominate
@@ -193,21 +138,30 @@ def unite(tables: Iterable[pa.Table]) -> pa.Table:
 # Verify
 
 
-def verify(pairs: pa.Table, signatures_of: SignaturesOf, shingles_of: ShinglesOf, threshold: float) -> pa.Table:
-    """Edges (a, b, score): the pairs whose shingles have a Jaccard of at least `threshold`; score is that Jaccard.
+def verify(
+    pairs: pa.Table, signatures_of: SignaturesOf, shingles_of: ShinglesOf, threshold: float, measure: str
+) -> pa.Table:
+    """Edges (a, b, score): the pairs whose shingles have a likeness of at least `threshold`; score is that likeness.
 
-    Signatures are compared first (see `agreeing`); shingles are asked for, at most 2 x JACCARDS_AT_ONCE documents at a
-    time and in ascending order, only where those agree.
+    The `measure` is "jaccard", or "containment", the share of the smaller set: it finds the excerpt too, among the
+    pairs that bands nominate. Signatures are compared first (see `agreeing`); shingles are asked for, at most
+    2 x JACCARDS_AT_ONCE documents at a time and in ascending order, only where those agree.
     """
-    likely = agreeing(pairs, signatures_of, threshold)
+    likely = agreeing(pairs, signatures_of, threshold if measure == "jaccard" else contained_jaccard(threshold))
+    likeness = minhash.jaccard if measure == "jaccard" else minhash.containment
     scores = np.empty(likely.num_rows, np.float64)
     for start, nodes, left, right in pair_batches(likely, JACCARDS_AT_ONCE):
         sets = shingles_of(nodes)
         for row, (one, other) in enumerate(zip(left.tolist(), right.tolist(), strict=True), start):
-            scores[row] = minhash.jaccard(sets[one], sets[other])
+            scores[row] = likeness(sets[one], sets[other])
     similar = (scores >= threshold) & (scores > 0)
     score = pa.array(scores[similar], pa.float32())
     return likely.filter(pa.array(similar)).append_column(EDGES.field("score"), score)
+
+
+def contained_jaccard(containment: float) -> float:
+    """The Jaccard of two documents, one LONGER times the other, of which the shorter is contained to this share."""
+    return containment / (1 + LONGER - containment)
 
 
 def agreeing(pairs: pa.Table, signatures_of: SignaturesOf, threshold: float) -> pa.Table:
@@ -270,57 +224,6 @@ def choose(edges: pa.Table, rank_of: RankOf) -> pa.Table:
     by_place = known[np.argsort(place)]
     chosen = np.array(deciding, np.int64)
     return removals(by_place[worse[chosen]], by_place[better[chosen]], edges["score"].to_numpy()[order[chosen]])
-
-
-def ranked(nodes: Nodes, rank_of: RankOf) -> NDArray[np.int64]:
-    """Place of each node, 0 is the best, all different: equal ranks go by node."""
-    return places_of(np.lexsort((nodes, rank_of(nodes))))
-
-
-def places_of(order: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The inverse of a permutation: where each row comes in `order`."""
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order))
-    return places
-
-
-def removals(removed: Nodes, keeper: Nodes, score: NDArray[np.float32]) -> pa.Table:
-    """The table of removals, sorted by the removed node."""
-    order = np.argsort(removed, kind="stable")
-    return pa.table([removed[order], keeper[order], score[order]], schema=REMOVALS)
-
-
-# Sorted arrays and blocks
-
-
-def spread(table: pa.Table, partition: NDArray[np.uint64]) -> Iterator[tuple[int, bytes]]:
-    """(partition, block) for the rows of each partition, in order: one sort, whatever the number of partitions."""
-    ends = np.cumsum(np.bincount(partition.astype(np.int64)))
-    narrow = partition.astype(np.min_scalar_type(len(ends)))  # numpy sorts 16 bits by radix
-    ordered = table.take(np.argsort(narrow, kind="stable"))
-    for number, (start, end) in enumerate(itertools.pairwise([0, *ends.tolist()])):
-        for block in schemas.pack(ordered.slice(start, end - start)):
-            yield number, block
-
-
-def occurs_twice(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """True where the value occurs somewhere else too."""
-    order = np.argsort(values)
-    ordered = values[order]
-    same = np.zeros(len(values) + 1, bool)
-    np.equal(ordered[1:], ordered[:-1], out=same[1:-1])
-    repeated = np.empty(len(values), bool)
-    repeated[order] = same[1:] | same[:-1]
-    return repeated
-
-
-def run_starts(*columns: NDArray[Any]) -> NDArray[np.int64]:
-    """For each row of sorted columns, the row where the run of equal rows begins."""
-    begins = np.ones(len(columns[0]), bool)
-    begins[1:] = False
-    for column in columns:
-        begins[1:] |= column[1:] != column[:-1]
-    return np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
 
 
 def pair_keys(first: NDArray[np.int64], second: NDArray[np.int64]) -> Keys:

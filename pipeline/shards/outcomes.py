@@ -37,6 +37,7 @@ class Outcome(StrEnum):
     BAD_ANSWER = "bad_answer", "the answer is not what the API promises, also after the retries"
 
     # links: one per URL
+    REMOVED = "removed", "taken out by request: nothing that comes later sees it"
     LOW_KARMA = "low_karma", "the link's karma, as links.karma_of reads it, is below the threshold"
     OVER_18 = "over_18", "every submission of the link is marked over 18"
     REDDIT_HOST = "reddit_host", "points back into Reddit"
@@ -81,7 +82,7 @@ class Outcome(StrEnum):
     OTHER_LANGUAGE = "other_language", "not in a wanted language"
     LOW_QUALITY = "low_quality", "a quality rule of the config refused it"
     WIKIPEDIA_TEXT = "wikipedia_text", "most of its 8-grams are Wikipedia's, or it says it comes from there"
-    REMOVED = "removed", "taken out by request"
+    CONTAMINATED = "contaminated", "so much of an evaluation text that nothing is left once that is cut out"
     EXACT_DUPLICATE = "exact_duplicate", "the same normalised text as a better-ranked document"
     NEAR_DUPLICATE = "near_duplicate", "verified as similar to a better-ranked kept document"
 
@@ -92,6 +93,7 @@ FATES: dict[str, tuple[Outcome, ...]] = {
     "links": (
         Outcome.KEPT, Outcome.LOW_KARMA, Outcome.OVER_18, Outcome.REDDIT_HOST, Outcome.WIKIPEDIA_HOST,
         Outcome.BLOCKED_HOST, Outcome.BLOCKED_DOMAIN, Outcome.BLOCKED_SUFFIX, Outcome.BLOCKED_SUBREDDIT,
+        Outcome.REMOVED,
     ),
     "pages": (
         Outcome.KEPT, Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.ROBOTS_DISALLOWED, Outcome.ROBOTS_UNREACHABLE,
@@ -105,8 +107,8 @@ FATES: dict[str, tuple[Outcome, ...]] = {
         Outcome.EXTRACT_CRASHED,
     ),
     "corpus": (
-        Outcome.KEPT, Outcome.REMOVED, Outcome.WIKIPEDIA_HOST, Outcome.OTHER_LANGUAGE, Outcome.TOO_SHORT,
-        Outcome.LOW_QUALITY, Outcome.WIKIPEDIA_TEXT, Outcome.EXACT_DUPLICATE, Outcome.NEAR_DUPLICATE,
+        Outcome.KEPT, Outcome.WIKIPEDIA_HOST, Outcome.OTHER_LANGUAGE, Outcome.TOO_SHORT, Outcome.LOW_QUALITY,
+        Outcome.WIKIPEDIA_TEXT, Outcome.CONTAMINATED, Outcome.EXACT_DUPLICATE, Outcome.NEAR_DUPLICATE,
     ),
     "tokens": (Outcome.KEPT,),
 }  # fmt: skip
@@ -172,6 +174,12 @@ class WorkerError(WebTextError):
     exit_code = 9
 
 
+class DedupError(WebTextError):
+    """The deduplication measured itself and is not good enough to go on."""
+
+    exit_code = 11
+
+
 class SourceError(WebTextError):
     """A remote source (Reddit's API) refused the credentials, or gave nothing, also after the retries."""
 
@@ -193,6 +201,7 @@ EXIT_CODES: dict[int, str] = {
             TrainingError,
             WorkerError,
             SourceError,
+            DedupError,
         )
     },
     75: "stopped by SIGTERM after saving; run the same command again to go on",

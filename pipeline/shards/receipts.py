@@ -3,6 +3,8 @@
 Choice: one small JSON file a shard, written after the shard and never before, is all the state there is; a stage asks
 only "does a receipt with today's fingerprint exist?". Cost: a file a shard. Alternative: completion markers, as
 datatrove's, which cannot tell that the config, an input or the code has changed since.
+
+Long because a receipt, the attempt that writes it and the artefact that reads it keep one promise.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class Receipt(msgspec.Struct, frozen=True):
     books: dict[str, Books]
     notes: tuple[str, ...] = ()
     counts: dict[str, int] = {}  # numbers a person asks for that are no fates, by name
+    before: dict[str, str] = {}  # of files that `remove` rewrote: their sha256 when they were made
     check: str = ""  # sha256 of all the above
 
 
@@ -92,6 +95,11 @@ def versions(libraries: Iterable[str]) -> dict[str, str]:
         name: unicodedata.unidata_version if name == UNICODE else importlib.metadata.version(name)
         for name in sorted(libraries)
     }
+
+
+def written(value: Receipt | Manifest) -> bytes:
+    """A receipt or manifest as its file holds it: JSON that a person can read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
 
 
 def balanced(name: str, inputs: int, outcomes: Mapping[str, int]) -> Books:
@@ -188,11 +196,23 @@ class Artefact:
         return all(storage.is_there(self.folder / name, stamp) for name, stamp in files.items())
 
     def hashes(self, shard: int) -> dict[str, str]:
-        """File name to sha256 of one made shard: what a later stage's fingerprint covers."""
+        """File name to sha256 of one made shard: what a later stage's fingerprint covers.
+
+        Of a file that `remove` rewrote it is the one from before: the removal went through all artefacts at once, so
+        nothing that was made from the shard is stale.
+        """
+        return {**self.contents(shard), **self.made(shard).before}
+
+    def contents(self, shard: int) -> dict[str, str]:
+        """File name to sha256 of what one made shard holds today."""
+        return {name: stamp.sha256 for name, stamp in self.made(shard).files.items()}
+
+    def made(self, shard: int) -> Receipt:
+        """The receipt of a shard. Raises IntegrityError: it has not been made."""
         receipt = self.receipt(shard)
         if receipt is None:
             raise IntegrityError(f"{self.receipt_path(shard)}: not made yet; run 'webtext build {self.name}'")
-        return {name: stamp.sha256 for name, stamp in receipt.files.items()}
+        return receipt
 
     def file(self, shard: int, suffix: str, part: str = "") -> Path:
         """The path of a shard's file, verified. Raises IntegrityError: no receipt, or not the bytes it promises."""
@@ -224,6 +244,18 @@ class Artefact:
             storage.verified(self.folder / name, manifest.files[name], self.receipt_path(shard))
             for shard, name in enumerate(names)
         ]
+
+    def refresh(self) -> None:
+        """Write the manifest anew from the receipts that `remove` rewrote; it goes where one is missing."""
+        manifest = self.manifest()
+        if self.done() < self.shards:
+            self.manifest_path.unlink(missing_ok=True)
+        elif manifest is not None:
+            made = self.receipts()
+            files = {name: stamp for one in made for name, stamp in one.files.items()}
+            books = manifest.books | added(one.books for one in made)
+            manifest = msgspec.structs.replace(manifest, files=files, books=books)
+            storage.write_bytes(self.manifest_path, written(manifest))
 
     @contextmanager
     def attempt(self, task: Task) -> Iterator[Attempt]:
@@ -258,7 +290,7 @@ class Artefact:
             made_from={one.name: one.fingerprint() for one in made_from},
             counts={name: sum(one.counts.get(name, 0) for one in receipts) for name in receipts[0].counts},
         )
-        data = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+        data = written(manifest)
         path = self.manifest_path
         if not path.exists() or path.read_bytes() != data:
             storage.write_bytes(path, data)
@@ -305,7 +337,7 @@ class Attempt:
         """Name the files, then write the receipt. The old receipt goes first: a receipt never outlives its files."""
         if self.artefact.current(self.task):  # another attempt of the same task was quicker
             return
-        receipt = checked(
+        self.publish(
             Receipt(
                 shard=self.task.shard,
                 shards=self.artefact.shards,
@@ -314,15 +346,34 @@ class Attempt:
                 books=dict(books),
                 notes=tuple(notes),
                 counts=dict(counts or {}),
+                before=self.unchanged(),
             )
         )
+
+    def rewrite(self, books: Mapping[str, Books]) -> None:
+        """Commit files that only lack what `remove` took out: the shard, and what was made from it, stay current."""
+        old = self.artefact.made(self.task.shard)
+        new = {name: file.stamp(rows) for name, (file, rows) in self.files.items()}
+        before = {name: old.files[name].sha256 for name in new} | old.before
+        self.publish(msgspec.structs.replace(old, files={**old.files, **new}, books=dict(books), before=before))
+
+    def publish(self, receipt: Receipt) -> None:
+        """Name the files, then write the receipt; the old one goes first."""
         path = self.artefact.receipt_path(self.task.shard)
         if path.exists():
             path.unlink()
             storage.sync_folder(path.parent)
-        storage.publish([self.artefact.folder / name for name in receipt.files])
+        storage.publish([self.artefact.folder / name for name in sorted(self.files)])
         self.files.clear()
-        storage.write_bytes(path, msgspec.json.format(msgspec.json.encode(receipt), indent=1) + b"\n")
+        storage.write_bytes(path, written(checked(receipt)))
+
+    def unchanged(self) -> dict[str, str]:
+        """`before` of those files that come out as `remove` left them: what was made from them is not stale either."""
+        receipt = self.artefact.receipt(self.task.shard)
+        if receipt is None:
+            return {}
+        now = {name: file.stamp().sha256 for name, (file, _) in self.files.items()}
+        return {name: sha for name, sha in receipt.before.items() if receipt.files[name].sha256 == now.get(name)}
 
     def discard(self) -> None:
         """Remove what was written and not committed."""

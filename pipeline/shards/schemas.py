@@ -235,3 +235,13 @@ def iterate_parquet(
     """The batches of a Parquet shard, at most `rows` at a time."""
     with pq.ParquetFile(path) as file:
         yield from file.iter_batches(rows, columns=list(columns) if columns is not None else None)
+
+
+def rows_at(path: Path, rows: NDArray[np.integer], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Columns of a Parquet shard at ascending rows, in their order; only row groups that hold one of them are read."""
+    with pq.ParquetFile(path) as file:
+        starts = np.cumsum([0, *(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))])
+        groups = np.searchsorted(starts, rows, side="right") - 1
+        for group in np.unique(groups).tolist():
+            inside = rows[groups == group].astype(np.int64) - starts[group]
+            yield file.read_row_group(group, columns=list(columns)).select(list(columns)).take(inside)

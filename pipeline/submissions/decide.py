@@ -22,6 +22,7 @@ from pipeline import urls
 from pipeline.config import LinksSettings
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import Outcome
+from pipeline.shards.removals import Removals
 from pipeline.urls import HostList
 
 READINGS = ("max", "sum", "first")  # of karma: see `config.LinksSettings.karma_of`
@@ -41,6 +42,7 @@ class Rules:
     domains: HostList
     suffixes: tuple[str, ...]
     subreddits: frozenset[str]  # in lower case: Reddit tells no case apart
+    removals: Removals  # in no fingerprint: `remove` itself takes them out of what is made
 
     @classmethod
     def of(cls, links: LinksSettings, work: Path) -> Rules:
@@ -57,6 +59,7 @@ class Rules:
             HostList.from_file(domains) if domains else HostList(frozenset()),
             tuple(suffix.lower() for suffix in listed),
             frozenset(name.lower().removeprefix("/").removeprefix("r/") for name in names),
+            Removals.of(work),
         )
 
     def described(self) -> list[Any]:
@@ -173,7 +176,19 @@ def outcomes_of(
         (~enough_karma, Outcome.LOW_KARMA),
     ):
         found[(found == kept) & refused] = outcome.value
+    found[ordered_out(links, rows, starts, rules.removals)] = Outcome.REMOVED.value
     return found
+
+
+def ordered_out(links: pa.Table, rows: pa.Table, starts: NDArray[np.int64], removals: Removals) -> Flags:
+    """Which links have to go by request: see `Removals.cover`, asked of all at once."""
+    if not removals.orders:
+        return np.zeros(len(starts), np.bool_)
+    by_id = pc.is_in(links["doc_id"], pa.array(sorted(removals.doc_ids), pa.string())).to_numpy()
+    by_host = np.array(each_host(links["host"], removals.hosts.__contains__), np.bool_)
+    posted = pc.is_in(rows["id"], pa.array(sorted(removals.submissions), pa.string())).to_numpy()
+    gone: Flags = by_id | by_host | np.logical_or.reduceat(posted, starts)
+    return gone
 
 
 def each_host(hosts: pa.ChunkedArray, function: Any) -> list[Any]:

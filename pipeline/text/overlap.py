@@ -1,8 +1,10 @@
 """How much of a text stands in a reference, by word n-grams; and the reference most wanted, a dump of Wikipedia.
 
-Choice: 64-bit hashes of n-grams in one sorted array, looked up by bisection: exact but for hash collisions (a share of
-references/2^64 a lookup). Cost: 8 bytes a distinct n-gram, in memory. Alternative: a Bloom filter, a fifth of the
-bytes, whose false positives one must then budget.
+Choice: 64-bit hashes of n-grams in one sorted array, looked up by bisection. A lookup is wrong with a chance of
+n-grams / 2^64: 3e-10 for the 5 x 10^9 of the English Wikipedia, where GPT-2's own filter allowed 1e-8 (Radford et al.
+2019, section 4). Cost: 8 bytes a distinct n-gram, in memory: 40 GB for all of the English Wikipedia, 2.5 GB for one
+n-gram in 16. Alternative: a Bloom filter at 1e-8, 4.8 bytes an n-gram (1.44 x log2(10^8) bits; 6 when blocked for the
+cache): still 24 GB, so that a sample is wanted all the same, and then the half that it saves is small.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -21,11 +24,14 @@ from lxml import etree
 from numpy.typing import NDArray
 
 from pipeline.shards.outcomes import InputError
+from pipeline.text.normalize import words
 
 Hashes = NDArray[np.uint64]
 
 MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd: words at different places weigh differently
-MASK = (1 << 64) - 1
+NGRAM = 8  # words, of the overlap with Wikipedia; the WebText paper's own measure of overlap (Radford et al. 2019, 4)
+LEAST_SAMPLED = 16  # n-grams of a document that a sampled reference weighs at least; half of them make a copy
+MAKE = "make it with 'webtext reference wikipedia'"
 
 
 def ngram_hashes(words: list[str], n: int) -> Hashes:
@@ -50,33 +56,52 @@ def word_hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
+@dataclass(frozen=True)
 class Reference:
-    """The set of n-grams of some texts: a sorted array of distinct uint64 hashes."""
+    """The set of n-grams of some texts: a sorted array of distinct uint64 hashes.
 
-    def __init__(self, hashes: Hashes) -> None:
-        self.hashes = hashes
+    Of `sample` = s > 1 only the hashes divisible by s are held, an s-th of all, and only those of a document are
+    looked up: its overlap is then an estimate from an s-th of its n-grams.
+    """
+
+    hashes: Hashes
+    n: int
+    sample: int = 1
 
     @classmethod
-    def from_hashes(cls, arrays: Iterable[Hashes]) -> Reference:
-        """The union of arrays of hashes, in any order and with repetitions."""
+    def from_hashes(cls, arrays: Iterable[Hashes], n: int, sample: int = 1) -> Reference:
+        """The union of arrays of hashes of n-grams, in any order and with repetitions."""
         merged = np.empty(0, np.uint64)
         waiting: list[Hashes] = []
+        size = 0
         for array in arrays:
-            waiting.append(array)
-            if sum(map(len, waiting)) > max(1_000_000, len(merged)):  # so each hash is sorted log times, not often
-                merged, waiting = distinct([merged, *waiting]), []
-        return cls(distinct([merged, *waiting]))
+            waiting.append(sampled(array, sample))
+            size += len(waiting[-1])
+            if size > max(1_000_000, len(merged)):  # so each hash is sorted log times, not often
+                merged, waiting, size = distinct([merged, *waiting]), [], 0
+        return cls(distinct([merged, *waiting]), n, sample)
 
     def overlap(self, hashes: Hashes) -> float:
-        """The share of a document's n-grams, each as often as it occurs, that the reference holds; 0.0 of none."""
-        if not len(hashes) or not len(self.hashes):
-            return 0.0
+        """The share of a document's n-grams, each as often as it occurs, that the reference holds; 0.0 of none.
+
+        By a sampled reference a document with fewer than LEAST_SAMPLED n-grams to look up counts as having so many:
+        one accidental hit must not make a copy.
+        """
+        asked = sampled(hashes, self.sample)
+        least = LEAST_SAMPLED if self.sample > 1 else 1
+        return float(np.count_nonzero(self.holds(asked)) / max(least, len(asked)))
+
+    def holds(self, hashes: Hashes) -> NDArray[np.bool_]:
+        """Which of these hashes the reference holds."""
+        if not len(self.hashes):
+            return np.zeros(len(hashes), bool)
         places = np.searchsorted(self.hashes, hashes)
         places[places == len(self.hashes)] = 0
-        return float(np.mean(self.hashes[places] == hashes))
+        return np.asarray(self.hashes[places] == hashes)
 
     def save(self, file: BinaryIO | IO[bytes]) -> None:
-        """Write the set as a NumPy .npy file (uint64, sorted, no pickle)."""
+        """Write the set as two NumPy arrays one after the other (.npy, no pickle): [n, sample], then the hashes."""
+        np.save(file, np.array([self.n, self.sample], np.uint64), allow_pickle=False)
         np.save(file, self.hashes, allow_pickle=False)
 
     @classmethod
@@ -84,14 +109,19 @@ class Reference:
         """The set that `save` wrote. Raises InputError when the file is truncated or something else."""
         name = getattr(file, "name", "reference")
         try:
-            hashes = np.load(file, allow_pickle=False)
+            about, hashes = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
-            raise InputError(f"{name}: not a reference of n-grams: {error}; build it again") from None
-        if not isinstance(hashes, np.ndarray) or hashes.dtype != np.uint64 or hashes.ndim != 1:
-            raise InputError(f"{name}: expected a sorted one-dimensional array of uint64; build it again")
-        if not np.all(hashes[:-1] < hashes[1:]):
-            raise InputError(f"{name}: the hashes are not sorted and distinct; build it again")
-        return cls(hashes)
+            raise InputError(f"{name}: not a reference of n-grams: {error}; {MAKE}") from None
+        if not all(isinstance(one, np.ndarray) and one.dtype == np.uint64 and one.ndim == 1 for one in (about, hashes)):
+            raise InputError(f"{name}: not a reference of n-grams: expected sorted arrays of uint64; {MAKE}")
+        if len(about) != 2 or about.min() < 1 or not np.all(hashes[:-1] < hashes[1:]):
+            raise InputError(f"{name}: not a reference of n-grams: the hashes are not sorted and distinct; {MAKE}")
+        return cls(hashes, int(about[0]), int(about[1]))
+
+
+def sampled(hashes: Hashes, sample: int) -> Hashes:
+    """The hashes divisible by `sample`."""
+    return hashes if sample == 1 else hashes[hashes % np.uint64(sample) == 0]
 
 
 def distinct(arrays: list[Hashes]) -> Hashes:
@@ -104,6 +134,13 @@ def distinct(arrays: list[Hashes]) -> Hashes:
 
 
 # --- Wikipedia
+
+
+def wikipedia_reference(dumps: Iterable[Path], n: int, sample: int = 1) -> Reference:
+    """The n-grams of all articles of some dumps. Raises what `wikipedia_articles` raises."""
+    texts = (text for dump in dumps for _, text in wikipedia_articles(dump))
+    return Reference.from_hashes((ngram_hashes(words(text), n) for text in texts), n, sample)
+
 
 PIECE_CHARS = 50_000  # of wikitext parsed at once; longer articles are cut between paragraphs
 TAGS = tuple(f"{{*}}{name}" for name in ("mediawiki", "siteinfo", "page", "revision"))

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from pipeline import urls
 from pipeline.build import artefact, standing
-from pipeline.shards import schemas
-from pipeline.shards.outcomes import InputError
+from pipeline.shards import removals, schemas
+from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.receipts import Artefact
 
 SHOWN = {
@@ -30,6 +30,7 @@ SHOWN = {
         "outcome", "final_url", "status", "content_type", "warc", "offset", "length", "sha256", "opt_outs",
     ),
     "documents": ("outcome", "title", "engine", "language", "language_score", "word_count"),
+    "removal": ("asked_at", "ended_at", "proof"),
     "removed": ("outcome", "rule", "value", "threshold", "keeper", "keeper_url"),
     "corpus": ("title", "words", "score", "subreddits"),
     "tokens": ("split", "tokens", "year"),
@@ -63,6 +64,8 @@ def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[st
             submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
             karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}"
             yield stage, {**row, "karma": karma, "created": day_of(row["created"]), "submissions": submissions}
+            if row["outcome"] == Outcome.REMOVED:
+                yield from orders(root, row)
         elif stage in ("pages", "documents") and (row := row_of(one, doc_id)) is not None:
             yield stage, row
         elif stage == "corpus":
@@ -73,6 +76,16 @@ def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[st
                 yield stage, row
         elif stage == "tokens":
             yield from token_rows(one, doc_id)
+
+
+def orders(root: Path, link: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The orders of removal that cover a link."""
+    posts = [post["id"] for post in link["submissions"]]
+    for path in removals.paths(root):
+        order = removals.read(path)
+        if removals.Removals((order,)).cover(link["doc_id"], link["host"], posts):
+            proof = str(path.relative_to(root))
+            yield "removal", {"asked_at": order.asked_at, "ended_at": order.ended_at, "proof": proof}
 
 
 def row_of(one: Artefact, doc_id: str, part: str = "") -> dict[str, Any] | None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedup import near_duplicates
-from pipeline.dedup.near_duplicates import HASHES
+from pipeline.dedup import exact_duplicates, nodes
+from pipeline.dedup.exact_duplicates import HASHES
 from pipeline.shards.outcomes import BooksError
 
 
@@ -47,12 +47,12 @@ def test_exact_duplicates_are_those_of_the_slow_definition_over_any_shards(docum
     for shard in range(3):
         table = hash_table([row for row in rows if row[1] >> 32 == shard])
         lines = np.array([node & 0xFFFFFFFF for node in table["node"].to_pylist()], np.uint32)
-        for number, block in near_duplicates.scatter_hashes(shard, lines, table["hash"], table, partitions):
+        for number, block in exact_duplicates.scatter_hashes(shard, lines, table["hash"], table, partitions):
             by_partition.setdefault(number, []).append(block)
     found = []
     for blocks in by_partition.values():
         source.shuffle(blocks)
-        found += rows_of(near_duplicates.gather_hashes(iter(blocks)))
+        found += rows_of(exact_duplicates.gather_hashes(iter(blocks)))
     assert sorted(found) == slow_exact(rows)
 
 
@@ -65,16 +65,16 @@ def test_rank_is_karma_then_earliest_then_longest_then_doc_id_and_unknown_is_wor
             "doc_id": ["a", "b", "c", "e", "d", "f", "g"],
         }
     )
-    assert near_duplicates.positions(ranks).tolist() == [5, 3, 2, 1, 0, 4, 6]
+    assert nodes.positions(ranks).tolist() == [5, 3, 2, 1, 0, 4, 6]
 
 
 def test_slices_of_hash_columns_are_read_where_they_begin():
     digests = pa.array([bytes([number % 2]) * 16 for number in range(8)], pa.binary(16))
     expected = [[0, 0], [0x0101010101010101] * 2, [0, 0]]
-    assert near_duplicates.halves(pa.chunked_array([digests[2:4], digests[:0], digests[4:5]])).tolist() == expected
+    assert exact_duplicates.halves(pa.chunked_array([digests[2:4], digests[:0], digests[4:5]])).tolist() == expected
 
 
 def test_a_document_without_a_hash_is_refused_by_name():
     rows = [(None, 1, 3, 0, 5, "a")]
     with pytest.raises(BooksError, match="1 documents to compare have no hash of their text"):
-        near_duplicates.exact_duplicates(hash_table(rows)["hash"], np.array([1], np.uint64), hash_table(rows))
+        exact_duplicates.exact_duplicates(hash_table(rows)["hash"], np.array([1], np.uint64), hash_table(rows))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import CorpusSettings
 from pipeline.dedup import minhash, near_duplicates
+from pipeline.dedup import nodes as nodes_of
 from pipeline.dedup.near_duplicates import BANDS, EDGES, PAIRS
 from pipeline.shards import schemas
 
@@ -54,7 +55,7 @@ class Library:
         by_partition = {}
         for shard in sorted({node >> 32 for node in self.nodes}):
             rows = np.array([node & (2**32 - 1) for node in self.nodes if node >> 32 == shard], np.uint32)
-            signatures = self.signatures_of(near_duplicates.node_ids(shard, rows))
+            signatures = self.signatures_of(nodes_of.node_ids(shard, rows))
             for number, block in near_duplicates.scatter_bands(shard, rows, signatures, SETTINGS, partitions):
                 by_partition.setdefault(number, []).append(block)
         for blocks in by_partition.values():
@@ -67,7 +68,7 @@ class Library:
             for blocks in self.blocks(partitions, shuffle).values()
         ]
         pairs = near_duplicates.unite(table for table, _ in nominated)
-        edges = near_duplicates.verify(pairs, self.signatures_of, self.shingles_of, SETTINGS.jaccard)
+        edges = near_duplicates.verify(pairs, self.signatures_of, self.shingles_of, SETTINGS.jaccard, "jaccard")
         chosen = near_duplicates.choose(edges, self.rank_of)
         named = [(self.number[out], self.number[stays], score) for out, stays, score in rows_of(chosen)]
         edges = [(self.number[a], self.number[b]) for a, b, _ in rows_of(edges)]
@@ -258,7 +259,7 @@ def test_verified_edges_are_the_pairs_of_enough_exact_jaccard(documents, at_once
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "JACCARDS_AT_ONCE", at_once)
         patch.setattr(near_duplicates, "AGREEMENTS_AT_ONCE", at_once)
-        edges = near_duplicates.verify(pairs, library.signatures_of, library.shingles_of, 0.6)
+        edges = near_duplicates.verify(pairs, library.signatures_of, library.shingles_of, 0.6, "jaccard")
     expected = [(a, b, minhash.jaccard(library.sets[a], library.sets[b])) for a, b in every]
     floor = near_duplicates.least_agreement(128, 0.6) / 128
     signatures = library.signatures_of(np.arange(len(documents)))
@@ -278,7 +279,7 @@ def test_shingles_are_read_only_of_documents_whose_signatures_agree():
         return library.shingles_of(nodes)
 
     pairs = pa.table([[0, 0, 1], [1, 2, 2]], schema=PAIRS)
-    edges = near_duplicates.verify(pairs, library.signatures_of, shingles_of, 0.8)
+    edges = near_duplicates.verify(pairs, library.signatures_of, shingles_of, 0.8, "jaccard")
     assert rows_of(edges) == [(0, 1, 1.0)]
     assert asked == [0, 1]
 

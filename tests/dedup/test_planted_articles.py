@@ -31,7 +31,11 @@ def test_all_planted_pairs_of_real_articles_are_found_and_nothing_else():
     blocks = [block for _, block in near_duplicates.scatter_bands(0, rows, signatures, recipe, 1)]
     pairs, left_out = near_duplicates.nominate(blocks, recipe.bucket, rank_of)
     edges = near_duplicates.verify(
-        pairs, lambda nodes: signatures[nodes], lambda nodes: [sets[node] for node in nodes.tolist()], recipe.jaccard
+        pairs,
+        lambda nodes: signatures[nodes],
+        lambda nodes: [sets[node] for node in nodes.tolist()],
+        recipe.jaccard,
+        "jaccard",
     )
     assert {frozenset((names[a], names[b])) for a, b, _ in zip(*edges.to_pydict().values(), strict=True)} == truth
     assert near_duplicates.choose(edges, rank_of).num_rows == len(truth) == 10

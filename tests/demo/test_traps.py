@@ -9,13 +9,13 @@ from pipeline.text.extract import extract
 from pipeline.text.signals import signals
 from pipeline.urls import canonical_url
 
-# Fates that no page of a crawled demo can meet: they belong to a user's lists, to WARC files, to TLS, to `remove`, or
-# cost minutes.
+# Fates that no page of a crawled demo can meet: they belong to a user's lists, to WARC files, to TLS, to `remove`, to
+# options, or cost minutes.
 NOT_SHOWN = {
-    "links": {Outcome.BLOCKED_DOMAIN, Outcome.BLOCKED_SUBREDDIT},
+    "links": {Outcome.BLOCKED_DOMAIN, Outcome.BLOCKED_SUBREDDIT, Outcome.REMOVED},
     "pages": {Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.TLS_ERROR},
     "documents": {Outcome.EXTRACT_TIMED_OUT, Outcome.EXTRACT_MEMORY, Outcome.EXTRACT_CRASHED},
-    "corpus": {Outcome.REMOVED, Outcome.WIKIPEDIA_HOST},
+    "corpus": {Outcome.CONTAMINATED, Outcome.WIKIPEDIA_HOST},
 }
 READ = [trap for trap in traps.TRAPS if trap.stage in ("documents", "corpus") and trap.reply is not None]
 

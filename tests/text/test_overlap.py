@@ -45,7 +45,7 @@ HASHES = st.lists(st.integers(0, 50), max_size=40).map(lambda values: np.array(v
 
 @given(st.lists(HASHES, max_size=5), HASHES)
 def test_overlap_is_the_share_of_members_of_a_plain_set(arrays, document):
-    reference = Reference.from_hashes(iter(arrays))
+    reference = Reference.from_hashes(iter(arrays), 8)
     members = {value for array in arrays for value in array.tolist()}
     assert reference.hashes.tolist() == sorted(members)
     expected = sum(value in members for value in document.tolist()) / len(document) if len(document) else 0.0
@@ -54,12 +54,12 @@ def test_overlap_is_the_share_of_members_of_a_plain_set(arrays, document):
 
 def test_a_document_shorter_than_n_words_overlaps_nothing():
     tokens = ["one", "two", "three"]
-    assert Reference.from_hashes([ngram_hashes(tokens, 3)]).overlap(ngram_hashes(tokens, 8)) == 0.0
+    assert Reference.from_hashes([ngram_hashes(tokens, 3)], 8).overlap(ngram_hashes(tokens, 8)) == 0.0
 
 
 def test_a_reference_comes_back_as_it_was_saved():
     file = io.BytesIO()
-    Reference.from_hashes([np.array([2**64 - 1, 3, 3], np.uint64)]).save(file)
+    Reference.from_hashes([np.array([2**64 - 1, 3, 3], np.uint64)], 8).save(file)
     file.seek(0)
     assert Reference.load(file).hashes.tolist() == [3, 2**64 - 1]
 
@@ -209,7 +209,7 @@ def test_copies_are_found_and_quotations_are_not():
     texts = [text for _, text in wikipedia_articles(DUMPS / "enwiki-table-markup.xml.bz2")]
     tokens = [words(text) for text in texts]
     assert len(tokens) == 5
-    reference = Reference.from_hashes(ngram_hashes(each, 8) for each in tokens[:4])
+    reference = Reference.from_hashes((ngram_hashes(each, 8) for each in tokens[:4]), 8)
     copy, stranger = tokens[0], tokens[4]
     quoting = stranger[:700] + copy[:100]
     assert reference.overlap(ngram_hashes(copy, 8)) == 1.0

@@ -1,0 +1,182 @@
+"""What the corpus decides on: where each phase puts what it made, and rows of all of them by document.
+
+Choice: every look-up of the corpus stage stands here, by node or by shard, so that `corpus.py` reads as the recipe.
+Cost: a room more. Alternative: objects for documents, which would be read one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import Settings, slice_of
+from pipeline.dedup import meter, minhash, nodes
+from pipeline.dedup.nodes import MASK_32, SHIFT_32, Nodes
+from pipeline.shards import receipts, schemas, storage
+from pipeline.shards.outcomes import BooksError, Outcome
+from pipeline.shards.receipts import Artefact, Task
+from pipeline.shards.runner import Run
+from pipeline.text import contamination, normalize, overlap, rules
+from pipeline.text.signals import SIGNALS
+
+VERSION = 2
+LIBRARIES = ("numpy", "pyarrow", "unicode")
+READERS = ("lxml", "mwparserfromhell", "numpy")  # of Wikipedia's dumps
+IN_ONE_PIECE = {"wikipedia", "edges", "removals", "meter"}  # phases of one shard
+VERDICT = ("outcome", "rule", "value", "threshold")
+RANKS = tuple(name for name, _ in nodes.RANKS)  # length is in words here
+VOTES = pa.schema({  # row: of the document in its shard of `documents`
+    "row": pa.uint32(), **{name: schemas.DECISIONS.field(name).type for name in ("doc_id", *VERDICT)},
+    "text_hash": pa.binary(16), **{name: nodes.RANK_TYPES[name] for name in ("score", "created", "length")},
+})  # fmt: skip
+
+File = tuple[Path, str]  # and its sha256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings, where each phase puts what it made, and what stands there."""
+
+    settings: Settings
+    work: Path
+    rules: tuple[rules.Rule, ...] = ()
+    references: tuple[File, ...] = ()  # n-grams of Wikipedia
+    evaluations: tuple[File, ...] = ()  # to be cut out
+
+    def artefact(self, name: str) -> Artefact:
+        """An input or a phase, with as many shards as the build, but for those that are made in one piece."""
+        return Artefact(
+            self.work, name, 1 if name.removeprefix("scratch/") in IN_ONE_PIECE else self.settings.build.shards
+        )
+
+    @property
+    def shards(self) -> int:
+        return self.settings.build.shards
+
+    def file(self, name: str, shard: int) -> Path:
+        return self.artefact(name).file(shard, ".parquet")
+
+    def tables(self, name: str) -> list[pa.Table]:
+        """All parts of a phase."""
+        return [schemas.read_parquet(self.file(name, shard)) for shard in range(self.artefact(name).shards)]
+
+    def hashes(self, *names: str) -> list[str]:
+        """The sha256 of all files of these, for a fingerprint."""
+        made = [receipt for name in names for receipt in self.artefact(name).receipts()]
+        return [stamp.sha256 for receipt in made for stamp in receipt.files.values()]
+
+    def begin(self, name: str, keys: Sequence[str], inputs: Sequence[Any]) -> list[Task]:
+        """The shards of a phase that are to be made: `keys` of `[corpus]` and `inputs` decide each of them."""
+        every = slice_of(self.settings.corpus)
+        used = {key: every[key] for key in keys}
+        return self.artefact(name).begin([receipts.fingerprint(name, VERSION, used, one, LIBRARIES) for one in inputs])
+
+    def commit(self, name: str, task: Task, table: pa.Table, notes: Iterable[str] = ()) -> None:
+        """Write one shard of a phase that only helps."""
+        with self.artefact(name).attempt(task) as attempt:
+            with attempt.write(".parquet") as file:
+                attempt.rows(".parquet", schemas.write_parquet(file, [table], table.schema))
+            attempt.commit({}, notes)
+
+    def cutter(self) -> contamination.Cutter | None:
+        """What cuts the evaluation files out of a text, if there are any."""
+        if not self.evaluations:
+            return None
+        found = (table["gram"].to_numpy() for table in self.tables("scratch/contamination"))
+        return contamination.Cutter(contamination.contaminants(self.evaluations), contamination.common(found))
+
+    def links_of(self, shard: int, doc_ids: pa.ChunkedArray, columns: Sequence[str]) -> pa.Table:
+        """Columns of the link of each document. Raises BooksError: a document that no link led to."""
+        links = schemas.read_parquet(self.file("links", shard), ["doc_id", *columns])
+        places = pc.index_in(doc_ids, value_set=links["doc_id"])
+        if places.null_count:
+            raise BooksError(
+                f"shard {shard}: {places.null_count} documents without a link; build links and documents anew"
+            )
+        return links.select(list(columns)).take(places)
+
+    def survivors(self, shard: int) -> pa.Table:
+        """The votes of the documents that no rule refused."""
+        votes = schemas.read_parquet(self.file("scratch/votes", shard))
+        return votes.filter(pc.equal(votes["outcome"], str(Outcome.KEPT)))
+
+    def reading_of(self) -> meter.Reading:
+        """What was measured."""
+        (table,) = self.tables("scratch/meter")
+        return meter.Reading(**table.to_pylist()[0])
+
+    def at(self, name: str, asked: Nodes, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Columns of `documents` or votes at ascending nodes, in their order."""
+        shards = asked >> SHIFT_32
+        for shard in np.unique(shards):
+            path, rows = self.file(name, int(shard)), asked[shards == shard] & MASK_32
+            if name == "scratch/votes":
+                rows = np.searchsorted(schemas.read_parquet(path, ["row"])["row"].to_numpy(), rows)
+            yield from schemas.rows_at(path, rows, columns)
+
+    def places_of(self, asked: Nodes) -> npt.NDArray[np.int64]:
+        """The place of each node in the ranking of them all."""
+        empty = pa.schema([VOTES.field(name) for name in RANKS]).empty_table()
+        return nodes.positions(pa.concat_tables([empty, *self.at("scratch/votes", asked, RANKS)]))
+
+    def signatures_of(self, asked: Nodes) -> npt.NDArray[np.uint32]:
+        """The signature of each node, (N, P)."""
+        tables = self.at("documents", asked, ["signature"])
+        parts = [table["signature"].combine_chunks().flatten().to_numpy() for table in tables]
+        return np.concatenate([np.empty(0, np.uint32), *parts]).reshape(-1, self.settings.documents.permutations)
+
+    def words_of(self, asked: Nodes) -> list[list[str]]:
+        """The words of each node, from its text."""
+        texts = (text.as_py() for table in self.at("documents", asked, ["text"]) for text in table["text"])
+        return [normalize.words(text) for text in texts]
+
+    def shingles_of(self, asked: Nodes) -> list[npt.NDArray[np.uint32]]:
+        """The shingles of each node."""
+        return [minhash.shingles(words, self.settings.documents.shingle_words) for words in self.words_of(asked)]
+
+
+def prepared(settings: Settings, work: Path, run: Run) -> Recipe:
+    """The recipe with all that votes read besides documents. Raises InputError: a file of the settings is missing."""
+    recipe, corpus = Recipe(settings, work), settings.corpus
+    references = [refer(recipe, run)] if corpus.wikipedia_dumps else []
+    references += named(work, "wikipedia_reference", [corpus.wikipedia_reference] if corpus.wikipedia_reference else [])
+    evaluations = named(work, "contamination", corpus.contamination)
+    return Recipe(settings, work, rules.read_rules(corpus.rules, work, SIGNALS), tuple(references), tuple(evaluations))
+
+
+def named(work: Path, setting: str, patterns: Sequence[str]) -> list[File]:
+    """The files of a setting of `[corpus]`, with their sha256. Raises InputError: a glob that matches no file."""
+    paths = storage.matching(patterns, work, f"corpus.{setting}")
+    return list(storage.sha256_of_each(paths, work / storage.HASHES).items())
+
+
+def refer(recipe: Recipe, run: Run) -> File:
+    """Make the n-grams of the dumps of the settings. Raises InputError: no such dump."""
+    dumps = named(recipe.work, "wikipedia_dumps", recipe.settings.corpus.wikipedia_dumps)
+    artefact, used = recipe.artefact("scratch/wikipedia"), {"n": overlap.NGRAM}
+    tasks = artefact.begin([receipts.fingerprint(artefact.name, VERSION, used, [sha for _, sha in dumps], READERS)])
+    run.map_shards(partial(read_dumps, artefact, [path for path, _ in dumps]), tasks)
+    return artefact.file(0, ".npy"), recipe.hashes("scratch/wikipedia")[0]
+
+
+def read_dumps(artefact: Artefact, dumps: Sequence[Path], task: Task) -> None:
+    """Save the n-grams of all articles of all dumps."""
+    with artefact.attempt(task) as attempt:
+        with attempt.write(".npy") as file:
+            overlap.wikipedia_reference(dumps, overlap.NGRAM).save(cast(BinaryIO, file))
+        attempt.commit({})
+
+
+@lru_cache(maxsize=2)
+def reference_of(path: Path, sha256: str) -> overlap.Reference:  # noqa: ARG001 - of other bytes, another reference
+    """The reference in a file, loaded once a process."""
+    with path.open("rb") as file:
+        return overlap.Reference.load(file)

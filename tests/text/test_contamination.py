@@ -1,0 +1,106 @@
+import json
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.shards.outcomes import BooksError, InputError, Outcome
+from pipeline.text import contamination
+from pipeline.text.contamination import Cutter, Evaluation, collisions, common, grams_of, read_evaluation, verdict
+from pipeline.text.overlap import Reference
+
+TEST = " ".join(f"test{n}" for n in range(20))
+
+
+def cutter(*texts, ignored=()):
+    return Cutter(Reference.from_hashes((grams_of(text)[0] for text in texts), 13), np.array(ignored, np.uint64))
+
+
+def filler(name, count):
+    return " ".join(f"{name}{n:04}" for n in range(count))
+
+
+def test_a_collision_goes_with_200_characters_on_both_sides():
+    before, after = filler("b", 100), filler("a", 100)  # 600 characters less one
+    pieces = cutter(TEST)(f"{before} {TEST} {after}")
+    assert pieces == [before[: len(before) + 1 - 200].rpartition(" ")[0], after[199:].partition(" ")[2]]
+    assert all(200 <= len(piece) <= 400 for piece in pieces)
+
+
+def test_case_and_punctuation_hide_nothing_and_twelve_words_are_no_collision():
+    page = f"{filler('b', 100)} {TEST.upper().replace(' ', ', ')} {filler('a', 100)}"
+    assert len(cutter(TEST)(page)) == 2
+    twelve = " ".join(TEST.split()[:12])
+    page = f"{filler('b', 100)} {twelve} {filler('a', 100)}"
+    assert cutter(TEST)(page) == [page]
+
+
+def test_short_pieces_go_and_a_short_clean_text_stays():
+    assert cutter(TEST)(f"{filler('b', 60)} {TEST} {filler('a', 100)}") == [filler("a", 100)[199:].partition(" ")[2]]
+    assert cutter(TEST)("short") == ["short"]
+    assert cutter(TEST)(TEST) == []
+
+
+@pytest.mark.parametrize(
+    ("pieces", "outcome"),
+    [(0, Outcome.CONTAMINATED), (1, Outcome.KEPT), (10, Outcome.KEPT), (11, Outcome.CONTAMINATED)],
+)
+def test_a_document_of_more_than_ten_pieces_goes_whole(pieces, outcome):
+    assert verdict(["piece"] * pieces)[0] is outcome
+
+
+def test_a_gram_of_more_than_ten_documents_is_common_speech():
+    found = [collisions(f"{TEST} {n}", cutter(TEST).reference) for n in range(11)]
+    assert len(common(found)) == 8
+    assert len(common(found[:10])) == 0
+    page = f"{filler('b', 100)} {TEST}"
+    assert cutter(TEST, ignored=common(found))(page) == [page]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 2**32))
+def test_what_is_left_holds_no_gram_of_the_evaluation_text_and_stands_in_the_page(places, seed):
+    source = random.Random(seed)
+    words = [f"w{source.randrange(10**6)}" for _ in range(400)]
+    for place in places:
+        words[place : place + 1] = TEST.split()[source.randrange(7) :][:13]
+    page = " ".join(words)
+    cut = cutter(TEST)
+    for piece in cut(page):
+        assert not len(collisions(piece, cut.reference))
+        assert piece in page
+        assert set(piece.split()) <= set(page.split())  # whole words
+
+
+def test_texts_are_every_string_of_every_row(tmp_path):
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps({"q": TEST, "choices": ["a", {"b": "c"}], "n": 3}) + "\n\n" + json.dumps([TEST]))
+    assert read_evaluation(path).texts == (TEST, "a", "c", TEST)
+    (tmp_path / "test.txt").write_text(TEST)
+    assert read_evaluation(tmp_path / "test.txt").texts == (TEST,)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [("a.jsonl", b"{", "cannot be read"), ("a.txt", b"\xff", "cannot be read"), ("a.txt", b"few words", "13 words")],
+)
+def test_a_file_in_which_nothing_could_be_found_is_refused(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_evaluation(tmp_path / name)
+
+
+def test_a_search_that_finds_nothing_or_everything_is_no_search(tmp_path, monkeypatch):
+    path = tmp_path / "test.txt"
+    path.write_text(TEST)
+    contamination.contaminants(((path, "1"),))
+    one = Evaluation(path, (TEST,))
+    with pytest.raises(BooksError, match="planted in a document, is not found"):
+        contamination.prove(one, cutter("another " * 20).reference)
+    with pytest.raises(BooksError, match="holds nothing of it"):
+        contamination.prove(one, cutter(TEST, " ".join(contamination.FILLER[93:107])).reference)
+    monkeypatch.setattr(Reference, "holds", lambda _self, hashes: np.zeros(len(hashes), bool))
+    with pytest.raises(BooksError, match="planted in a document, is not found"):
+        contamination.contaminants(((path, "2"),))

@@ -1,0 +1,303 @@
+"""What was asked to go is gone from everything that was built, stays gone, and leaves a proof."""
+
+import hashlib
+import json
+import shutil
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from pipeline import config, urls
+from pipeline.build import STAGES, artefact, build
+from pipeline.fetch import warc
+from pipeline.fetch.response import Hop
+from pipeline.shards import removals, schemas, storage
+from pipeline.shards.outcomes import BusyError, InputError
+from pipeline.shards.runner import PlainRun
+from pipeline.verbs import remove as verb
+from pipeline.verbs.explain import explain
+from pipeline.verbs.remove import remove, report
+from tests.own_data import write_both, write_dump, write_warc
+from trainer.data import load_split
+
+SETTINGS = {
+    "build": {"shards": 2},
+    "corpus": {"min_words": 50},
+    "tokenizer": {"vocab_size": 400},
+    "tokens": {"val_share": 0.3},
+}
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A whole working directory, its pages, and the folder of the dump and the WARC file that it was made from."""
+    source, root = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("made")
+    pages = write_both(source, 12)
+    rebuilt(root, source)
+    return root, pages, source
+
+
+@pytest.fixture
+def work(made, tmp_path):
+    shutil.copytree(made[0], tmp_path / "work")
+    return tmp_path / "work"
+
+
+def rebuilt(root, source, **sections):
+    read = {"links": {"submissions": [f"{source}/dump.ndjson"]}, "pages": {"warc": [f"{source}/*.warc.gz"]}}
+    tables = {name: {**values, **sections.get(name, {})} for name, values in (SETTINGS | read).items()}
+    settings = config.parse(tables)
+    return build(root, settings, run=PlainRun())
+
+
+def table(root, stage, part=""):
+    one = artefact(root, stage, 2)
+    return pa.concat_tables(schemas.read_parquet(one.file(shard, ".parquet", part)) for shard in range(2))
+
+
+def token_rows(root):
+    tokens = artefact(root, "tokens", 2)
+    for shard in range(2):
+        for split in ("train", "val"):
+            with pa.memory_map(str(tokens.file(shard, ".arrow", split))) as file:
+                yield split, pa.ipc.open_file(file).read_all()
+
+
+def doc_id_of(page):
+    return urls.doc_id(urls.canonical_url(page.url))
+
+
+def kept_page(root, pages, but=()):
+    ids = set(table(root, "corpus")["doc_id"].to_pylist())
+    return next(page for page in pages if doc_id_of(page) in ids and page not in but)
+
+
+def files_of(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_a_removed_page_is_nowhere_and_everything_else_is_as_it_was(made, work):
+    page = kept_page(work, made[1])
+    before = {stage: table(work, stage) for stage in ("pages", "documents", "corpus")}
+    text = next(row["text"] for row in before["corpus"].to_pylist() if row["doc_id"] == doc_id_of(page))
+    (done,) = remove(work, 2, [page.url], NOW)
+    for stage, old in before.items():
+        expected = [row for row in old.to_pylist() if row["doc_id"] != doc_id_of(page)]
+        assert table(work, stage).to_pylist() == expected
+        assert len(expected) == old.num_rows - 1
+    (row,) = [row for row in table(work, "links").to_pylist() if row["doc_id"] == doc_id_of(page)]
+    assert row["outcome"] == "removed"
+    assert done.order.removed == (doc_id_of(page),)
+    passage = text[: len(text) // 2].encode()
+    assert not [path for path, data in files_of(work).items() if passage in data and path.suffix != ".gz"]
+
+
+def test_the_books_balance_and_say_what_went(made, work):
+    remove(work, 2, [kept_page(work, made[1]).url], NOW)
+    books = {name: book for stage in STAGES for name, book in artefact(work, stage, 2).manifest().books.items()}
+    assert books["links"].outcomes["removed"] == 1
+    for name in ("pages", "documents", "corpus", "tokens"):
+        assert books[name].inputs == 11, name
+        assert sum(books[name].outcomes.values()) == 11, name
+
+
+def test_tokens_are_overwritten_where_they_lie_and_a_training_run_goes_on(made, work):
+    page = kept_page(work, made[1])
+    before = list(token_rows(work))
+    fingerprints = [load_split(work, split).fingerprint for split in ("train", "val")]
+    remove(work, 2, [page.url], NOW)
+    hits = 0
+    for (split, old), (same, new) in zip(before, token_rows(work), strict=True):
+        assert (split, new.schema.metadata) == (same, old.schema.metadata)
+        end = int(old.schema.metadata[b"webtext.end_of_text"])
+        for one, other in zip(old.to_pylist(), new.to_pylist(), strict=True):
+            if one["doc_id"] == doc_id_of(page):
+                assert other == {"tokens": [end] * len(one["tokens"]), "doc_id": "", "host": "", "year": None}
+                hits += 1
+            else:
+                assert other == one
+    assert hits == 1
+    assert [load_split(work, split).fingerprint for split in ("train", "val")] == fingerprints
+
+
+def test_only_touched_shards_are_written_and_the_proof_names_them_before_and_after(made, work):
+    page = kept_page(work, made[1])
+    before = files_of(work)
+    (done,) = remove(work, 2, [page.url], NOW)
+    after = files_of(work)
+    written = {path for path in after if after[path] != before.get(path)}
+    proof = json.loads((work / "removals/0001.json").read_text())
+    shards = {change["file"] for change in proof["changes"]}
+    assert {str(path.relative_to(work)) for path in written if path.suffix != ".json"} == shards
+    for change in proof["changes"]:
+        path = work / change["file"]
+        assert hashlib.sha256(before[path]).hexdigest() == change["sha256_before"]
+        assert hashlib.sha256(after[path]).hexdigest() == change["sha256_after"] == storage.sha256_of(path)
+        assert change["rows"] == 1
+    assert {name.partition("/")[0] for name in shards} == {"links", "pages", "documents", "corpus", "tokens"}
+    assert (proof["asked"], proof["asked_at"], proof["ended_at"]) == ([page.url], *["2026-01-31T12:00:00Z"] * 2)
+    assert "rows: links 1, pages 1, documents 1, corpus 1, tokens 1; 5 files written again" in report(done)[0]
+
+
+def test_the_next_build_changes_nothing_and_a_fresh_one_leaves_the_page_out(made, work, tmp_path):
+    page = kept_page(work, made[1])
+    remove(work, 2, [page.url], NOW)
+    kept = ("links", "pages", "documents", "corpus", "tokenizer", "tokens")
+    before = {path: data for path, data in files_of(work).items() if path.relative_to(work).parts[0] in kept}
+    untouched = [
+        path
+        for path in before
+        if path.relative_to(work).parts[0] in ("documents", "tokens") and path.name != "manifest.json"
+    ]
+    stamps = {path: path.stat().st_mtime_ns for path in untouched}
+    rebuilt(work, made[2])
+    assert {path: path.read_bytes() for path in before if path.suffix != ".json"} == {
+        path: data for path, data in before.items() if path.suffix != ".json"
+    }
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    fresh = tmp_path / "fresh"
+    shutil.copytree(work / "removals", fresh / "removals")
+    rebuilt(fresh, made[2])
+    for stage in ("links", "pages", "documents", "corpus"):
+        assert table(fresh, stage) == table(work, stage), stage
+
+
+def test_a_removed_page_stays_away_whatever_is_built_anew(made, work):
+    page = kept_page(work, made[1])
+    remove(work, 2, [page.url], NOW)
+    rebuilt(work, made[2], links={"karma": 2}, pages={"limit_bytes": 5_000_000}, corpus={"min_words": 10})
+    for stage in ("pages", "documents", "corpus"):
+        assert doc_id_of(page) not in table(work, stage)["doc_id"].to_pylist()
+    assert doc_id_of(page) not in {one for _, rows in token_rows(work) for one in rows["doc_id"].to_pylist()}
+
+
+def test_who_had_lost_to_a_removed_keeper_is_named_and_comes_back(tmp_path):
+    pages = write_both(tmp_path, 6)
+    write_dump(tmp_path / "dump.ndjson", pages, copies=2)
+    write_warc(tmp_path / "pages.warc.gz", pages, copies=2)
+    work = tmp_path / "work"
+    rebuilt(work, tmp_path)
+    lost = next(row for row in table(work, "corpus", "removed").to_pylist() if row["keeper"])
+    keeper = lost["keeper"]
+    assert keeper in table(work, "corpus")["doc_id"].to_pylist()
+    (done,) = remove(work, 2, [keeper], NOW)
+    assert done.order.returning == (lost["doc_id"],)
+    assert report(done)[1] == f"had lost to a removed page, comes back at the next 'webtext build': {lost['doc_id']}"
+    assert lost["doc_id"] not in table(work, "corpus")["doc_id"].to_pylist()
+    rebuilt(work, tmp_path)
+    assert lost["doc_id"] in table(work, "corpus")["doc_id"].to_pylist()
+    assert keeper not in table(work, "corpus")["doc_id"].to_pylist()
+
+
+def test_hosts_ids_and_submissions_are_understood_and_what_is_unknown_is_kept_in_mind(made, work):
+    links = table(work, "links").to_pylist()
+    one, other = links[0], next(link for link in links if link["host"] != links[0]["host"])
+    (done,) = remove(work, 2, [f"  {one['host']}  # all of it", "", f"t3_{other['submissions'][0]['id']}"], NOW)
+    gone = {link["doc_id"] for link in links if link["host"] == one["host"]} | {other["doc_id"]}
+    assert set(done.order.removed) == gone
+    (unknown,) = remove(work, 2, ["https://never.example/seen"], NOW)
+    assert unknown.order.removed == ()
+    assert "nothing built held any of them" in report(unknown)[0]
+    assert removals.Removals.of(work).cover(urls.doc_id("https://never.example/seen"), "never.example", ())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("example.com/page", r"line 2: 'example.com/page' is no URL \(with https://\), host, doc_id or submission id"),
+        ("ftp://example.com/", "line 2: ftp://example.com/"),
+        ("no such thing", "line 2: 'no such thing' is no URL"),
+        ("# nothing", "the list names nothing to remove"),
+    ],
+)
+def test_a_line_that_names_nothing_is_refused_before_anything_is_touched(made, work, line, said):
+    before = files_of(work)
+    with pytest.raises(InputError, match=said):
+        remove(work, 2, ["# a list", line], NOW)
+    assert files_of(work) == before
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"list\.txt: cannot be read"):
+        removals.read_list(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("stop", range(0, 16, 3))
+def test_a_removal_cut_short_anywhere_keeps_builds_away_and_ends_with_the_same_rows(
+    made, work, tmp_path, monkeypatch, stop
+):
+    page = kept_page(work, made[1])
+    whole = tmp_path / "whole"
+    shutil.copytree(work, whole)
+    remove(whole, 2, [page.url], NOW)
+    calls, real = [], storage.write_bytes
+
+    def dying(path, data):
+        calls.append(path)
+        if len(calls) == stop + 2:
+            raise KeyboardInterrupt
+        return real(path, data)
+
+    monkeypatch.setattr(storage, "write_bytes", dying)
+    with pytest.raises(KeyboardInterrupt):
+        remove(work, 2, [page.url], NOW)
+    monkeypatch.setattr(storage, "write_bytes", real)
+    with pytest.raises(BusyError, match="a removal was cut short; run 'webtext remove'"):
+        rebuilt(work, made[2])
+    (done,) = remove(work, 2, [], NOW)
+    assert done.order.ended_at
+    rebuilt(work, made[2])
+    for stage in ("links", "pages", "documents", "corpus"):
+        assert table(work, stage) == table(whole, stage), stage
+
+
+def test_explain_tells_when_it_was_removed_and_where_the_proof_is(made, work):
+    page = kept_page(work, made[1])
+    remove(work, 2, [page.url], NOW)
+    life = dict(explain(work, 2, page.url))
+    assert list(life) == ["links", "removal"]
+    assert life["links"]["outcome"] == "removed"
+    when = "2026-01-31T12:00:00Z"
+    assert life["removal"] == {"asked_at": when, "ended_at": when, "proof": "removals/0001.json"}
+
+
+def test_a_page_that_redirected_to_what_was_asked_for_goes_too():
+    order = removals.order_of(["https://target.example/a", "host.example"], NOW)
+    every = removals.Removals((order,))
+    assert every.cover(*verb.identity("http://target.example/a#top"), ())
+    assert every.cover(*verb.identity("https://www.host.example/b"), ())
+    assert not every.cover(*verb.identity("https://other.example/a"), ())
+    assert not every.cover(*verb.identity("no address"), ())
+
+
+def test_a_crawled_body_is_erased_where_it_lies_and_its_neighbours_are_read_as_before(tmp_path):
+    folder, rows = tmp_path / "pages/segments", []
+    folder.mkdir(parents=True)
+    with (folder / "00000-of-00001.00000.warc.gz").open("wb") as file:
+        segment = warc.SegmentWriter(file, "segments/00000-of-00001.00000.warc.gz", config.PagesSettings(), "test/1")
+        for number in range(3):
+            url, head = urls.canonical_url(f"https://{number}.example/"), (("Content-Type", "text/html"),)
+            hop = Hop(url, "2026-01-01T00:00:00Z", (), "1.1", 200, "OK", head, b"secret %d" % number, False)
+            place = segment.write_hop(hop)
+            rows.append({
+                "doc_id": urls.doc_id(url), "final_url": url, "status": 200, "content_type": "text/html",
+                "warc": place.file, "offset": place.offset, "length": place.length, "sha256": place.sha256,
+                "opt_outs": [], "outcome": "kept",
+            })  # fmt: skip
+    table_path = folder / "00000-of-00001.00000.parquet"
+    with storage.atomic(table_path) as file:
+        schemas.write_parquet(file, [pa.Table.from_pylist(rows, schemas.POINTERS)], schemas.POINTERS)
+    (done,) = remove(tmp_path, 1, ["https://1.example/"], NOW)
+
+    def body(row):
+        return warc.read_response(tmp_path / "pages" / row["warc"], row["offset"], row["length"], 10**6).body
+
+    assert [body(rows[0]), body(rows[2])] == [b"secret 0", b"secret 2"]
+    with pytest.raises(warc.BadRecord):
+        body(rows[1])
+    assert schemas.read_parquet(table_path)["doc_id"].to_pylist() == [rows[0]["doc_id"], rows[2]["doc_id"]]
+    assert [change.file.rpartition(".")[2] for change in done.order.changes] == ["gz", "parquet"]
+    (again,) = remove(tmp_path, 1, ["https://1.example/"], NOW)
+    assert again.order.changes == ()
