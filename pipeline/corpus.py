@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +29,8 @@ from pipeline.shards import receipts, schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Manifest, Task
 from pipeline.shards.runner import Block, Run
-from pipeline.text import contamination, rules
-from pipeline.text.redact import redacted
+from pipeline.text import contamination, paragraphs, rules
+from pipeline.text.finish import Finish
 from pipeline.text.signals import SIGNALS
 
 VOTING = ("languages", "min_words", "wikipedia_overlap")
@@ -37,6 +38,8 @@ READ = ("url", "doc_id", "final_url", "text", "text_hash", "outcome", *SIGNALS)
 
 GRAMS = pa.schema({"gram": pa.uint64()})
 NAMED = pa.schema([*REMOVALS, pa.field("keeper_id", pa.string())])
+DECIDED = pa.schema([VOTES.field("row"), *schemas.DECISIONS])
+PARAGRAPHS = pa.schema({"hash": pa.uint64(), "documents": pa.int64()})  # in how many documents it stands
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
@@ -44,43 +47,37 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
 
     Raises DedupError: the deduplication measured itself, and is not good enough for the corpus to be written.
     """
-    recipe, every = evidence.prepared(settings, work, run), range(settings.build.shards)
-    phase, begin, hashes = recipe.artefact, recipe.begin, recipe.hashes
-    shared = [[sha for _, sha in recipe.references], list(map(str, recipe.rules)), *urls.packaged_entries(rules.HOSTS)]
-    alone = [[phase("documents").contents(one), phase("links").contents(one), shared] for one in every]
-    if sought := [sha for _, sha in recipe.evaluations]:
-        inside = [[phase("documents").contents(one), sought] for one in every]
-        run.map_shards(partial(find_contamination, recipe), begin("scratch/contamination", (), inside))
-        alone = [[*one, sought, hashes("scratch/contamination")] for one in alone]
-    run.map_shards(partial(vote, recipe), begin("scratch/votes", VOTING, alone))
-
-    met = [hashes("scratch/votes")] * len(every)
-    run.exchange(partial(hashes_of, recipe), every, partial(exact, recipe), begin("scratch/exact", (), met))
-    copies, met = [("scratch/exact", part) for part in every], [hashes("scratch/exact")] * len(every)
-    run.exchange(partial(losses, recipe, "removed"), copies, partial(lost, recipe), begin("scratch/lost", (), met))
-
-    met = [hashes("documents", "scratch/votes", "scratch/lost")] * len(every)
-    tasks = begin("scratch/pairs", ("bands", "rows", "bucket"), met)
-    run.exchange(partial(bands_of, recipe), every, partial(near, recipe), tasks)
-
-    likely = [hashes("documents", "scratch/votes", "scratch/pairs"), settings.documents.shingle_words]
-    run.map_shards(partial(verify, recipe), begin("scratch/edges", ("jaccard", "measure"), [likely]))
-    run.map_shards(partial(choose, recipe), begin("scratch/removals", (), [hashes("scratch/votes", "scratch/edges")]))
-
-    decided = hashes("scratch/votes", "scratch/exact", "scratch/removals")
-    measured = [*likely, decided, hashes("scratch/edges")]
-    run.map_shards(partial(measure, recipe), begin("scratch/meter", ("jaccard", "measure", "sample"), [measured]))
-    meter.judge(recipe.reading_of(), settings.corpus.min_precision, settings.corpus.max_swallowed)
-
-    met, gone = [decided] * len(every), [*copies, ("scratch/removals", 0)]
-    run.exchange(partial(losses, recipe, "keeper"), gone, partial(keepers, recipe), begin("scratch/keepers", (), met))
-
-    notes = [list(one.notes) for one in phase("scratch/pairs").receipts()]
-    notes[0] += meter.told(recipe.reading_of(), settings.corpus)
-    whole = [[*alone[one], decided, notes[one]] for one in every]
-    tasks, named = begin("corpus", ("jaccard", "measure", "redact"), whole), [("scratch/keepers", one) for one in every]
-    run.exchange(partial(losses, recipe, "removed"), named, partial(write, recipe, notes), tasks)
+    recipe = evidence.prepared(settings, work, run)
+    read = vote_alone(recipe, run)
+    find_copies(recipe, run)
+    find_near_copies(recipe, run)
+    notes = judge(recipe, run)
+    decide(recipe, run)
+    find_boilerplate(recipe, run)
+    made, phase = recipe.hashes, recipe.artefact
+    shared = made("scratch/boilerplate") if settings.corpus.copied_paragraphs else []
+    inputs = [[*read[one], phase("scratch/decisions").contents(one), shared, notes[one]] for one in recipe.every]
+    tasks = recipe.begin("corpus", ("redact", "copied_paragraphs", "cut_copied"), inputs)
+    run.map_shards(partial(write, recipe, notes), tasks)
     return phase("corpus").finish(slice_of(settings.corpus), LIBRARIES, map(phase, ("documents", "links")))
+
+
+# --- shards vote
+
+
+def vote_alone(recipe: Recipe, run: Run) -> list[list[Any]]:
+    """Make the votes; what each shard's were made from."""
+    phase, sought = recipe.artefact, [sha for _, sha in recipe.evaluations]
+    shared = [[sha for _, sha in recipe.references], list(map(str, recipe.rules)), *urls.packaged_entries(rules.HOSTS)]
+    read: list[list[Any]] = [
+        [phase("documents").contents(one), phase("links").contents(one), shared] for one in recipe.every
+    ]
+    if sought:
+        inside = [[phase("documents").contents(one), sought] for one in recipe.every]
+        run.map_shards(partial(find_contamination, recipe), recipe.begin("scratch/contamination", (), inside))
+        read = [[*one, sought, recipe.hashes("scratch/contamination")] for one in read]
+    run.map_shards(partial(vote, recipe), recipe.begin("scratch/votes", VOTING, read))
+    return read
 
 
 def find_contamination(recipe: Recipe, task: Task) -> None:
@@ -111,6 +108,18 @@ def vote(recipe: Recipe, task: Task) -> None:
     recipe.commit("scratch/votes", task, pa.table(columns, schema=VOTES))
 
 
+# --- survivors meet
+
+
+def find_copies(recipe: Recipe, run: Run) -> None:
+    """Make the removals of exact copies, and bring each to the shard that it goes from."""
+    met = [recipe.hashes("scratch/votes")] * recipe.shards
+    tasks = recipe.begin("scratch/exact", (), met)
+    run.exchange(partial(hashes_of, recipe), recipe.every, partial(exact, recipe), tasks)
+    tasks = recipe.begin("scratch/lost", (), [recipe.hashes("scratch/exact")] * recipe.shards)
+    run.exchange(partial(losses, recipe, "removed"), recipe.parts("scratch/exact"), partial(lost, recipe), tasks)
+
+
 def hashes_of(recipe: Recipe, shard: int) -> Iterator[Block]:
     """Blocks of the text hashes of a shard's survivors."""
     votes = recipe.survivors(shard)
@@ -135,12 +144,23 @@ def lost(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
     recipe.commit("scratch/lost", task, schemas.unpack(blocks, REMOVALS).sort_by("removed"))
 
 
-def keepers(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
-    """The removals, of copies and near copies, whose keeper stands in one shard, with the doc_id of the keeper."""
-    table = schemas.unpack(blocks, REMOVALS).sort_by([("keeper", "ascending"), ("removed", "ascending")])
-    votes = schemas.read_parquet(recipe.file("scratch/votes", task.shard), ["row", "doc_id"])
-    places = np.searchsorted(votes["row"].to_numpy(), table["keeper"].to_numpy() & MASK_32)
-    recipe.commit("scratch/keepers", task, table.append_column("keeper_id", votes["doc_id"].take(places)))
+def find_near_copies(recipe: Recipe, run: Run) -> None:
+    """Make the removals of near copies: nominate, verify, choose."""
+    tasks = recipe.begin(
+        "scratch/pairs",
+        ("bands", "rows", "bucket"),
+        [recipe.hashes("documents", "scratch/votes", "scratch/lost")] * recipe.shards,
+    )
+    run.exchange(partial(bands_of, recipe), recipe.every, partial(near, recipe), tasks)
+    tasks = recipe.begin("scratch/edges", ("jaccard", "measure"), [likely(recipe)])
+    run.map_shards(partial(verify, recipe), tasks)
+    tasks = recipe.begin("scratch/removals", (), [recipe.hashes("scratch/votes", "scratch/edges")])
+    run.map_shards(partial(choose, recipe), tasks)
+
+
+def likely(recipe: Recipe) -> list[Any]:
+    """What decides which pairs are verified, for fingerprints."""
+    return [recipe.hashes("documents", "scratch/votes", "scratch/pairs"), recipe.settings.documents.shingle_words]
 
 
 def bands_of(recipe: Recipe, shard: int) -> Iterator[Block]:
@@ -173,6 +193,19 @@ def choose(recipe: Recipe, task: Task) -> None:
     recipe.commit("scratch/removals", task, near_duplicates.choose(edges, recipe.places_of))
 
 
+def judge(recipe: Recipe, run: Run) -> list[list[str]]:
+    """Measure the deduplication; what is to be said of it, by shard. Raises DedupError: it is not good enough."""
+    corpus, decided = recipe.settings.corpus, recipe.hashes("scratch/votes", "scratch/exact", "scratch/removals")
+    measured = [*likely(recipe), decided, recipe.hashes("scratch/edges")]
+    run.map_shards(
+        partial(measure, recipe), recipe.begin("scratch/meter", ("jaccard", "measure", "sample"), [measured])
+    )
+    meter.judge(recipe.reading_of(), corpus.min_precision, corpus.max_swallowed)
+    notes = [list(one.notes) for one in recipe.artefact("scratch/pairs").receipts()]
+    notes[0] += meter.told(recipe.reading_of(), corpus)
+    return notes
+
+
 def measure(recipe: Recipe, task: Task) -> None:
     """What a sample, compared word by word, says about the removals."""
     (removals,), (edges,) = recipe.tables("scratch/removals"), recipe.tables("scratch/edges")
@@ -187,65 +220,110 @@ def measure(recipe: Recipe, task: Task) -> None:
     recipe.commit("scratch/meter", task, reading.table())
 
 
-def write(recipe: Recipe, notes: Sequence[Sequence[str]], task: Task, blocks: Iterable[bytes]) -> None:
+# --- each shard is filtered by its table of decisions
+
+
+def decide(recipe: Recipe, run: Run) -> None:
+    """Make the table of decisions of each shard: removals go to the keeper's shard for its doc_id, and then home."""
+    met = [recipe.hashes("scratch/votes", "scratch/exact", "scratch/removals")] * recipe.shards
+    gone, tasks = recipe.parts("scratch/exact", "scratch/removals"), recipe.begin("scratch/keepers", (), met)
+    run.exchange(partial(losses, recipe, "keeper"), gone, partial(keepers, recipe), tasks)
+    met = [recipe.hashes("scratch/votes", "scratch/keepers")] * recipe.shards
+    tasks = recipe.begin("scratch/decisions", ("jaccard", "measure"), met)
+    run.exchange(partial(losses, recipe, "removed"), recipe.parts("scratch/keepers"), partial(decisions, recipe), tasks)
+
+
+def keepers(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+    """The removals, of copies and near copies, whose keeper stands in one shard, with the doc_id of the keeper."""
+    table = schemas.unpack(blocks, REMOVALS).sort_by([("keeper", "ascending"), ("removed", "ascending")])
+    votes = schemas.read_parquet(recipe.file("scratch/votes", task.shard), ["row", "doc_id"])
+    places = np.searchsorted(votes["row"].to_numpy(), table["keeper"].to_numpy() & MASK_32)
+    recipe.commit("scratch/keepers", task, table.append_column("keeper_id", votes["doc_id"].take(places)))
+
+
+def decisions(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+    """DECISIONS of each kept document of a shard, with its row: its vote, unless it went out as a copy."""
+    votes = schemas.read_parquet(recipe.file("scratch/votes", task.shard), ["row", "doc_id", *VERDICT])
+    by_row = {one["row"]: one for one in votes.to_pylist()}
+    copies = set(schemas.read_parquet(recipe.file("scratch/lost", task.shard))["removed"].to_pylist())
+    near = (Outcome.NEAR_DUPLICATE, recipe.settings.corpus.measure, recipe.settings.corpus.jaccard)
+    for one in schemas.unpack(blocks, NAMED).to_pylist():
+        found = (Outcome.EXACT_DUPLICATE, "text_hash", 1.0) if one["removed"] in copies else near
+        verdict = dict(zip(("outcome", "rule", "threshold"), found, strict=True))
+        by_row[one["removed"] & int(MASK_32)] |= verdict | {"value": one["score"], "keeper": one["keeper_id"]}
+    recipe.commit("scratch/decisions", task, pa.Table.from_pylist(list(by_row.values()), DECIDED))
+
+
+def find_boilerplate(recipe: Recipe, run: Run) -> None:
+    """Make the sorted hashes of all paragraphs that stand in `corpus.copied_paragraphs` documents that stay."""
+    if not recipe.settings.corpus.copied_paragraphs:
+        return
+    met = [recipe.hashes("documents", "scratch/decisions")] * recipe.shards
+    tasks = recipe.begin("scratch/paragraphs", ("copied_paragraphs",), met)
+    run.exchange(partial(paragraphs_of, recipe), recipe.every, partial(count_paragraphs, recipe), tasks)
+    tasks = recipe.begin("scratch/boilerplate", (), [recipe.hashes("scratch/paragraphs")])
+    run.map_shards(partial(unite_paragraphs, recipe), tasks)
+
+
+def paragraphs_of(recipe: Recipe, shard: int) -> Iterator[Block]:
+    """Blocks of the hashes of a shard's paragraphs, and in how many of its documents that stay they stand."""
+    rows = recipe.decided(shard, stays=True)["row"].to_numpy()
+    found = [np.empty(0, np.uint64)]
+    for table in recipe.at("documents", nodes.node_ids(shard, rows), ["text"]):
+        parts = (paragraphs.paragraphs(text) for text in table["text"].to_pylist())
+        found += [np.unique(paragraphs.paragraph_hashes(one)) for one in parts]
+    hashes, documents = np.unique(np.concatenate(found), return_counts=True)
+    table = pa.table([hashes, documents], schema=PARAGRAPHS).filter(pa.array(hashes > 0))
+    return nodes.spread(table, table["hash"].to_numpy() % np.uint64(recipe.shards))
+
+
+def count_paragraphs(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+    """The hashes of one partition that stand in enough documents."""
+    counted = schemas.unpack(blocks, PARAGRAPHS).group_by("hash").aggregate([("documents", "sum")])
+    often = counted.filter(pc.greater_equal(counted["documents_sum"], recipe.settings.corpus.copied_paragraphs))
+    columns = [often["hash"], often["documents_sum"]]
+    recipe.commit("scratch/paragraphs", task, pa.table(columns, schema=PARAGRAPHS).sort_by("hash"))
+
+
+def unite_paragraphs(recipe: Recipe, task: Task) -> None:
+    """All partitions as one sorted table."""
+    recipe.commit("scratch/boilerplate", task, pa.concat_tables(recipe.tables("scratch/paragraphs")).sort_by("hash"))
+
+
+def write(recipe: Recipe, notes: Sequence[Sequence[str]], task: Task) -> None:
     """The two files of one shard, and its books."""
-    decisions, changed = decisions_of(recipe, task.shard, schemas.unpack(blocks, NAMED)), Counter[str]()
-    is_kept = pc.equal(decisions["outcome"], str(Outcome.KEPT))
-    kept, gone = decisions.filter(is_kept), decisions.filter(pc.invert(is_kept))
+    finish = Finish(recipe.settings.corpus, recipe.cutter(), recipe.boilerplate())
+    kept, gone = (recipe.decided(task.shard, stays) for stays in (True, False))
     with recipe.artefact("corpus").attempt(task) as attempt:
         for part, tables, schema in (
-            ("", kept_tables(recipe, task.shard, kept, changed), schemas.CORPUS),
+            ("", kept_tables(recipe, task.shard, kept, finish), schemas.CORPUS),
             ("removed", removed_tables(recipe, task.shard, gone), schemas.REMOVED),
         ):
             with attempt.write(".parquet", part) as file:
                 attempt.rows(".parquet", schemas.write_parquet(file, tables, schema), part)
-        outcomes = Counter(decisions["outcome"].to_pylist())
-        said = [f"{count} {what}" for what, count in sorted(changed.items())]
-        attempt.commit({"corpus": receipts.balanced("corpus", len(decisions), outcomes)}, [*notes[task.shard], *said])
+        outcomes = Counter([*kept["outcome"].to_pylist(), *gone["outcome"].to_pylist()])
+        said = [f"{count} {what}" for what, count in sorted(finish.changed.items()) if count]
+        attempt.commit({"corpus": receipts.balanced("corpus", outcomes.total(), outcomes)}, [*notes[task.shard], *said])
 
 
-def decisions_of(recipe: Recipe, shard: int, removals: pa.Table) -> pa.Table:
-    """DECISIONS of each kept document of a shard, with its row: its vote, unless it went out as a copy."""
-    votes = schemas.read_parquet(recipe.file("scratch/votes", shard), ["row", "doc_id", *VERDICT])
-    by_row = {one["row"]: one for one in votes.to_pylist()}
-    copies = set(schemas.read_parquet(recipe.file("scratch/lost", shard))["removed"].to_pylist())
-    near = (Outcome.NEAR_DUPLICATE, recipe.settings.corpus.measure, recipe.settings.corpus.jaccard)
-    for one in removals.to_pylist():
-        found = (Outcome.EXACT_DUPLICATE, "text_hash", 1.0) if one["removed"] in copies else near
-        verdict = dict(zip(("outcome", "rule", "threshold"), found, strict=True))
-        by_row[one["removed"] & int(MASK_32)] |= verdict | {"value": one["score"], "keeper": one["keeper_id"]}
-    return pa.Table.from_pylist(list(by_row.values()), pa.schema([VOTES.field("row"), *schemas.DECISIONS]))
-
-
-def kept_tables(recipe: Recipe, shard: int, kept: pa.Table, changed: Counter[str]) -> Iterator[pa.Table]:
-    """The rows of CORPUS of these decisions, a row group of `documents` at a time; `changed` counts what was cut."""
+def kept_tables(recipe: Recipe, shard: int, kept: pa.Table, finish: Finish) -> Iterator[pa.Table]:
+    """The rows of CORPUS of these decisions, a row group of `documents` at a time."""
     links, start = recipe.links_of(shard, kept["doc_id"], ("score", "created", "submissions")), 0
-    columns, cut = ("url", "doc_id", "host", "title", "text", "language", "word_count"), recipe.cutter()
+    columns = ("url", "doc_id", "host", "title", "text", "language", "word_count")
     for table in recipe.at("documents", nodes.node_ids(shard, kept["row"].to_numpy()), columns):
         score, created, submissions = links.slice(start, len(table)).columns
         subreddits = [
             sorted({post["subreddit"] for post in one if post["subreddit"]}) for one in submissions.to_pylist()
         ]
-        rows = pa.table([*table.columns, score, created, subreddits], schema=schemas.CORPUS)
-        yield finished(rows, cut, recipe.settings.corpus.redact, changed)
+        before = table["text"].to_pylist()
+        texts, copied = zip(*map(finish, before), strict=True)
+        counted = zip(before, texts, table["word_count"].to_pylist(), strict=True)
+        words = [count if text == old else len(text.split()) for old, text, count in counted]
+        yield pa.table(
+            [*table.select(columns[:4]).columns, texts, table["language"], words, score, created, subreddits, copied],
+            schema=schemas.CORPUS,
+        )
         start += len(table)
-
-
-def finished(
-    rows: pa.Table, cut: contamination.Cutter | None, kinds: tuple[str, ...], changed: Counter[str]
-) -> pa.Table:
-    """Rows of CORPUS with evaluation texts and addresses taken out of their text, where the settings ask for it."""
-    if cut is None and not kinds:
-        return rows
-    texts, words = rows["text"].to_pylist(), rows["words"].to_pylist()
-    for row, text in enumerate(texts):
-        left = "\n\n".join(cut(text)) if cut else text
-        changed["documents cut where evaluation texts stood in them (corpus.contamination)"] += left != text
-        texts[row], replaced = redacted(left, kinds)
-        changed["addresses replaced (corpus.redact)"] += replaced
-        words[row] = len(texts[row].split()) if texts[row] != text else words[row]
-    columns = {name: rows[name] for name in schemas.CORPUS.names} | {"text": texts, "words": words}
-    return pa.table(columns, schema=schemas.CORPUS)
 
 
 def removed_tables(recipe: Recipe, shard: int, gone: pa.Table) -> Iterator[pa.Table]:

@@ -27,10 +27,10 @@ from pipeline.shards.runner import Run
 from pipeline.text import contamination, normalize, overlap, rules
 from pipeline.text.signals import SIGNALS
 
-VERSION = 2
+VERSION = 3
 LIBRARIES = ("numpy", "pyarrow", "unicode")
 READERS = ("lxml", "mwparserfromhell", "numpy")  # of Wikipedia's dumps
-IN_ONE_PIECE = {"wikipedia", "edges", "removals", "meter"}  # phases of one shard
+IN_ONE_PIECE = {"wikipedia", "edges", "removals", "meter", "boilerplate"}  # phases of one shard
 VERDICT = ("outcome", "rule", "value", "threshold")
 RANKS = tuple(name for name, _ in nodes.RANKS)  # length is in words here
 VOTES = pa.schema({  # row: of the document in its shard of `documents`
@@ -60,6 +60,15 @@ class Recipe:
     @property
     def shards(self) -> int:
         return self.settings.build.shards
+
+    @property
+    def every(self) -> range:
+        """The shards of the build."""
+        return range(self.shards)
+
+    def parts(self, *names: str) -> list[tuple[str, int]]:
+        """All parts of these phases, each by name and number."""
+        return [(name, part) for name in names for part in range(self.artefact(name).shards)]
 
     def file(self, name: str, shard: int) -> Path:
         return self.artefact(name).file(shard, ".parquet")
@@ -107,6 +116,20 @@ class Recipe:
         """The votes of the documents that no rule refused."""
         votes = schemas.read_parquet(self.file("scratch/votes", shard))
         return votes.filter(pc.equal(votes["outcome"], str(Outcome.KEPT)))
+
+    def decided(self, shard: int, stays: bool) -> pa.Table:
+        """The decisions on the documents of a shard that stay, or on those that go."""
+        decisions = schemas.read_parquet(self.file("scratch/decisions", shard))
+        is_kept = pc.equal(decisions["outcome"], str(Outcome.KEPT))
+        return decisions.filter(is_kept if stays else pc.invert(is_kept))
+
+    def boilerplate(self) -> npt.NDArray[np.uint64] | None:
+        """The sorted hashes of paragraphs that stand in many documents, if the settings look for them."""
+        if not self.settings.corpus.copied_paragraphs:
+            return None
+        (table,) = self.tables("scratch/boilerplate")
+        found: npt.NDArray[np.uint64] = table["hash"].to_numpy()
+        return found
 
     def reading_of(self) -> meter.Reading:
         """What was measured."""

@@ -213,6 +213,7 @@ def test_every_kept_document_is_in_the_corpus_or_among_the_removed(tmp_path):
         "score": 800,
         "created": 1_400_000_000,
         "subreddits": ["books", "pics"],
+        "copied_words": None,
     }
 
 
@@ -308,7 +309,7 @@ def test_the_file_of_a_reference_decides_as_its_dump_does(tmp_path):
     pages = [Page("https://m.example/", article), Page("https://o.example/", prose(1))]
     built(tmp_path, pages, wikipedia_reference="wikipedia.npy")
     assert why(tmp_path) == {"https://m.example/": ("wikipedia_text", "wikipedia_overlap")}
-    with pytest.raises(InputError, match=r"wikipedia_reference: no file absent\.npy below"):
+    with pytest.raises(InputError, match=r"corpus\.wikipedia_reference: 'absent\.npy' matches no file"):
         corpus.stage(recipe(2, wikipedia_reference="absent.npy"), tmp_path, PlainRun())
 
 
@@ -352,6 +353,45 @@ def test_addresses_are_replaced_in_the_text_and_counted(tmp_path):
     assert "2 addresses replaced (corpus.redact)" in manifest.notes
     corpus.stage(recipe(2), tmp_path, PlainRun())
     assert rows(tmp_path)[page.doc_id]["text"] == page.text
+
+
+NOTICE = "Posted on 3 May 2013 by the editors of this small paper, who answer letters on Sundays."
+
+
+def noticed(number, day):
+    return f"{prose(number)}\n\n{NOTICE.replace('3', str(day), 1).upper()}\n\n{prose(number + 100, 30)}"
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_paragraphs_that_stand_in_many_documents_are_measured_and_cut_if_asked(tmp_path, shards):
+    pages = [Page(f"https://n{day}.example/", noticed(day, day)) for day in range(1, 6)]
+    pages += [Page("https://alone.example/", prose("alone")), Page("https://short.example/", f"{NOTICE}\n\n{NOTICE}")]
+    chosen = {"min_words": 16, "copied_paragraphs": 6}
+    built(tmp_path, pages, shards, **chosen)
+    kept, length = rows(tmp_path), len(NOTICE.split())
+    assert {page.url: kept[page.doc_id]["copied_words"] for page in pages} == {
+        **{f"https://n{day}.example/": length for day in range(1, 6)},
+        "https://alone.example/": 0,
+        "https://short.example/": 2 * length,
+    }
+    assert {row["text"] for row in kept.values()} == {page.text for page in pages}
+    manifest = built(tmp_path, pages, shards, **chosen, cut_copied=True)
+    cut = rows(tmp_path)
+    assert sum(int(note.split()[0]) for note in manifest.notes if "paragraphs cut" in note) == 5
+    for page in pages[:5]:
+        first, _, last = page.text.split("\n\n")
+        assert cut[page.doc_id]["text"] == f"{first}\n\n{last}"
+        assert cut[page.doc_id]["words"] == len(page.text.split()) - length
+    assert cut[pages[6].doc_id]["text"] == pages[6].text  # nothing would be left of it
+    built(tmp_path, pages, shards, min_words=16, copied_paragraphs=7)
+    assert {row["copied_words"] for row in rows(tmp_path).values()} == {0}
+
+
+def test_copies_that_go_out_make_no_paragraph_boilerplate(tmp_path):
+    story = "\n\n".join(prose(number, 20) for number in range(4))
+    pages = [Page(f"https://c{number}.example/", story, score=number) for number in range(4)]
+    built(tmp_path, pages, copied_paragraphs=2)
+    assert [row["copied_words"] for row in rows(tmp_path).values()] == [0]
 
 
 def test_containment_takes_the_excerpt_that_jaccard_leaves(tmp_path):

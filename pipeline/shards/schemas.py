@@ -132,6 +132,7 @@ CORPUS = pa.schema(
         pa.field("score", pa.int64()),
         pa.field("created", pa.int64()),
         pa.field("subreddits", pa.list_(pa.string())),
+        pa.field("copied_words", pa.int64()),  # in paragraphs that stand in many documents; null: not looked for
     ]
 )
 

@@ -58,6 +58,7 @@ def test_the_manifest_adds_up_its_shards_and_goes_when_one_is_stale(tmp_path):
     assert tokens.manifest() is None
 
 
+@pytest.mark.failure("rows were lost or invented", "exit 6: a bug", "report it")
 @pytest.mark.parametrize("outcomes", [{Outcome.KEPT: 2}, {Outcome.LOW_KARMA: 3}, {}])
 def test_books_that_do_not_balance_are_refused(outcomes):
     with pytest.raises(BooksError, match="3 rows in"):
@@ -72,6 +73,7 @@ def test_a_rubbish_receipt_is_named(tmp_path):
         links.begin(["a"])
 
 
+@pytest.mark.failure("a receipt was edited", "exit 5; the line names it", "run the command that the line gives")
 @pytest.mark.parametrize(("old", "new"), [(b'"rows": 1', b'"rows": 2'), (b"00000-of-00001.bin", b"00000-of-00001.bim")])
 def test_a_changed_receipt_is_named_with_its_mend(tmp_path, old, new):
     links = Artefact(tmp_path, "links", 1)
@@ -117,6 +119,9 @@ def test_fingerprints_cover_settings_inputs_version_and_libraries():
     assert base == receipts.fingerprint("links", 1, {"karma": 3}, ["x"], ["pyarrow"])
 
 
+@pytest.mark.failure(
+    "two runs in one folder", "the second ends with exit 4 and the holder's name", "wait; a dead holder's lock is free"
+)
 def test_a_second_process_is_refused_with_the_holder_and_a_dead_one_frees_the_lock(tmp_path):
     code = (
         "import sys,os\nfrom pathlib import Path\nfrom pipeline.shards import lease\n"

@@ -25,6 +25,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_part(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["a.bin"]
 
 
+@pytest.mark.failure("the disk is full", "exit 7; no half file is left", "free some, run it again: it goes on")
 def test_a_full_disk_is_one_line_that_says_how_to_go_on(tmp_path):
     with pytest.raises(StorageError, match="no space left; free some and run the same command again"):  # noqa: SIM117
         with storage.atomic(tmp_path / "a.bin"):
@@ -44,6 +45,11 @@ def test_the_stamp_is_that_of_the_bytes_on_disk(tmp_path_factory, pieces):
     assert storage.sha256_of(path) == file.stamp().sha256
 
 
+@pytest.mark.failure(
+    "a file of an artefact is damaged",
+    "exit 5; the line names it",
+    "run the command that the line gives: one shard is made again",
+)
 @pytest.mark.parametrize("damage", [b"", b"abcdeX", b"abcde", b"abcdefg"])
 def test_a_damaged_file_is_named_with_its_mend(tmp_path, damage):
     path = tmp_path / "00001-of-00004.parquet"

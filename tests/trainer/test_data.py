@@ -273,6 +273,9 @@ def two_shards(tmp_path_factory):
     return root, (root / "tokens/train/00001-of-00002.arrow").read_bytes()
 
 
+@pytest.mark.failure(
+    "a bit of a token shard is flipped", "exit 5 before the first step", "run the command that the line gives"
+)
 @settings(max_examples=200, deadline=None)
 @given(place=st.integers(0, 2**20), bit=st.integers(0, 7))
 def test_any_flipped_bit_of_a_shard_is_found_before_training(two_shards, place, bit):
@@ -302,6 +305,9 @@ def refused_by_name(root, data, why):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.failure(
+    "token shards are swapped, missing or too many", "exit 5 or 8; the line names them", "build `tokens` again"
+)
 def test_swapped_missing_and_extra_shards_are_named(tmp_path):
     write_tokens(tmp_path, [[[1, 2, 299]], [[4, 5, 6, 299]]], [EMPTY, EMPTY])
     one, other = (tmp_path / "tokens/train" / f"0000{shard}-of-00002.arrow" for shard in (0, 1))

@@ -157,6 +157,7 @@ def test_the_tokenizer_of_another_model_is_refused(tmp_path):
         next(sample(model_of(vocab=100), tokenizer_of(tmp_path), "to", tokens=1, **PLAIN))
 
 
+@pytest.mark.failure("another tokenizer than the model's", "exit 8", "name the model's folder")
 def test_another_tokenizer_than_the_models_is_refused(tmp_path):
     path = tmp_path / "tokenizer.json"
     write_tokenizer(path, VOCAB)

@@ -49,6 +49,7 @@ def documents(count=40):
             "score": 3,
             "created": 1_300_000_000,
             "subreddits": ["books", "é"][: n % 3],
+            "copied_words": None,
         }
         for n in range(count)
     ]
