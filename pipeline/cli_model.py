@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -25,29 +26,34 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew; the old run is moved aside, not deleted.")
     ] = False,
+    allow: Annotated[
+        str, typer.Option(help="Fields that may differ from the stopped run's, with commas: learning_rate,data …")
+    ] = "",
 ) -> None:
     """Train GPT-2 on the token shards; the same command goes on with a run that was stopped."""
     settings = settings_of(folder, sets)
-    trained(folder, settings, fresh)
+    trained(folder, settings, fresh, tuple(name.strip() for name in allow.split(",") if name.strip()))
 
 
-def trained(folder: Path, settings: config.Settings, fresh: bool = False) -> None:
-    """Run the trainer under the lock, printing its progress."""
+def trained(folder: Path, settings: config.Settings, fresh: bool = False, allow: tuple[str, ...] = ()) -> None:
+    """Run the trainer, printing its progress; under torchrun the first process holds the lock and speaks for all."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy neighbours cost spinning threads most of their time
     from pipeline.build import standing
     from pipeline.shards import lease
 
     with needing("train"):
         from trainer.train import train as run_training
-    with lease.lock(folder):
-        if (tokens := standing(folder, settings.build.shards)["tokens"]).state in ("stale", "damaged"):
+    first = os.environ.get("RANK", "0") == "0"
+    with lease.lock(folder) if first else nullcontext():
+        if first and (tokens := standing(folder, settings.build.shards)["tokens"]).state in ("stale", "damaged"):
             err.print(
                 f"note: the tokens are {tokens.state}: 'webtext build' would make them anew; trained on as they are"
             )
         root = folder.absolute()
         with watching_training(settings.train.steps) as told:
-            result = run_training(settings.train, root, root / "model", told, fresh)
-    out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}")
+            result = run_training(settings.train, root, root / "model", told, fresh, allow)
+    if first:
+        out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}")
 
 
 def sample(

@@ -161,6 +161,14 @@ class TrainSettings(Section, frozen=True):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    logit_rows: Count = 0  # rows of logits held at once, which bounds the memory of the loss; 0 = all
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # under torchrun: whole weights in each process, or a share
+    tensorboard: bool = False  # logs for it beside metrics.jsonl
+    start_from: str = ""  # a folder of transformers with a GPT-2 whose weights the run begins with
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for matrices inside the layers (Jordan et al. 2024)
+    same_document: bool = False  # attention never leaves a document; GPT-2's does
+    rope: bool = False  # rotary positions (Su et al. 2021) instead of learned ones
+    rms_norm: bool = False  # RMSNorm (Zhang and Sennrich 2019) instead of the layer norm
 
 
 class Settings(Section, frozen=True):

@@ -11,6 +11,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,9 @@ def watching_training(steps: int) -> Iterator[Callable[[Progress], None]]:
 
 
 def print_progress(progress: Progress) -> None:
-    """One line a report."""
+    """One line a report; before the first, what is trained and how."""
+    for line in progress.opening:
+        out.print(line)
     for note in progress.notes:
         err.print(f"note: {note}")
     parts = [f"step {progress.step}/{progress.steps}"]
@@ -186,6 +189,8 @@ def print_progress(progress: Progress) -> None:
     if progress.bits_per_byte is not None:
         parts.append(f"{progress.bits_per_byte:.3f} bits/byte")
     if progress.step:
-        parts += [f"{progress.tokens_per_s:,.0f} tokens/s", f"{progress.seconds_left:.0f} s left"]
+        parts.append(f"{progress.tokens_per_s:,.0f} tokens/s")
+        parts += [f"MFU {progress.mfu:.0%}"] if progress.mfu is not None else []
+        parts.append(f"{timedelta(seconds=round(progress.seconds_left))} left")
     if progress.val_loss is not None or progress.step % 10 == 0 or progress.step == progress.steps:
         out.print("  ".join(parts))

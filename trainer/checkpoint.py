@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment, and the same weights in the form that `transformers` reads.
+"""Checkpoints that survive a kill at any moment.
 
 Choice: a folder a step, of safetensors and one JSON file with the sha256 of everything, written beside its name,
 synced, renamed; the two newest stay, so a damaged one costs some steps, not the run. Cost: twice the space.
@@ -8,9 +8,8 @@ Alternative: torch.save, a pickle that runs code when it is read and that nothin
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.shards import storage
-from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, TrainingError
-from trainer.model import EPSILON, GPT, Shape, with_padding, without_padding
+from pipeline.shards.outcomes import InputError, IntegrityError, TrainingError
+from trainer.model import GPT, Shape
+from trainer.parallel import laid_out_as
 
 FORMAT = 1
 KEEP = 2  # newest checkpoints that stay
 RECORD, WEIGHTS, MOMENTS = "checkpoint.json", "weights.safetensors", "optimizer.safetensors"
-TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # the released Conv1D holds (in, out), Linear (out, in)
 Tensors = dict[str, Tensor]
 
 
@@ -43,6 +42,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     threads: int  # of torch; another number adds in another order
     torch: str  # version
     device: str  # cpu or cuda
+    dtype: str = "float32"  # of the matrix products
     loss: float | None  # of the last step, nats a token
     files: dict[str, storage.Stamp] = {}
 
@@ -67,16 +67,14 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return model_of(self.record.shape, self.weights)
 
 
-def save(folder: Path, record: Record, model: GPT, optimizer: torch.optim.Optimizer) -> Path:
+def save(folder: Path, record: Record, weights: Tensors, moments: Tensors) -> Path:
     """Write `step-00000500` into `folder`, whole and durable, then drop all but the two newest; its path.
 
     Raises StorageError when the storage refuses; the older checkpoints are then untouched.
     """
     path = folder / name_of(record.step)
-    state = optimizer.state
-    moments = {f"{key}/{name}": state[one][key] for name, one in model.named_parameters() for key in state[one]}
     with new_folder(path) as part:
-        save_file(model.state_dict(), part / WEIGHTS)
+        save_file(weights, part / WEIGHTS)
         save_file(moments, part / MOMENTS)
         files = {name: stamp_of(part / name) for name in (WEIGHTS, MOMENTS)}
         body = msgspec.json.encode(msgspec.structs.replace(record, files=files))
@@ -87,13 +85,23 @@ def save(folder: Path, record: Record, model: GPT, optimizer: torch.optim.Optimi
     return path
 
 
-def restore(checkpoint: Checkpoint, model: GPT, optimizer: torch.optim.Optimizer) -> None:
-    """Copy weights and moments into a model and its optimiser (copied, for memory aligned as in an unbroken run)."""
-    model.load_state_dict(checkpoint.weights)
+def moments_of(model: GPT, optimizers: Sequence[torch.optim.Optimizer]) -> Tensors:
+    """The tensors that the optimisers keep of each parameter, as `exp_avg/NAME`."""
+    states = {parameter: state for optimizer in optimizers for parameter, state in optimizer.state.items()}
+    named = [(name, states.get(one, {})) for name, one in model.named_parameters()]
+    return {f"{key}/{name}": state[key] for name, state in named for key in state}
+
+
+@torch.no_grad()
+def restore(checkpoint: Checkpoint, model: GPT, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Copy weights and moments into a model and its optimisers (copied, for memory aligned as in an unbroken run)."""
     parameters = dict(model.named_parameters())
+    for name, parameter in parameters.items():
+        parameter.copy_(laid_out_as(parameter, checkpoint.weights[name]))
+    owners = {one: optimizer for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]}
     for moment, tensor in checkpoint.moments.items():
         key, _, name = moment.partition("/")
-        optimizer.state[parameters[name]][key] = tensor.to(parameters[name].device, copy=True)
+        owners[parameters[name]].state[parameters[name]][key] = laid_out_as(parameters[name], tensor)
 
 
 def name_of(step: int) -> str:
@@ -233,96 +241,3 @@ def model_of(shape: Shape, weights: Tensors) -> GPT:
             raise InputError(f"weight {name}: shape {found.get(name)}, the model has {wanted.get(name)}")
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return model.eval()
-
-
-def export_hf(checkpoint: Checkpoint, tokenizer: Path, out: Path) -> None:
-    """Write the folder `out` that `transformers` loads: weights, config, generation config, tokenizer.
-
-    `tokenizer` is the folder that holds tokenizer.json.
-    Raises ConfigError: `out` exists. InputError: no tokenizer.json. StorageError.
-    """
-    if out.exists():
-        raise ConfigError(f"{out}: exists already; name another folder")
-    shape, end = checkpoint.record.shape, checkpoint.record.end_of_text
-    try:
-        described = (tokenizer / "tokenizer.json").read_bytes()
-        names = {one["id"]: one["content"] for one in json.loads(described)["added_tokens"]}
-        special = names[end]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        kind = f"{type(error).__name__}: {error}"
-        raise InputError(f"{tokenizer}: no tokenizer.json with the end-of-text token {end} ({kind})") from None
-    ends = {"bos_token_id": end, "eos_token_id": end}
-    words = {"bos_token": special, "eos_token": special, "unk_token": special, "model_max_length": shape.block}
-    with new_folder(out) as part:
-        save_file(hf_weights(shape, checkpoint.weights), part / "model.safetensors", {"format": "pt"})
-        write_json(part / "config.json", hf_config(shape) | ends)
-        write_json(part / "generation_config.json", ends)
-        write_json(part / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"} | words)
-        (part / "tokenizer.json").write_bytes(described)
-
-
-def hf_weights(shape: Shape, weights: Tensors) -> Tensors:
-    """Our weights as GPT2LMHeadModel names and turns them: without padding, Conv1D matrices transposed."""
-    plain = without_padding(shape, weights)
-    return {
-        f"transformer.{name}": (tensor.t() if name.endswith(TRANSPOSED) else tensor).contiguous()
-        for name, tensor in plain.items()
-    }
-
-
-def hf_config(shape: Shape) -> dict[str, Any]:
-    """`config.json` of GPT2LMHeadModel for a shape, without the ids of special tokens."""
-    return {
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
-        "dtype": "float32",
-        "vocab_size": shape.vocab,
-        "n_positions": shape.block,
-        "n_embd": shape.width,
-        "n_layer": shape.layers,
-        "n_head": shape.heads,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": EPSILON,
-        "initializer_range": 0.02,
-        "embd_pdrop": shape.dropout,
-        "attn_pdrop": shape.dropout,
-        "resid_pdrop": shape.dropout,
-        "tie_word_embeddings": True,
-    }
-
-
-def load_hf(folder: Path) -> GPT:
-    """The GPT-2 that lies in a `transformers` folder (config.json, model.safetensors), published ones included.
-
-    Raises InputError: a file is missing or broken, or the config asks for what the released GPT-2 does not have.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-        names = ("n_layer", "n_head", "n_embd", "n_positions", "vocab_size")
-        shape = Shape(*(int(config[name]) for name in names))
-        loaded = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise InputError(f"{folder}: not a GPT-2 of transformers: {type(error).__name__}: {error}") from None
-    same = {"activation_function": "gelu_new", "layer_norm_epsilon": EPSILON, "tie_word_embeddings": True}
-    same |= {"scale_attn_by_inverse_layer_idx": False, "scale_attn_weights": True, "n_inner": None}
-    for name, value in same.items():
-        if config.get(name, value) not in (value, 4 * shape.width if name == "n_inner" else value):
-            raise InputError(f"{folder / 'config.json'}: {name} is {config[name]!r}; GPT-2 has {value!r}")
-    weights = {}
-    for name, tensor in loaded.items():
-        ours = name.removeprefix("transformer.")
-        if ours != "lm_head.weight" and not ours.endswith((".attn.bias", ".attn.masked_bias")):
-            weights[ours] = tensor.t().contiguous() if ours.endswith(TRANSPOSED) else tensor
-    embedding = weights.get("wte.weight")
-    if embedding is None or embedding.shape != (shape.vocab, shape.width):
-        raise InputError(f"{folder / 'model.safetensors'}: no embedding wte of {shape.vocab} x {shape.width}")
-    if len(weights) != 12 * shape.layers + 4 or shape.heads < 1 or shape.width % shape.heads:
-        raise InputError(f"{folder}: {len(weights)} weights do not make {shape.layers} layers of {shape.heads} heads")
-    return model_of(shape, with_padding(shape, weights))
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file for people."""
-    with path.open("w") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")

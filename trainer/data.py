@@ -50,6 +50,10 @@ class TokenShard:
         end = int(np.searchsorted(self.offsets, last, "left"))
         return [str(one) for one in self.batch.column("doc_id").slice(start, end - start).to_pylist()]
 
+    def documents(self, first: int, last: int) -> Numbers:
+        """The row of the document that each of the tokens `first` to `last - 1` belongs to (int64)."""
+        return np.searchsorted(self.offsets, np.arange(first, last), "right") - 1
+
 
 @dataclass(frozen=True)
 class TokenData:
@@ -193,6 +197,14 @@ class Windows:
         """The documents that a window shows."""
         shard, start = self.place(window)
         return shard.doc_ids(start, start + self.block + 1)
+
+    def sources(self, window: int) -> list[tuple[str, str, Numbers]]:
+        """(host, year, which of the window's targets) of each document that has some; a year not known is "none"."""
+        shard, start = self.place(window)
+        rows = shard.documents(start + 1, start + self.block + 1)
+        host, year = shard.batch.column("host"), shard.batch.column("year")
+        found = ((row, np.flatnonzero(rows == row)) for row in np.unique(rows))
+        return [(str(host[row]), str(year[row].as_py() or "none"), mine) for row, mine in found]
 
     def visited(self, positions: Numbers) -> list[int]:
         """The windows at `positions` (int64) of the endless stream of epochs, each a permutation of all windows."""

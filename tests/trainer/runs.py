@@ -54,7 +54,7 @@ def files_of(result):
 def log_of(out):
     """The lines of the log without the times."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "tokens_per_s"} for line in lines]
+    return [{name: value for name, value in line.items() if name not in ("tokens_per_s", "mfu")} for line in lines]
 
 
 def damage(path):

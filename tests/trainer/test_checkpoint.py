@@ -14,7 +14,8 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, StorageError, TrainingError
 from tests.trainer.token_shards import write_tokenizer
 from trainer import checkpoint
-from trainer.checkpoint import Record, export_hf, latest, load_hf, read, save, steps, trained
+from trainer.checkpoint import Record, latest, moments_of, read, steps, trained
+from trainer.export import export_hf, load_hf
 from trainer.model import GPT, Shape
 
 torch.set_num_threads(1)
@@ -45,6 +46,10 @@ def record_of(step=1, shape=SHAPE):
     )
 
 
+def save(folder, record, model, optimizer):
+    return checkpoint.save(folder, record, model.state_dict(), moments_of(model, [optimizer]))
+
+
 def saved(folder, step=1, seed=1):
     return save(folder, record_of(step), *model_and_optimizer(seed))
 
@@ -61,7 +66,7 @@ def test_what_is_saved_comes_back_to_the_bit(tmp_path):
     found = read(path, moments=True)
     assert msgspec.structs.replace(found.record, files={}) == record_of(7)
     other, other_optimizer = model_and_optimizer(seed=2)
-    checkpoint.restore(found, other, other_optimizer)
+    checkpoint.restore(found, other, [other_optimizer])
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)
         for key, value in optimizer.state[one].items():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from trainer.checkpoint import hf_config, hf_weights
+from trainer.export import hf_config, hf_weights
 from trainer.model import GPT, PRESETS, Shape, shape_of
 
 torch.set_num_threads(1)

@@ -16,7 +16,8 @@ from pipeline.shards.outcomes import IntegrityError, StorageError, TrainingError
 from tests.trainer.runs import SETTINGS, VOCAB, damage, files_of, log_of, run, settings_with, working_directory
 from trainer import checkpoint
 from trainer.model import GPT, shape_of
-from trainer.train import learning_rate, make_optimizer, train
+from trainer.optimizer import learning_rate, make_optimizers
+from trainer.train import train
 
 torch.set_num_threads(1)
 
@@ -238,7 +239,7 @@ def test_the_fused_optimiser_moves_as_the_plain_one():
     torch.manual_seed(1)
     model, twin = GPT(shape_of("nano", 8, 20, 0.0)), GPT(shape_of("nano", 8, 20, 0.0))
     twin.load_state_dict(model.state_dict())
-    fast = make_optimizer(model, SETTINGS)
+    (fast,) = make_optimizers(model, SETTINGS)
     slow = torch.optim.AdamW(
         [{"params": [one], "weight_decay": 0.1 if one.dim() == 2 else 0.0} for one in twin.parameters()],
         lr=0.01,
@@ -264,7 +265,7 @@ def test_weight_decay_is_for_matrices_and_embeddings():
     names = {name for name, _, decayed in model.decayed() if decayed}
     assert names >= {"wte.weight", "wpe.weight", "h.0.attn.c_attn.weight", "h.3.mlp.c_proj.weight"}
     assert not [name for name in names if name.endswith("bias") or ".ln_" in name or name.startswith("ln_f")]
-    groups = make_optimizer(model, SETTINGS).param_groups
+    groups = make_optimizers(model, SETTINGS)[0].param_groups
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(18, 0.1), (34, 0.0)]
 
 

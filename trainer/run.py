@@ -1,0 +1,164 @@
+"""A training under way: what it holds, how it is saved, and how it goes on from what was saved.
+
+Choice: a run is refused unless it and its checkpoint agree on everything that decides the weights, field by field; who
+means a change names it. Cost: a harmless change has to be named too. Alternative: taking what the config says now,
+and finding out from the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import TrainSettings, nearest, slice_of
+from pipeline.shards.outcomes import ConfigError, TrainingError
+from trainer import checkpoint, parallel
+from trainer.checkpoint import Record
+from trainer.data import TokenData, Windows
+from trainer.evaluate import Measured
+from trainer.metrics import METRICS, keep_lines
+from trainer.model import GPT
+from trainer.parallel import World
+
+# between a run and its continuation: none of these changes what a step does
+MAY_CHANGE = ("steps", "eval_every", "eval_batches", "checkpoint_every", "tensorboard", "start_from")
+
+
+@dataclass
+class Run:
+    """`step` counts the optimiser's steps done; `batch` x `accumulate` x processes is the batch of a step.
+
+    `dtype` is that of the matrix products; `lengths` are bytes a token id, if known.
+    """
+
+    settings: TrainSettings
+    out: Path
+    windows: Windows
+    validation: Windows
+    lengths: Tensor | None
+    model: GPT
+    objective: nn.Module  # (inputs, targets) to the mean loss
+    loss_of: Callable[[Tensor, Tensor], Tensor]  # the same, in training
+    refresh: Callable[[], None]  # before each step
+    optimizers: tuple[torch.optim.Optimizer, ...]
+    dtype: torch.dtype
+    world: World
+    batch: int
+    accumulate: int
+    step: int = 0
+    loss: float | None = None
+    measured: Measured = field(default_factory=Measured)
+    saved: Path | None = None  # the last good checkpoint
+    signal: int | None = None  # that asked to stop
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.wte.weight.device
+
+    @property
+    def tokens_a_step(self) -> int:
+        return self.settings.batch * self.settings.accumulate * self.settings.block
+
+
+def identity_of(settings: TrainSettings, data: TokenData, world: World) -> dict[str, Any]:
+    """What a run and its continuation must have in common: settings, tokenizer, data, number of processes."""
+    kept = {f"train.{name}": value for name, value in slice_of(settings).items() if name not in MAY_CHANGE}
+    tokens = {"tokenizer": data.tokenizer_sha256[:16], "vocabulary": data.vocab, "data": data.fingerprint[:16]}
+    return kept | tokens | {"world_size": world.size}
+
+
+def save(run: Run) -> Path:
+    """Write the checkpoint of this step, if it is not there; its path. All processes have to call it.
+
+    Raises TrainingError: a weight is not finite; the older checkpoints stay.
+    """
+    if run.saved is not None and run.saved.name == checkpoint.name_of(run.step):
+        return run.saved
+    weights = {name: parallel.whole(one.detach()) for name, one in run.model.named_parameters()}
+    broken = [name for name, one in weights.items() if not torch.isfinite(one).all()]
+    if broken:
+        raise TrainingError(f"step {run.step}: {broken[0]} is not finite; last good checkpoint: {run.saved or 'none'}")
+    moments = {name: parallel.whole(one) for name, one in checkpoint.moments_of(run.model, run.optimizers).items()}
+    record = Record(
+        step=run.step,
+        shape=run.model.shape,
+        end_of_text=run.windows.data.end_of_text,
+        identity=identity_of(run.settings, run.windows.data, run.world),
+        threads=torch.get_num_threads(),
+        torch=str(torch.__version__),
+        device=run.device.type,
+        dtype=str(run.dtype).removeprefix("torch."),
+        loss=run.loss,
+    )
+    if run.world.first:
+        checkpoint.save(run.out, record, weights, moments)
+    parallel.wait(run.world)
+    run.saved = run.out / checkpoint.name_of(run.step)
+    return run.saved
+
+
+def resume(run: Run, fresh: bool, allow: tuple[str, ...]) -> None:
+    """Bring the run to the newest whole checkpoint of its folder, if there is one; the first process tidies up.
+
+    Raises TrainingError: it is of another run and `allow` does not name every difference, or none is whole.
+    """
+    log, tidy = run.out / METRICS, run.world.first
+    parallel.wait(run.world)
+    if fresh:
+        there = [*checkpoint.steps(run.out), *([log] if log.exists() else [])]
+        aside = checkpoint.set_aside(there, run.out, "earlier") if tidy else None
+        run.notes += [f"started over; what was there is in {aside}"] if aside else []
+        parallel.wait(run.world)
+        return
+    found, notes, damaged = checkpoint.latest(run.out, moments=True)
+    run.notes += notes
+    parallel.wait(run.world)  # all have read what there is before anything is moved
+    if found is not None:
+        run.notes += refuse_another(run, found.record, allow)
+        if tidy:
+            checkpoint.set_aside(damaged, run.out, "damaged")
+        checkpoint.restore(found, run.model, run.optimizers)
+        run.step, run.loss, run.saved = found.record.step, found.record.loss, found.path
+        run.notes += [f"goes on from step {run.step}", *rounding(run, found.record)]
+    if tidy:
+        keep_lines(log, run.step if found else -1)
+    parallel.wait(run.world)
+
+
+def refuse_another(run: Run, record: Record, allow: tuple[str, ...]) -> list[str]:
+    """A note for each allowed difference between a checkpoint and this run.
+
+    Raises TrainingError when there are others, naming every one; ConfigError: `allow` names no field.
+    """
+    now = identity_of(run.settings, run.windows.data, run.world)
+    names = sorted(record.identity.keys() | now.keys())
+    allowed = {f"train.{name}" if f"train.{name}" in names else name for name in allow}
+    for name in sorted(allowed - set(names)):
+        raise ConfigError(f"--allow {name}: no such field{nearest(name, names)}")
+    pairs = [(name, record.identity.get(name), now.get(name)) for name in names]
+    changed = {name: f"{name} was {was}, is {then}" for name, was, then in pairs if was != then}
+    refused = [name for name in changed if name not in allowed]
+    if refused:
+        fields = ",".join(name.removeprefix("train.") for name in refused)
+        raise TrainingError(
+            f"{run.out}: holds a run with other settings: {'; '.join(changed[name] for name in refused)}; set them "
+            f"back, mean it with 'webtext train --allow {fields}', or start over with 'webtext train --fresh' "
+            "(the old run is set aside)"
+        )
+    if replace(record.shape, dropout=run.model.shape.dropout) != run.model.shape:
+        raise TrainingError(f"{run.out}: holds weights of {record.shape}, not of {run.model.shape}; start over --fresh")
+    return [f"{said}, as allowed" for said in changed.values()]
+
+
+def rounding(run: Run, record: Record) -> list[str]:
+    """A note for each thing about the machine that makes the weights differ in rounding from an uninterrupted run."""
+    here = {"threads": torch.get_num_threads(), "torch": str(torch.__version__), "device": run.device.type}
+    here["dtype"] = str(run.dtype).removeprefix("torch.")
+    pairs = [(name, getattr(record, name), now) for name, now in here.items()]
+    return [f"{name}: was {was}, is {now}; weights will differ in rounding" for name, was, now in pairs if was != now]
