@@ -1,5 +1,6 @@
 """The model is GPT-2: same counts, same logits as transformers, and no token sees what comes after it."""
 
+import dataclasses
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from trainer.export import hf_config, hf_weights
-from trainer.model import GPT, PRESETS, Shape, shape_of
+from trainer.model import GPT, PRESETS, Shape, documents_of, rotated, rotation_of, shape_of
 
 torch.set_num_threads(1)
 SMALL = Shape(layers=2, heads=2, width=32, block=24, vocab=70)
@@ -158,3 +159,61 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(model(tokens), model(tokens))
     model.eval()
     assert torch.equal(model(tokens), model(tokens))
+
+
+def options_of(**changes):
+    return small_model(shape=dataclasses.replace(SMALL, **changes))
+
+
+@pytest.mark.parametrize("changes", [{"rope": True}, {"rms": True}, {"rope": True, "rms": True}])
+def test_later_habits_count_their_parameters_and_keep_cause_before_effect(changes):
+    model = options_of(**changes)
+    padding = (model.shape.padded_vocab - model.shape.vocab) * model.shape.width
+    assert model.shape.parameters == sum(one.numel() for one in model.parameters()) - padding
+    tokens = random_tokens(7, 2, 20)
+    changed = tokens.clone()
+    changed[:, 10:] = (changed[:, 10:] + 1) % SMALL.vocab
+    cache = model.new_cache(batch=2)
+    with torch.no_grad():
+        whole, other = model(tokens)[..., :70], model(changed)[..., :70]
+        pieces = torch.cat([model(piece, cache) for piece in tokens.split([7, 1, 12], dim=1)], dim=1)[..., :70]
+    torch.testing.assert_close(whole[:, :10], other[:, :10], atol=1e-5, rtol=0)
+    torch.testing.assert_close(pieces, whole, atol=1e-4, rtol=0)
+
+
+def test_rope_turns_pairs_so_that_only_distance_counts():
+    torch.manual_seed(1)
+    query, key = torch.randn(1, 8), torch.randn(1, 8)
+
+    def product(first, second):
+        places = torch.tensor([first]), torch.tensor([second])
+        one, two = (rotated(x, rotation_of(place, 8)) for x, place in zip((query, key), places, strict=True))
+        return (one @ two.t()).item()
+
+    assert product(3, 1) == pytest.approx(product(103, 101), abs=1e-4)
+    assert product(3, 1) != pytest.approx(product(4, 1), abs=1e-3)
+    assert product(0, 0) == pytest.approx((query @ key.t()).item(), abs=1e-5)
+    angle = 5 * 10_000.0 ** (-2 / 8)  # pair 1 of 4 at place 5, by the formula
+    found = rotated(torch.eye(8)[1:2], rotation_of(torch.tensor([5]), 8))[0]
+    assert found[[1, 5]].tolist() == pytest.approx([math.cos(angle), math.sin(angle)], abs=1e-5)
+
+
+def test_rms_norm_is_that_of_its_paper():
+    model = options_of(rms=True)
+    x = torch.randn(2, 3, 32)
+    wanted = x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * model.ln_f.weight
+    torch.testing.assert_close(model.ln_f(x), wanted)
+
+
+def test_attention_kept_in_a_document_sees_what_it_would_see_alone():
+    model = options_of(rope=True)  # with rotations a document does not know where in the window it stands
+    tokens = random_tokens(8, 1, 20, vocab=60)
+    tokens[0, 6] = tokens[0, 13] = 69
+    documents = documents_of(tokens, 69)
+    assert documents.tolist() == [[0] * 7 + [1] * 7 + [2] * 6]
+    with torch.no_grad():
+        together = model(tokens, None, documents)[..., :70]
+        alone = torch.cat([model(part) for part in tokens.split([7, 7, 6], dim=1)], dim=1)[..., :70]
+        across = model(tokens)[..., :70]
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+    assert not torch.allclose(together[:, 7:], across[:, 7:], atol=1e-2)
