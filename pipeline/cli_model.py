@@ -113,21 +113,22 @@ def fertility(
 
 def export(
     target: Annotated[Path, typer.Option("--out", help="The folder to write.")],
-    form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl.")],
+    form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl. Model: hf.")],
     folder: Folder = Path(),
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
 ) -> None:
-    """Write the corpus in the form that another tool reads; Arrow's readers need none, see tokens/."""
+    """Write the corpus or the model in the form that another tool reads; Arrow's readers need none, see tokens/."""
     from pipeline.verbs.export import export as written
 
-    made = written(folder, settings_of(folder, sets), form, target, force)
+    with needing("train"):
+        made = written(folder, settings_of(folder, sets), form, target, force)
+    for note in made.notes:
+        err.print(f"note: {note}")
     for split, documents in made.documents.items():
         tokens = f", {made.tokens[split]:,} tokens" if split in made.tokens else ""
         out.print(f"{split}: {documents:,} documents{tokens}{'' if documents else '; no file'}")
-    out.print(
-        f"{target}: {len(made.files)} files, {sum(one.bytes for one in made.files.values()):,} bytes", markup=False
-    )
+    out.print(f"{target}: {len(made.files)} files, {sum(one.bytes for one in made.files.values()):,} bytes")
 
 
 VERBS = (train, sample, fertility, export)

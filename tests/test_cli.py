@@ -124,6 +124,11 @@ def test_train_and_sample_write_text(built):
     assert first.stdout.startswith("Once")
     assert len(first.stdout) > len("Once\n")
     assert first.stdout == second.stdout
+    exported = webtext("export", "--format", "hf", "--out", "hf", "--dir", "work", cwd=folder)
+    assert exported.returncode == 0, exported.stderr
+    assert re.search(r"^hf: 6 files, [\d,]+ bytes$", exported.stdout, re.MULTILINE)
+    assert (folder / "hf" / "README.md").read_text("utf-8").startswith("---\nlibrary_name: transformers\n")
+    assert json.loads((folder / "hf" / "webtext.json").read_text())["step"] == 4
 
 
 def test_fertility_shows_ours_and_another_vocabulary(built):

@@ -7,6 +7,7 @@ Alternative: code that travels with the weights, which readers are right not to 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.shards.outcomes import ConfigError, InputError
-from trainer.checkpoint import Checkpoint, Tensors, model_of, new_folder
+from trainer.checkpoint import Checkpoint, Tensors, model_of
 from trainer.model import EPSILON, GPT, Shape, with_padding, without_padding
 
 TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # the released Conv1D holds (in, out), Linear (out, in)
@@ -52,34 +53,37 @@ instructions, and nothing it writes is checked. Its training text stays under th
 """
 
 
-def export_hf(checkpoint: Checkpoint, tokenizer: Path, out: Path) -> None:
-    """Write the folder `out` that `transformers` loads: weights, config, generation config, tokenizer, model card.
+def write_hf(checkpoint: Checkpoint, tokenizer: Path, folder: Path) -> None:
+    """Fill `folder` with what `transformers` loads: weights, config, generation config, tokenizer, model card.
 
-    `tokenizer` is the folder that holds tokenizer.json.
-    Raises ConfigError: `out` exists, or the model is not GPT-2 as released. InputError: no tokenizer.json.
-    StorageError.
+    `tokenizer` is the model's tokenizer.json. Raises ConfigError: the model is not GPT-2 as released. InputError: no
+    tokenizer there, or another one than the model's. OSError.
     """
-    if out.exists():
-        raise ConfigError(f"{out}: exists already; name another folder")
     if not checkpoint.record.shape.published:
         raise ConfigError(f"{checkpoint.path}: has RoPE or RMSNorm, which transformers' GPT-2 has no form for")
     shape, end = checkpoint.record.shape, checkpoint.record.end_of_text
     try:
-        described = (tokenizer / "tokenizer.json").read_bytes()
+        described = tokenizer.read_bytes()
         names = {one["id"]: one["content"] for one in json.loads(described)["added_tokens"]}
         special = names[end]
     except (OSError, ValueError, KeyError, TypeError) as error:
         kind = f"{type(error).__name__}: {error}"
-        raise InputError(f"{tokenizer}: no tokenizer.json with the end-of-text token {end} ({kind})") from None
+        raise InputError(f"{tokenizer}: no tokenizer with the end-of-text token {end} ({kind})") from None
+    if not (found := hashlib.sha256(described).hexdigest()).startswith(
+        trained_on := checkpoint.record.identity["tokenizer"]
+    ):
+        raise InputError(f"{tokenizer}: sha256 {found[: len(trained_on)]}…, the model was trained with {trained_on}…")
     ends = {"bos_token_id": end, "eos_token_id": end}
     words = {"bos_token": special, "eos_token": special, "unk_token": special, "model_max_length": shape.block}
-    with new_folder(out) as part:
-        save_file(hf_weights(shape, checkpoint.weights), part / "model.safetensors", {"format": "pt"})
-        write_json(part / "config.json", hf_config(shape) | ends)
-        write_json(part / "generation_config.json", ends)
-        write_json(part / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"} | words)
-        (part / "tokenizer.json").write_bytes(described)
-        (part / "README.md").write_text(model_card(checkpoint))
+    try:
+        save_file(hf_weights(shape, checkpoint.weights), folder / "model.safetensors", {"format": "pt"})
+    except SafetensorError as error:  # a full disk, for one
+        raise OSError(0, str(error)) from None
+    write_json(folder / "config.json", hf_config(shape) | ends)
+    write_json(folder / "generation_config.json", ends)
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"} | words)
+    (folder / "tokenizer.json").write_bytes(described)
+    (folder / "README.md").write_text(model_card(checkpoint), "utf-8")
 
 
 def model_card(checkpoint: Checkpoint) -> str:

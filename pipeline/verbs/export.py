@@ -1,9 +1,10 @@
-"""The tokens or the text of a built corpus in the forms that other tools read.
+"""The tokens or the text of a built corpus, or the trained model, in the forms that other tools read.
 
     nanogpt    train.bin, val.bin: all tokens of a split end to end, uint16 (github.com/karpathy/nanoGPT)
     megatron   train.bin and .idx, val.bin and .idx: an indexed dataset (github.com/NVIDIA/Megatron-LM)
     parquet    train-00000-of-00004.parquet …: the rows of the corpus; the names tell Hugging Face `datasets` the split
     jsonl      the same rows, one JSON object a line
+    hf         the trained model with tokenizer and model card, as transformers and lm-eval load it
 
 Choice: an export is a folder that appears whole or not at all, streamed from verified shards, with a webtext.json that
 says what it was made from and the sha256 of every file. Cost: a copy of the tokens. Alternative: none is needed where
@@ -53,6 +54,7 @@ class Export:
     documents: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @contextmanager
     def write(self, name: str, rows: int = 0) -> Iterator[storage.HashingFile]:
@@ -63,10 +65,10 @@ class Export:
 
 
 def export(root: Path, settings: Settings, form: str, out: Path, force: bool = False) -> Export:
-    """Write the corpus of the working directory `root` into the new folder `out`; `force` replaces an older export.
+    """Write the corpus or the model of a working directory into the new folder `out`; `force` replaces an older export.
 
     Raises ConfigError: no such form, `out` is taken, or the form cannot hold the tokens. InputError: no documents.
-    IntegrityError: not built, or not the bytes that were written. BusyError, StorageError.
+    IntegrityError: not built, or not the bytes that were written. TrainingError: no model. BusyError, StorageError.
     """
     if form not in FORMATS:
         raise ConfigError(f"--format {form}: no such format{nearest(form, FORMATS)}")
@@ -323,9 +325,25 @@ def rows_of(path: Path, split: str, share: float, columns: list[str]) -> Iterato
         yield pa.Table.from_batches([batch.filter(pa.array(chosen, pa.bool_()))])
 
 
+def hf(root: Path, _settings: Settings, made: Export) -> None:
+    """The newest whole checkpoint as a folder of transformers."""
+    from trainer.checkpoint import stamp_of, trained  # noqa: PLC0415 - torch, an extra, and 2 s to import
+    from trainer.export import write_hf  # noqa: PLC0415
+
+    checkpoint, made.notes = trained(root / "model")
+    with storage.refusing(made.folder):
+        write_hf(checkpoint, root / "tokenizer" / "tokenizer.json", made.folder)
+    for path in sorted(made.folder.iterdir()):
+        if path.name != lease.LOCK:
+            storage.sync_folder(path)  # fsync of a file opened to read is the same call
+            made.files[path.name] = stamp_of(path)
+    made.about = {"step": checkpoint.record.step, "tokenizer_sha256": made.files["tokenizer.json"].sha256}
+
+
 FORMATS: dict[str, Callable[[Path, Settings, Export], None]] = {
     "nanogpt": nanogpt,
     "megatron": megatron,
     "parquet": parquet,
     "jsonl": jsonl,
+    "hf": hf,
 }

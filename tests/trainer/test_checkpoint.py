@@ -15,7 +15,7 @@ from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, St
 from tests.trainer.token_shards import write_tokenizer
 from trainer import checkpoint
 from trainer.checkpoint import Record, latest, moments_of, read, steps, trained
-from trainer.export import export_hf, load_hf
+from trainer.export import load_hf, write_hf
 from trainer.model import GPT, Shape
 
 torch.set_num_threads(1)
@@ -165,9 +165,13 @@ def exported(tmp_path):
     with torch.no_grad():
         for one in model.parameters():
             one.add_(0.3 * torch.randn_like(one))
-    save(tmp_path / "model", record_of(), model, optimizer)
-    write_tokenizer(tmp_path / "tokenizer" / "tokenizer.json", SHAPE.vocab)
-    export_hf(trained(tmp_path / "model")[0], tmp_path / "tokenizer", tmp_path / "hf")
+    path = tmp_path / "tokenizer" / "tokenizer.json"
+    sha256 = write_tokenizer(path, SHAPE.vocab)
+    record = record_of()
+    record = msgspec.structs.replace(record, identity=record.identity | {"tokenizer": sha256[:16]})
+    save(tmp_path / "model", record, model, optimizer)
+    (tmp_path / "hf").mkdir()
+    write_hf(trained(tmp_path / "model")[0], path, tmp_path / "hf")
     return model.eval(), tmp_path / "hf"
 
 
@@ -257,11 +261,19 @@ def test_a_broken_weights_file_is_refused(tmp_path):
         load_hf(folder)
 
 
-def test_an_export_overwrites_nothing_and_needs_the_tokenizer(tmp_path):
-    _, folder = exported(tmp_path)
+def test_an_export_needs_the_tokenizer_of_the_model(tmp_path):
+    exported(tmp_path)
     found = trained(tmp_path / "model")[0]
-    with pytest.raises(ConfigError, match="exists already"):
-        export_hf(found, tmp_path / "tokenizer", folder)
-    with pytest.raises(InputError, match=r"no tokenizer\.json"):
-        export_hf(found, tmp_path / "nowhere", tmp_path / "other")
-    assert not (tmp_path / "other").exists()
+    with pytest.raises(InputError, match=r"no tokenizer with the end-of-text token 279"):
+        write_hf(found, tmp_path / "nowhere.json", tmp_path)
+    other = tmp_path / "other.json"
+    write_tokenizer(other, SHAPE.vocab, ["another text than that which the first one was learnt from " * 9])
+    with pytest.raises(InputError, match=r"other\.json: sha256 .*…, the model was trained with "):
+        write_hf(found, other, tmp_path)
+
+
+def test_a_model_that_transformers_has_no_form_for_is_not_exported(tmp_path):
+    shape = Shape(layers=1, heads=2, width=8, block=16, vocab=280, rope=True)
+    save(tmp_path / "model", record_of(shape=shape), *model_and_optimizer(shape=shape))
+    with pytest.raises(ConfigError, match="has RoPE or RMSNorm"):
+        write_hf(trained(tmp_path / "model")[0], tmp_path / "tokenizer.json", tmp_path)
