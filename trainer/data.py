@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from pipeline.shards.receipts import Artefact
 
 FORMAT = "1"
 ROUNDS = 6  # of the Feistel network; 4 are enough for a permutation that looks random (Luby and Rackoff 1988)
+AHEAD = 4_096  # positions of the stream of windows that are worked out at once
 METADATA = ("format", "tokenizer_sha256", "end_of_text", "vocab_size", "dtype")
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -208,11 +209,11 @@ class Windows:
 
     def visited(self, positions: Numbers) -> list[int]:
         """The windows at `positions` (int64) of the endless stream of epochs, each a permutation of all windows."""
-        epochs, places = np.divmod(positions, self.count)
+        pages, places = np.divmod(positions, AHEAD)
         found = np.empty_like(positions)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            found[here] = permuted(places[here], self.count, f"{self.seed}:{epoch}")
+        for page in np.unique(pages):
+            here = pages == page
+            found[here] = order(self.count, self.seed, int(page))[places[here]]
         return [int(one) for one in found]
 
     def read(self, windows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -220,16 +221,18 @@ class Windows:
 
         Raises TrainingError: a token is not in the vocabulary.
         """
-        rows = np.empty((len(windows), self.block + 1), np.int64)
-        for row, window in zip(rows, windows, strict=True):
-            row[:] = self.tokens(window)
+        rows = np.empty((len(windows), self.block + 1), np.result_type(*(one.values for one in self.data.shards)))
+        shards = np.searchsorted(self.ends, windows, "right")
+        starts = (np.asarray(windows) - np.concatenate([[0], self.ends])[shards]) * self.block
+        for row, shard, start in zip(rows, shards.tolist(), starts.tolist(), strict=True):
+            row[:] = self.data.shards[shard].values[start : start + self.block + 1]
         if rows.max() >= self.data.vocab:
             window = windows[int(rows.max(axis=1).argmax())]
             path = self.place(window)[0].path
             raise TrainingError(
                 f"{path}: token {rows.max()} in a vocabulary of {self.data.vocab}; build the tokens again"
             )
-        both = torch.from_numpy(rows)
+        both = torch.from_numpy(rows.astype(np.int64))
         return both[:, :-1], both[:, 1:]
 
 
@@ -242,6 +245,18 @@ def step_windows(
     """
     first = (step * accumulate + micro * world) * batch
     return windows.visited(np.arange(batch, dtype=np.int64) * world + first + rank)
+
+
+@lru_cache(maxsize=4)
+def order(count: int, seed: int, page: int) -> Numbers:
+    """The windows, of `count`, at the AHEAD positions of one page of the stream; batch by batch costs as much each."""
+    positions = np.arange(page * AHEAD, (page + 1) * AHEAD, dtype=np.int64)
+    epochs, places = np.divmod(positions, count)
+    found = np.empty_like(places)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        found[here] = permuted(places[here], count, f"{seed}:{epoch}")
+    return found
 
 
 def permuted(places: Numbers, count: int, key: str) -> Numbers:
