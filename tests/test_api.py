@@ -1,0 +1,67 @@
+"""The Python API: a dozen names, imported when asked for, and an example that runs."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from tests.own_data import write_both
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples/build.py"
+
+
+def test_names_are_the_same_wherever_they_are_listed():
+    assert sorted(pipeline.HOMES) == sorted(pipeline.__all__)
+    assert set(pipeline.__all__) <= set(dir(pipeline))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = pipeline.nothing
+
+
+@pytest.mark.parametrize("name", sorted(pipeline.__all__))
+def test_every_name_leads_to_something_documented_and_typed(name):
+    found = getattr(pipeline, name)
+    if inspect.isfunction(found):
+        assert inspect.getdoc(found)
+        signature = inspect.signature(found)
+        assert signature.return_annotation is not inspect.Signature.empty
+        assert all(one.annotation is not inspect.Parameter.empty for one in signature.parameters.values())
+    elif inspect.isclass(found):
+        assert inspect.getdoc(found)
+
+
+def test_to_import_it_costs_nothing():
+    program = (
+        "import sys, pipeline\n"
+        "heavy = {'apache_beam', 'lxml', 'numpy', 'pyarrow', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert callable(pipeline.parse)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_the_example_is_short_and_builds_trains_and_writes(tmp_path):
+    lines = [line for line in EXAMPLE.read_text("utf-8").splitlines() if line.strip()]
+    assert len(lines) - 1 <= 20  # its docstring apart
+    write_both(tmp_path)
+    done = subprocess.run([sys.executable, EXAMPLE, tmp_path], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert [line.split()[0] for line in told[:6]] == list(pipeline.STAGES)
+    assert "links {'links': {'kept': 24}" in told[0]
+    assert re.match(r"\d+\.\d+ The", told[6])
+
+
+def test_a_type_checker_follows_the_names(tmp_path):
+    program = tmp_path / "typed.py"
+    program.write_text("import pipeline\nreveal_type(pipeline.build_stages)\nreveal_type(pipeline.parse)\n")
+    command = [sys.executable, "-m", "mypy", "--strict", str(program), str(EXAMPLE)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "dict[str, pipeline.shards.receipts.Manifest]" in done.stdout
+    assert "pipeline.config.Settings" in done.stdout
