@@ -151,6 +151,22 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
 
 
 @app.command()
+def report(
+    folder: Folder = Path(),
+    sets: Sets = None,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Where to write; DIR/report by default.")] = None,
+) -> None:
+    """Write report.html, a page about the corpus that needs no network, and README.md, its dataset card."""
+    with needing("report"):
+        from pipeline.verbs.report import write
+    target = out_folder or folder / "report"
+    found = write.report(folder, settings_of(folder, sets).build.shards, target)
+    for sentence in write.unmade(found):
+        err.print(f"note: {sentence}")
+    out.print(f"{target / write.PAGE} and {target / write.CARD} written")
+
+
+@app.command()
 def explain(url: str, folder: Folder = Path(), sets: Sets = None) -> None:
     """Tell a page's whole life: what each stage made of URL, and why."""
     from pipeline.verbs.explain import explain as lives

@@ -1,14 +1,19 @@
 """The reports in sql/, run by DuckDB over books that the stages' own receipts wrote."""
 
+import re
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import parse
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact, balanced
 from pipeline.submissions.bigquery import EXPORT, query_of
+from pipeline.verbs.report.questions import sources_of
+from tests.verbs.report.working import built
 
 REPORTS = Path(__file__).resolve().parents[1] / "sql" / "report"
 
@@ -75,6 +80,75 @@ def test_books_that_do_not_balance_are_named_with_file_and_difference(work, file
     path.write_bytes(data.replace(old, new))
     assert report("balance.sql") == [(file, *expected)]
 
+
+# --- every question by hand
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return built(tmp_path_factory.mktemp("whole"))
+
+
+QUESTIONS = sorted(path.name for path in REPORTS.glob("*.sql"))
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_question_has_rows_in_a_full_working_directory(whole, monkeypatch, name):
+    monkeypatch.chdir(whole)
+    rows = report(name)
+    assert bool(rows) == (name != "balance.sql")
+    assert rows == report(name)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_to_an_empty_folder_names_what_is_not_there(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    source = sources_of((REPORTS / name).read_text("utf-8"))[0]
+    with pytest.raises(duckdb.IOException, match=rf'No files found that match the pattern "{re.escape(source)}/'):
+        report(name)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_question_begins_with_what_it_asks_and_how_to_ask_it(name):
+    head = [line for line in (REPORTS / name).read_text("utf-8").splitlines() if line.startswith("--")]
+    assert re.fullmatch(rf"-- Run it in a working directory: duckdb (-json )?< sql/report/{name}.*", head[-1])
+    assert len(head) > 1
+
+
+def test_the_answers_are_those_of_the_artefacts(whole, monkeypatch):
+    monkeypatch.chdir(whole)
+    assert report("karma.sql") == [(1, 1, 0), (4, 14, 14)]
+    assert report("years.sql") == [(2012, 5, 4), (2014, 5, 4), (2016, 4, 3)]
+    assert report("domains.sql")[0][:2] == ("bbc", 8)
+    assert report("statuses.sql") == [
+        (200, "kept", 11), (200, "opted_out", 1), (404, "not_found", 1), (None, "robots_disallowed", 1)
+    ]  # fmt: skip
+    assert report("languages.sql") == [("en", 10, 7), ("<i>", 1, 1)]
+    assert [row[:2] for row in report("duplicates.sql")] == [("near_duplicate", 0.875), ("exact_duplicate", 1.0)]
+    assert report("training.sql")[-1][:3] == (300, pytest.approx(5.005), 5.5)
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [
+        ("www.bbc.co.uk", "bbc"),
+        ("someone.blogspot.com", "blogspot"),
+        ("en.wikipedia.org", "wikipedia"),
+        ("t.co", "t"),
+        ("co.uk", "co"),
+        ("localhost", "localhost"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("[2001:db8::1]", "[2001:db8::1]"),
+    ],
+)
+def test_a_domain_is_named_as_in_the_published_list(tmp_path, monkeypatch, host, domain):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus").mkdir()
+    pq.write_table(pa.table({"host": [host], "words": [1]}), "corpus/00000-of-00001.parquet")
+    assert report("domains.sql") == [(domain, 1, 1)]
+
+
+# --- BigQuery
 
 # DuckDB's words for the functions of BigQuery that the query calls.
 DIALECT = """

@@ -1,0 +1,273 @@
+"""The sections on what is in the corpus: the funnel, links, sources, documents."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from pipeline.shards.outcomes import FATES, Outcome
+from pipeline.verbs.report import webtext
+from pipeline.verbs.report.charts import Column, bar, columns, stack
+from pipeline.verbs.report.markup import Markup, element, foreign, join
+from pipeline.verbs.report.numbers import counted, exact, percent
+from pipeline.verbs.report.questions import MEANINGS, Answers, Row
+from pipeline.verbs.report.tables import figure, fold, keys, missing, pair, paragraph, table
+
+TOP = 15  # domains and subreddits shown
+STEPS = {
+    "submissions": "lines of the dumps",
+    "links": "addresses",
+    "pages": "kept links",
+    "documents": "pages",
+    "corpus": "documents",
+    "tokens": "documents",
+}
+
+
+def funnel(answers: Answers) -> Markup:
+    """From submissions to tokens, with every outcome."""
+    if answers.missing.get("funnel") or not answers.of("funnel"):
+        return missing(answers.missing.get("funnel", "No artefact is whole: webtext build."))
+    steps = [(step, list(rows)) for step, rows in groupby(answers.of("funnel"), key=lambda row: str(row["step"]))]
+    told = {step for step, _ in steps}
+    absent = [step for step in FATES if step not in told]
+    every = (
+        (str(row["step"]), element("code", str(row["outcome"])), MEANINGS[row["outcome"]], *share_of(row))
+        for _, rows in steps
+        for row in rows
+    )
+    return join(
+        paragraph("What came in at each step, what went on, and under which name the rest ended.", kind="why"),
+        keys(("full", "goes on"), ("lost", "ends here, a stripe an outcome")),
+        element("ol", *(step_row(step, rows) for step, rows in steps), class_="steps"),
+        missing(f"Not built, and so not told: {', '.join(absent)}.") if absent else Markup(),
+        fold(
+            "Every outcome in a table, with what it means",
+            table(
+                "Outcomes",
+                "One row a step and outcome; shares are of the rows that came into the step.",
+                (("Step", ""), ("Outcome", ""), ("Meaning", ""), ("Rows", "n"), ("Share", "n")),
+                every,
+            ),
+        ),
+    )
+
+
+def share_of(row: Row) -> tuple[str, str]:
+    """How many rows an outcome has, and their share."""
+    return exact(row["row_count"]), percent(row["row_count"], row["inputs"])
+
+
+def step_row(step: str, rows: list[Row]) -> Markup:
+    """One step: its name, its bar with the outcomes below, and the sum."""
+    inputs = int(rows[0]["inputs"])
+    went_on = sum(row["row_count"] for row in rows if row["outcome"] == Outcome.KEPT)
+    lost = [row for row in rows if row["outcome"] != Outcome.KEPT]
+    stripes = [("kept", went_on, "full")] if went_on else []
+    stripes += [(row["outcome"], row["row_count"], ("lost", "lost-2")[place % 2]) for place, row in enumerate(lost)]
+    parts = [(f"{name}: {count:,} ({percent(count, inputs)})", count, kind) for name, count, kind in stripes]
+    named = (element("li", f"{row['outcome']} ", element("b", exact(row["row_count"]))) for row in lost)
+    return element(
+        "li",
+        element("span", step.capitalize(), class_="name", title=STEPS[step]),
+        element(
+            "div",
+            stack(f"{step}: {went_on:,} of {inputs:,} go on", parts),
+            element("ul", *named, class_="outcomes") if lost else Markup(),
+            class_="bar-cell",
+        ),
+        element("span", element("b", exact(went_on)), f" of {inputs:,}", class_="sum"),
+    )
+
+
+def links(answers: Answers) -> Markup:
+    """How much karma, and when."""
+    return pair(karma(answers), years(answers))
+
+
+def karma(answers: Answers) -> Markup:
+    """A histogram of karma."""
+    title = "Karma of the links"
+    if "karma" in answers.missing:
+        return figure(title, "", missing(answers.missing["karma"]))
+    rows = answers.of("karma")
+    if not rows:
+        return figure(title, "", missing("No link has karma: they were only listed."))
+    settings = {row["setting"]: row["value"] for row in answers.of("settings") if row["stage"] == "links"}
+    data = [
+        Column(
+            doubled(row["at_least"]) if row["at_least"] else "<1",
+            row["links"],
+            row["kept"],
+            f"karma {span(row['at_least'])}: {counted(row['links'], 'link')}, {row['kept']:,} kept",
+        )
+        for row in rows
+    ]
+    about = (
+        f"Links by karma ({settings.get('karma_of', 'max').strip(chr(34))} of a link's submissions; kept from "
+        f"{settings.get('karma', '3')} on). Each column begins at the number below it and ends before the next."
+    )
+    return figure(
+        title,
+        about,
+        keys(("full", "kept"), ("track", "posted")),
+        columns("Links by karma", data),
+        told_rows("Karma", data),
+    )
+
+
+def doubled(at_least: int) -> str:
+    """A power of two as a label: 4096 as 4k, 2097152 as 2M."""
+    place = next(place for place in range(7) if at_least < 1024 ** (place + 1))
+    return f"{at_least // 1024**place}{' kMBTPE'[place].strip()}"
+
+
+def span(at_least: int) -> str:
+    """The bucket that begins with a power of two, in words."""
+    return "below 1" if at_least == 0 else str(at_least) if at_least == 1 else f"{at_least:,} to {2 * at_least - 1:,}"
+
+
+def years(answers: Answers) -> Markup:
+    """A histogram of years."""
+    title = "Years of the links"
+    if "years" in answers.missing:
+        return figure(title, "", missing(answers.missing["years"]))
+    data = [
+        Column(
+            str(row["posted"] or "?"),
+            row["links"],
+            row["pages"],
+            f"{row['posted'] or 'unknown'}: {counted(row['links'], 'link')}, {row['pages']:,} with a page",
+        )
+        for row in every_year(answers.of("years"))
+    ]
+    if not data:
+        return figure(title, "", missing("No link was kept."))
+    about = "Kept links by the year (UTC) in which they were first posted, and how many of them still gave a page."
+    return figure(
+        title,
+        about,
+        keys(("full", "page found"), ("track", "no page")),
+        columns("Links by year", data),
+        told_rows("Year", data),
+    )
+
+
+def every_year(rows: list[Row]) -> list[Row]:
+    """The rows, and one without links for each year between the first and the last that has none."""
+    known = {row["posted"]: row for row in rows if row["posted"] is not None}
+    between = range(min(known), max(known) + 1) if known else ()
+    empty = ({"posted": year, "links": 0, "pages": 0} for year in between)
+    return [known.get(row["posted"], row) for row in empty] + [row for row in rows if row["posted"] is None]
+
+
+def told_rows(name: str, data: list[Column]) -> Markup:
+    """The numbers of a histogram, for those who would rather read."""
+    rows = ((one.told.partition(":")[0], exact(one.height), exact(one.full)) for one in data)
+    return fold("The numbers", table(name, "", ((name, ""), ("All", "n"), ("Filled", "n")), rows))
+
+
+def sources(answers: Answers) -> Markup:
+    """Domains beside WebText's, and subreddits."""
+    if "domains" in answers.missing:
+        return missing(answers.missing["domains"])
+    ours, published = answers.of("domains"), webtext.published()
+    ranks = {name: place for place, (name, _) in enumerate(published, 1)}
+    counts = {str(row["domain"]): int(row["documents"]) for row in ours}
+    most = max(counts.values(), default=0)
+    return join(
+        pair(
+            table(
+                "Top domains of this corpus",
+                f"With their place among the first {len(published)} of WebText.",
+                (("Domain", ""), ("", "b"), ("Documents", "n"), ("In WebText", "n")),
+                (
+                    (foreign(name, 40), bar(count, most), exact(count), f"no. {ranks[name]}" if name in ranks else "–")
+                    for name, count in list(counts.items())[:TOP]
+                ),
+            ),
+            table(
+                "Top domains of WebText, as published",
+                f"From {webtext.SOURCE}, with the documents that this corpus has of each.",
+                (("Domain", ""), ("", "b"), ("In WebText", "n"), ("Here", "n")),
+                (
+                    (name, bar(count, published[0][1], "second"), exact(count), exact(counts.get(name, 0)))
+                    for name, count in published[:TOP]
+                ),
+            ),
+        ),
+        subreddits(answers),
+    )
+
+
+def subreddits(answers: Answers) -> Markup:
+    """Who posted the links."""
+    rows = answers.of("subreddits")
+    if not rows:
+        return missing("No submission of a kept document names a subreddit.")
+    most = rows[0]["documents"]
+    return table(
+        "Top subreddits",
+        "A document counts in each subreddit that posted its link.",
+        (("Subreddit", ""), ("", "b"), ("Documents", "n"), ("Words", "n")),
+        (
+            (
+                join("r/", foreign(row["subreddit"], 40)),
+                bar(row["documents"], most),
+                exact(row["documents"]),
+                exact(row["words"]),
+            )
+            for row in rows
+        ),
+    )
+
+
+def documents(answers: Answers) -> Markup:
+    """How long, and in which languages."""
+    return pair(lengths(answers), languages(answers))
+
+
+def lengths(answers: Answers) -> Markup:
+    """A histogram of lengths."""
+    title = "Length of the documents"
+    if "lengths" in answers.missing:
+        return figure(title, "", missing(answers.missing["lengths"]))
+    data = [
+        Column(
+            doubled(row["at_least"]),
+            row["documents"],
+            row["documents"],
+            f"{span(row['at_least'])} words: {counted(row['documents'], 'document')}, {row['words']:,} words",
+        )
+        for row in answers.of("lengths")
+    ]
+    if not data:
+        return figure(title, "", missing("No document is in the corpus."))
+    size = answers.one("size")
+    about = (
+        f"Documents of the corpus by words; each column begins at the number below it. Half have at most "
+        f"{size['median_words']:,} words, nine in ten at most {size['most_words']:,}."
+    )
+    return figure(title, about, columns("Documents by number of words", data), length_rows(answers.of("lengths")))
+
+
+def length_rows(rows: list[Row]) -> Markup:
+    """The numbers of the histogram of lengths."""
+    told = ((span(row["at_least"]), exact(row["documents"]), exact(row["words"])) for row in rows)
+    return fold("The numbers", table("Words", "", (("Words", ""), ("Documents", "n"), ("Words in all", "n")), told))
+
+
+def languages(answers: Answers) -> Markup:
+    """Which languages were found, and which stay."""
+    if "languages" in answers.missing:
+        return missing(answers.missing["languages"])
+    rows = answers.of("languages")
+    most = max((row["documents"] for row in rows), default=0)
+    return table(
+        "Languages",
+        "All documents that were extracted, and those that the corpus keeps.",
+        (("Language", ""), ("", "b"), ("Extracted", "n"), ("In the corpus", "n")),
+        (
+            (row["language"] or "unknown", bar(row["documents"], most), exact(row["documents"]), exact(row["stay"]))
+            for row in rows
+        ),
+    )

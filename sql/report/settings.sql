@@ -1,0 +1,9 @@
+-- With which settings was each artefact made? As its manifest has them, in JSON; the paths of input files are among them.
+-- Run it in a working directory: duckdb < sql/report/settings.sql
+WITH entries AS (
+    SELECT stage, unnest(map_entries(settings)) AS entry
+    FROM read_json('*/manifest.json', columns = {stage: 'VARCHAR', settings: 'MAP(VARCHAR, JSON)'})
+)
+SELECT stage, entry.key AS setting, entry.value::VARCHAR AS value
+FROM entries
+ORDER BY list_position(['links', 'pages', 'documents', 'corpus', 'tokenizer', 'tokens'], stage), setting;
