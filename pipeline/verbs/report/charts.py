@@ -75,11 +75,11 @@ def bar(part: float, whole: float, kind: str = "full") -> Markup:
 
 
 def stack(name: str, parts: Sequence[tuple[str, int, str]]) -> Markup:
-    """Parts of a whole side by side, of (what it tells, how much, kind); each part is seen, however small."""
+    """Parts of a whole side by side, of (what it tells, how much, kind), with a gap where there is room."""
     whole, left, marks = sum(count for _, count, _ in parts) or 1, 0.0, []
     for told, count, kind in parts:
         wide = 100 * count / whole
-        seen = max(wide - 0.15, min(wide, 0.25)) if len(parts) > 1 else wide
+        seen = max(wide - 0.15, wide * 0.6) if len(parts) > 1 else wide
         mark = element("rect", x=f"{left:.3f}%", width=f"{seen:.3f}%", height="26", class_=kind)
         marks.append(element("g", element("title", told), mark))
         left += wide

@@ -23,9 +23,9 @@ HOSTILE = (
     "\u202etxet ruoy\u2066 \u200b\u061c\ufeffafter \x00\x1b[31mred",
     "&lt;b&gt; $title ${style} %s {0} \\| \\",
     "عنوان بالعربية",
-    "javascript:alert(1) https://evil.test @everyone #1 &amp;",
+    "javascript:alert(1) https://evil.test @everyone #1 &amp; " + "unbroken" * 40,
 )
-URLS = [f"https://host{n}.bbc.co.uk/?q=<svg/onload=alert({n})>|`{n}`&a='\"" for n in range(len(HOSTILE))]
+URLS = [f"https://host{n}.bbc.co.uk/?q=<svg/onload=alert({n})>|`{n}`&a='\"{'long' * 30}" for n in range(len(HOSTILE))]
 SUBREDDIT = "r|<b>`x`"
 
 
