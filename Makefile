@@ -15,7 +15,7 @@ TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-bac
 EXTRAS := --extra harvest --extra train --extra tensorboard --extra newspaper --extra test
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-long bench docs lock clean
+.PHONY: help install venv demo test test-long bench docs picture lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -55,6 +55,9 @@ bench: install ## measurements (they assert nothing); DUMP=file, PAGES=folder an
 
 docs: install ## fill in what docs/ and CONTRIBUTING.md say of the code
 	PYTHONPATH=. $(BIN)/python docs/make.py
+
+picture: install ## the README's picture of a report, from the demo's folder: make demo, then this; needs Chromium
+	PYTHONPATH=. $(BIN)/python docs/picture.py webtext-demo
 
 lock: $(BIN)/uv ## resolve pyproject.toml anew into requirements.lock
 	head -3 requirements.lock > $(VENV)/new.lock

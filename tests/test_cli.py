@@ -142,6 +142,23 @@ def test_fertility_shows_ours_and_another_vocabulary(built):
     assert sum(row[0] == "other" for row in rows) == 3
 
 
+def test_report_writes_a_page_and_a_card_and_names_what_is_missing(built, tmp_path):
+    folder, pages, _ = built
+    done = webtext("report", "--dir", "work", "--out", tmp_path / "out", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{tmp_path}/out/report.html and {tmp_path}/out/README.md written\n"
+    assert f"{len(pages)} of {len(pages)}" in re.sub(
+        "<[^>]+>", "", (tmp_path / "out" / "report.html").read_text("utf-8")
+    )
+    begun = webtext("report", "--dir", tmp_path, cwd=folder)
+    assert begun.returncode == 2  # no webtext.toml
+    (tmp_path / "webtext.toml").write_text("")
+    begun = webtext("report", "--dir", tmp_path, cwd=folder)
+    assert begun.returncode == 0
+    assert begun.stderr.splitlines()[0] == "note: links is not made"
+    assert (tmp_path / "report" / "README.md").exists()
+
+
 def test_export_writes_a_folder_once_and_says_what_is_in_it(built):
     folder, _, _ = built
     done = webtext("export", "--format", "megatron", "--out", "exported", "--dir", "work", cwd=folder)

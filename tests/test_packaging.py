@@ -93,6 +93,18 @@ def test_the_command_builds_from_the_wheel_beside_a_foreign_pipeline_with_two_wo
     assert "documents: done; documents: 4 in, 4 kept" in built.stderr
 
 
+def test_the_wheel_writes_a_report_with_its_own_questions_and_style(python, installed, tmp_path):
+    (tmp_path / "webtext.toml").write_text("")
+    done = python("-m", "pipeline.cli", "report")
+    assert done.returncode == 0, done.stderr
+    assert "--ground: #" in (tmp_path / "report" / "report.html").read_text("utf-8")
+    code = (
+        "from pipeline.verbs.report import questions; print(questions.sql_folder(), 'funnel' in questions.questions())"
+    )
+    done = python("-c", code)
+    assert (done.stdout, done.stderr) == (f"{installed}/pipeline/sql/report True\n", "")
+
+
 def test_the_wheel_makes_a_ledger_by_its_own_schema(python, installed):
     code = "import pipeline.submissions.ledger as l, pathlib; l.Ledger(pathlib.Path('l.sqlite')); print(l.__file__)"
     done = python("-c", code)

@@ -44,7 +44,7 @@ def columns(name: str, data: Sequence[Column]) -> Markup:
                 element("title", one.told),
                 rectangle(left, floor - tall, wide, tall, "track"),
                 rectangle(left, floor - filled, wide, filled, "full"),
-                label(left + wide / 2, floor - tall - 6, short(one.height), f"value {odd}"),
+                label(left + wide / 2, floor - tall - 6, short(one.height) if one.height else "", f"value {odd}"),
                 label(left + wide / 2, HEIGHT - 7, one.label, f"tick {odd}"),
             )
         )

@@ -80,7 +80,7 @@ def answers(root: Path, shards: int) -> Answers:
                 found.missing[name] = reason
             else:
                 found.rows[name] = ask(base, name, sql)
-    for name, column in (("funnel", "step"), ("artefacts", "stage"), ("settings", "stage")):
+    for name, column in (("funnel", "step"), ("artefacts", "stage"), ("settings", "stage"), ("notes", "stage")):
         found.rows[name] = [one for one in found.of(name) if STAGE_OF.get(one[column], one[column]) in whole]
     if "tokens" in whole:
         found.tokens = {split: count_tokens(root, shards, split) for split in ("train", "val")}

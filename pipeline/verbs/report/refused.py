@@ -16,6 +16,7 @@ from pipeline.verbs.report.tables import missing, pair, paragraph, table
 
 SHOWN_WORDS = 85  # of a text in a pair
 BEFORE = 18  # words shown before the first difference
+NEAR = "near duplicates:"  # how the notes of a stage begin that tell of them
 ROBOTS = (Outcome.ROBOTS_DISALLOWED, Outcome.ROBOTS_UNREACHABLE)
 
 
@@ -65,8 +66,15 @@ def duplicates(answers: Answers) -> Markup:
             "where two texts differ is marked.",
             kind="why",
         ),
+        measured(answers),
         *(twins(row) for row in rows),
     )
+
+
+def measured(answers: Answers) -> Markup:
+    """What the deduplication found when it measured itself on a sample."""
+    notes = [row["note"] for row in answers.of("notes") if row["stage"] == "corpus" and row["note"].startswith(NEAR)]
+    return element("ul", *(element("li", note.removeprefix(NEAR).strip()) for note in notes)) if notes else Markup()
 
 
 def twins(row: Row) -> Markup:
@@ -131,7 +139,9 @@ def wikipedia(answers: Answers) -> Markup:
         "for the text: most of its 8-grams stand in the reference, or it says itself where it comes from.",
         kind="why",
     )
-    rows = answers.of("wikipedia")
+    rows, settings = answers.of("wikipedia"), {row["setting"]: row["value"] for row in answers.of("settings")}
+    if settings.get("wikipedia_dumps", "[]") == "[]" and settings.get("wikipedia_reference", '""') == '""':
+        why = join(why, missing("No reference was given, so only texts that say where they come from could be found."))
     if not rows:
         return join(why, missing("No document went out for its text."))
     return join(
@@ -167,8 +177,12 @@ def crawl(answers: Answers) -> Markup:
     robots = sum(fates[fate] for fate in ROBOTS)
     return join(
         paragraph(
-            f"{got:,} of {counted(asked, 'link')} gave a page ({percent(got, asked)}). For {counted(robots, 'link')} "
-            "robots.txt said no, or could not be had, which counts as no.",
+            f"{got:,} of {counted(asked, 'link')} gave a page ({percent(got, asked)}). "
+            + (
+                f"For {counted(robots, 'link')} robots.txt said no, or could not be had, which counts."
+                if robots
+                else ""
+            ),
             kind="why",
         ),
         pair(

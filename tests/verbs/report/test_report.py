@@ -144,12 +144,17 @@ def test_the_funnel_tells_every_outcome_of_every_step(html, card):
 
 
 def test_a_pair_of_copies_is_shown_side_by_side_with_what_differs_marked(html):
+    assert [words(one) for one in section(html, "duplicates").xpath("./ul/li")] == ["measured <0>", "measured <1>"]
     first, second = section(html, "duplicates").xpath(".//div[@class='twins']")
     assert [words(one) for one in first.xpath("./h3")] == ["Similarity 0.875, threshold 0.8"]
     assert [words(one) for one in second.xpath("./h3")] == ["The same words"]
     gone, stays = first.xpath("./article")
     assert words(gone).startswith("Goes")
     assert words(stays).startswith("Stays")
+
+
+def test_where_no_reference_of_wikipedia_was_given_the_page_says_so(html):
+    assert "No reference was given" in words(section(html, "wikipedia"))
 
 
 def test_years_without_links_have_their_place(html):

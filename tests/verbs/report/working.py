@@ -150,6 +150,7 @@ def write(root, stage, schema, made, books=None):
                 for row in some:
                     fate = row.get("outcome", Outcome.KEPT)
                     counts[fate] = counts.get(fate, 0) + 1
-            attempt.commit({stage: balanced(stage, sum(counts.values()), counts)})
+            notes = [f"near duplicates: measured <{task.shard}>"] if stage == "corpus" else []
+            attempt.commit({stage: balanced(stage, sum(counts.values()), counts)}, notes)
     settings = {"karma": 3, "karma_of": "max", "warc": ["/home/somebody/secret/pages.warc.gz"], "contact": "<b>|`"}
     one.finish(settings, ("numpy",), books=books)
