@@ -100,7 +100,7 @@ def karma(answers: Answers) -> Markup:
             row["kept"],
             f"karma {span(row['at_least'])}: {counted(row['links'], 'link')}, {row['kept']:,} kept",
         )
-        for row in rows
+        for row in every_bucket(rows)
     ]
     about = (
         f"Links by karma ({settings.get('karma_of', 'max').strip(chr(34))} of a link's submissions; kept from "
@@ -150,6 +150,14 @@ def years(answers: Answers) -> Markup:
         columns("Links by year", data),
         told_rows("Year", data),
     )
+
+
+def every_bucket(rows: list[Row]) -> list[Row]:
+    """The rows, and one of zeros for each doubled bucket between the first and the last that holds nothing."""
+    known = {row["at_least"]: row for row in rows}
+    buckets = [0, *(2**power for power in range(max(known, default=0).bit_length()))]
+    none = dict.fromkeys(("links", "kept", "documents", "words"), 0)
+    return [known.get(one, none | {"at_least": one}) for one in buckets if one >= min(known, default=1)]
 
 
 def every_year(rows: list[Row]) -> list[Row]:
@@ -238,7 +246,7 @@ def lengths(answers: Answers) -> Markup:
             row["documents"],
             f"{span(row['at_least'])} words: {counted(row['documents'], 'document')}, {row['words']:,} words",
         )
-        for row in answers.of("lengths")
+        for row in every_bucket(answers.of("lengths"))
     ]
     if not data:
         return figure(title, "", missing("No document is in the corpus."))

@@ -4,6 +4,7 @@ import contextlib
 import re
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import lxml.html
 import pytest
@@ -161,6 +162,20 @@ def test_years_without_links_have_their_place(html):
     shown = section(html, "links").xpath(".//*[local-name()='text'][contains(@class, 'tick')]")
     labels = [one.text for one in shown]
     assert labels[labels.index("2012") :] == ["2012", "2013", "2014", "2015", "2016"]
+
+
+def test_buckets_that_hold_nothing_have_their_place(html):
+    karma = section(html, "links").xpath(".//figure")[0].xpath(".//*[local-name()='text'][contains(@class, 'tick')]")
+    assert [one.text for one in karma] == ["1", "2", "4"]
+
+
+def test_the_list_of_webtexts_domains_is_the_published_one():
+    path = Path(__file__).resolve().parents[3] / "../shared/data/gpt2/webtext_domains.txt"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    lines = [f"{count} {name}" for name, count in webtext.published()]
+    assert lines == path.read_text("utf-8").splitlines()[: len(lines)]
+    assert len(lines) == 50
 
 
 def test_domains_stand_beside_those_of_webtext(html, card):
