@@ -260,7 +260,7 @@ def test_a_crawl_without_a_contact_stops_before_the_first_request(tmp_path):
 
 def test_an_interrupted_build_says_how_to_go_on(tmp_path, monkeypatch):
     (tmp_path / config.FILE_NAME).write_text("")
-    monkeypatch.setattr("pipeline.build.same_shards", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("pipeline.build.same_shards", lambda *_: signal.raise_signal(signal.SIGINT))
     done = webtext("build", cwd=tmp_path)
     assert done.returncode == 130
     assert done.stderr.strip().splitlines()[-1] == "webtext: interrupted; run the same command again to go on"
