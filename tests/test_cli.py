@@ -261,7 +261,11 @@ def test_a_crawl_without_a_contact_stops_before_the_first_request(tmp_path):
 def test_an_interrupted_build_says_how_to_go_on(tmp_path, monkeypatch):
     (tmp_path / config.FILE_NAME).write_text("")
     monkeypatch.setattr("pipeline.build.same_shards", lambda *_: signal.raise_signal(signal.SIGINT))
-    done = webtext("build", cwd=tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
+    try:
+        done = webtext("build", cwd=tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.returncode == 130
     assert done.stderr.strip().splitlines()[-1] == "webtext: interrupted; run the same command again to go on"
 
