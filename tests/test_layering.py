@@ -19,6 +19,7 @@ LAYERS = [
         "shards.lease",
         "shards.removals",
         "shards.workers",
+        "shards.orders",
         "shards.runner",
     },
     CRAFTS,

@@ -1,7 +1,8 @@
 """The only module that knows Apache Beam: what a stage may ask, on the runner the user names.
 
 Choice: one element is one shard, and what crosses a shuffle is packed Arrow blocks, so that any Beam runner carries
-the work and its cost over plain processes stays at a few per cent. The in-process FnApiRunner is named explicitly:
+the work and its cost over plain processes stays at a few per cent. What a pipeline does lies in a file (`orders.py`);
+its graph has one size. The in-process FnApiRunner is named explicitly:
 `DirectRunner` would try to download a binary and fall back silently. Its shuffle lies in memory, at 5 to 6 times the
 bytes; so blocks are spilled to files, and Beam carries where they lie. Cost: start-up of worker processes (8 s), so
 only extraction uses them; a shuffled byte is written and read once. Alternative: records as elements, which Beam's
@@ -13,7 +14,6 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.shards import outcomes, workers
-from pipeline.shards.outcomes import ConfigError, IntegrityError, WebTextError
+from pipeline.shards import orders, outcomes, workers
+from pipeline.shards.orders import Letter, Order
+from pipeline.shards.outcomes import ConfigError, WebTextError
 from pipeline.shards.receipts import Task
-from pipeline.shards.storage import PART, refused
 
 Source = TypeVar("Source")
-Block = tuple[int, bytes]
+Block = orders.Block
 
 LOCAL = "FnApiRunner"
 MARK = "webtext failure: "  # a worker's WebTextError travels as text, whatever the runner wraps it in
@@ -102,11 +102,12 @@ class BeamRun:
     def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
         if not tasks:
             return
-        if self.runner == LOCAL and heavy and min(self.workers, len(tasks)) > 1:
-            with workers.lifeline(self.scratch) as line:
-                mapped(self.local_workers(line), function, tasks, spread=True)
-        else:
-            mapped(self.pipeline(), function, tasks, spread=self.runner != LOCAL)
+        with orders.posted(Order(function, list(tasks)), self.scratch) as letter:
+            if self.runner == LOCAL and heavy and min(self.workers, len(tasks)) > 1:
+                with workers.lifeline(self.scratch) as line:
+                    mapped(self.local_workers(line), letter, spread=True)
+            else:
+                mapped(self.pipeline(), letter, spread=self.runner != LOCAL)
 
     def exchange(
         self,
@@ -117,21 +118,9 @@ class BeamRun:
     ) -> None:
         if not targets:
             return
-        import apache_beam as beam
-
-        wanted = {task.shard: task for task in targets}
-        scattered: Callable[[Any], Iterator[tuple[int, Any]]] = Scatter(scatter, frozenset(wanted))
-        with self.spilling() as folder, self.pipeline() as pipeline:
-            if folder is not None:
-                scattered, gather = Spill(scattered, folder), Unspill(gather, folder)
-            # every target gets an empty block, so that one that nothing is sent to is gathered too
-            empty = pipeline | "targets" >> beam.Create([(shard, None) for shard in wanted])
-            inputs = pipeline | "sources" >> beam.Create(list(sources))
-            if self.runner != LOCAL:
-                inputs = inputs | "spread" >> beam.Reshuffle()
-            blocks = inputs | "scatter" >> beam.FlatMap(Guarded(scattered))
-            grouped = (blocks, empty) | "all" >> beam.Flatten() | "to their shard" >> beam.GroupByKey()
-            grouped | "gather" >> beam.Map(Guarded(Gather(gather, wanted)))
+        order = Order(scatter, list(sources), gather, list(targets))
+        with orders.posted(order, self.scratch) as letter, self.spilling() as folder:
+            exchanged(self.pipeline(), letter, folder, spread=self.runner != LOCAL)
 
     def export(self, query: str, schema: Any, folder: Path) -> None:
         """The same, through Beam's source. Raises ConfigError: Google's client is not installed."""
@@ -165,7 +154,9 @@ class BeamRun:
 
             return Running(beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(self.options))))
         try:
-            return Running(beam.Pipeline(options=PipelineOptions([f"--runner={self.runner}", *self.options])))
+            # not the state of `__main__`, which for Dataflow would be pickled: all that runs there is installed there
+            words = [f"--runner={self.runner}", "--no_save_main_session", *self.options]
+            return Running(beam.Pipeline(options=PipelineOptions(words)))
         except ValueError as error:
             raise ConfigError(f"build.runner: {error}") from None
 
@@ -200,15 +191,47 @@ def refuse_unknown(options: Sequence[str]) -> None:
         raise ConfigError(f"{unknown[0]}: neither an option of webtext build (see --help) nor of Beam")
 
 
-def mapped(running: Running, function: Callable[[Task], None], tasks: Sequence[Task], spread: bool) -> None:
-    """Run `function` on every task; `spread` them over several workers."""
+def mapped(running: Running, letter: Letter, spread: bool) -> None:
+    """Do what an order says that maps; `spread`: over several workers."""
     import apache_beam as beam
 
     with running as pipeline:
-        shards = pipeline | "shards" >> beam.Create(list(tasks))
-        if spread:
-            shards = shards | "spread" >> beam.Reshuffle()
-        shards | "make" >> beam.Map(Guarded(function))
+        places = placed(pipeline | "order" >> beam.Create([0]), letter, spread)
+        places | "make" >> beam.Map(Guarded(orders.Make(letter)))
+
+
+def exchanged(running: Running, letter: Letter, folder: Path | None, spread: bool) -> None:
+    """Do what an order says that exchanges; blocks cross in files of `folder`, if there is one.
+
+    Types are named, so that what crosses is coded as a number and bytes, which every engine knows and none pickles.
+    """
+    import apache_beam as beam
+
+    scatter: Callable[[int], Iterator[Block]] = orders.Scatter(letter)
+    gather: Callable[[orders.Keyed], None] = orders.Gather(letter)
+    if folder is not None:
+        scatter, gather = orders.Spill(scatter, folder), orders.Unspill(gather, folder)
+    with running as pipeline:
+        order = pipeline | "order" >> beam.Create([0])
+        sent = placed(order, letter, spread) | "scatter" >> block_map(scatter)
+        empty = order | "targets" >> block_map(orders.Targets(letter))
+        grouped = (sent, empty) | "all" >> beam.Flatten() | "to their shard" >> beam.GroupByKey()
+        grouped | "gather" >> beam.Map(Guarded(gather))
+
+
+def placed(order: Any, letter: Letter, spread: bool) -> Any:
+    """The places of an order's inputs, `spread` over workers or not."""
+    import apache_beam as beam
+
+    places = order | "places" >> beam.FlatMap(Guarded(orders.Places(letter))).with_output_types(int)
+    return places | "spread" >> beam.Reshuffle() if spread else places
+
+
+def block_map(function: Callable[[Any], Iterator[Block]]) -> Any:
+    """A step that makes blocks."""
+    import apache_beam as beam
+
+    return beam.FlatMap(Guarded(function)).with_output_types(tuple[int, bytes])
 
 
 def bigquery_source(query: str) -> Any:
@@ -216,72 +239,6 @@ def bigquery_source(query: str) -> Any:
     import apache_beam as beam
 
     return beam.io.ReadFromBigQuery(query=query, use_standard_sql=True)
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """A scatter that drops blocks nobody waits for."""
-
-    function: Callable[[Any], Iterable[Block]]
-    wanted: frozenset[int]
-
-    def __call__(self, source: Any) -> Iterator[Block]:
-        for shard, block in self.function(source):
-            if shard in self.wanted:
-                yield shard, block
-
-
-@dataclass(frozen=True)
-class Gather:
-    """A gather as Beam calls it: with a shard number and an iterable that must not become a list here."""
-
-    function: Callable[[Task, Iterable[bytes]], None]
-    tasks: dict[int, Task]
-
-    def __call__(self, keyed: tuple[int, Iterable[bytes]]) -> None:
-        shard, blocks = keyed
-        self.function(self.tasks[shard], (block for block in blocks if block is not None))
-
-
-@dataclass(frozen=True)
-class Spill:
-    """A scatter whose blocks go into a file a source; what crosses is (shard, (file, offset, length in bytes))."""
-
-    function: Callable[[Any], Iterator[Block]]
-    folder: Path
-
-    def __call__(self, source: Any) -> Iterator[tuple[int, tuple[str, int, int]]]:
-        path = (
-            self.folder / f".{uuid.uuid4().hex}{PART}"
-        )  # named as what a killed run leaves, so that a build sweeps it
-        try:
-            with path.open("wb") as file:
-                for shard, block in self.function(source):
-                    place = path.name, file.tell(), len(block)
-                    file.write(block)
-                    yield shard, place
-        except OSError as error:
-            raise refused(path, error) from error
-
-
-@dataclass(frozen=True)
-class Unspill:
-    """A gather of what `Spill` sent: it reads one block at a time."""
-
-    function: Callable[[Task, Iterable[bytes]], None]
-    folder: Path
-
-    def __call__(self, task: Task, places: Iterable[Any]) -> None:
-        self.function(task, (self.block(*place) for place in places))
-
-    def block(self, name: str, offset: int, length: int) -> bytes:
-        """One block. Raises IntegrityError: the file has lost it."""
-        with (self.folder / name).open("rb") as file:
-            file.seek(offset)
-            block = file.read(length)
-        if len(block) != length:
-            raise IntegrityError(f"{self.folder / name}: cut off below {offset + length} bytes while blocks crossed")
-        return block
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.shards.orders import Spill
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, StorageError
 from pipeline.shards.receipts import Task
-from pipeline.shards.runner import BeamRun, PlainRun, Spill
+from pipeline.shards.runner import BeamRun, PlainRun
 
 RUNS = [PlainRun(), BeamRun()]
 

@@ -1,0 +1,110 @@
+"""A build by an engine of several processes, which share a working directory and no memory, makes the same bytes."""
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline import build, config
+from pipeline.demo import dump
+from pipeline.demo.run import prepared
+from pipeline.shards import orders
+from pipeline.shards.outcomes import InputError, StorageError
+from pipeline.shards.receipts import Artefact, Task
+from pipeline.shards.runner import BeamRun
+from tests import engines
+from tests.own_data import SETTINGS, write_both
+
+
+def artefacts(root):
+    """Name to bytes of every shard, receipt and manifest."""
+    paths = [path for stage in build.STAGES for path in (root / stage).rglob("*") if path.is_file()]
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(paths)}
+
+
+def built(root, settings, *options):
+    """The artefacts of a build, in process or, with options, by a job service."""
+    run = BeamRun("PortableRunner", 1, options, root / "scratch") if options else None
+    build.build(root, settings, run=run)
+    return artefacts(root)
+
+
+def settings_of(inputs):
+    """A config for a dump, WARC files and an encyclopedia that lie in `inputs`, whatever the working directory."""
+    (inputs / config.FILE_NAME).write_text(
+        f'''[build]
+shards = 2
+workers = 1
+[links]
+submissions = ["{inputs}/dump.ndjson"]
+[pages]
+warc = ["{inputs}/*.warc.gz"]
+'''
+        + SETTINGS.replace("[corpus]\n", f'[corpus]\nwikipedia_dumps = ["{inputs}/encyclopedia.xml"]\n')
+    )
+    return config.load(inputs / config.FILE_NAME)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """Beam's options for a job service and a pool of workers, each a process of its own."""
+    with engines.options(engines.pool_of_threads) as options:
+        yield options
+
+
+def test_every_stage_by_a_job_service_and_a_pool_of_workers_makes_the_same_bytes(engine, tmp_path):
+    write_both(tmp_path / "inputs", pages=12)
+    dump.wikipedia_dump(tmp_path / "inputs" / "encyclopedia.xml")
+    settings = settings_of(tmp_path / "inputs")
+    same(built(tmp_path / "mine", settings), built(tmp_path / "theirs", settings, *engine))
+    assert list((tmp_path / "theirs" / "scratch").rglob(".*")) == []  # no order is left
+
+
+def same(mine, theirs):
+    assert {name.partition("/")[0] for name in mine} == set(build.STAGES)
+    assert sorted(mine) == sorted(theirs)
+    assert [name for name in mine if mine[name] != theirs[name]] == []
+
+
+def fail(task):
+    raise InputError(f"dump {task.shard}: truncated at byte 17")
+
+
+def test_a_failure_of_another_process_keeps_its_kind_and_its_one_line(engine, tmp_path):
+    with pytest.raises(InputError, match=r"^dump 2: truncated at byte 17$"):
+        BeamRun("PortableRunner", 1, engine, tmp_path).map_shards(fail, [Task(2, "a")])
+
+
+@pytest.mark.failure(
+    "workers of another machine do not see the working directory",
+    "exit 7, with the name of the worker",
+    "name a folder with `--dir` that all of them share",
+)
+def test_a_worker_that_does_not_see_the_working_directory_says_so(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(orders, "posted", unseen)
+    with pytest.raises(StorageError, match=r"\.order-0\.part: not to be seen from worker \S+; workers need the same"):
+        BeamRun("PortableRunner", 1, engine, tmp_path).map_shards(fail, [Task(2, "a")])
+
+
+@contextmanager
+def unseen(order, folder):
+    """A letter that names a place which no worker can see."""
+    yield orders.Letter(folder / ".order-0.part", "")
+
+
+@pytest.mark.long
+def test_the_whole_demo_by_worker_processes_makes_the_same_bytes(tmp_path):
+    inputs = tmp_path / "inputs"
+    with prepared(tmp_path / "crawled") as settings:
+        build.build(tmp_path / "crawled", settings, "pages")
+    inputs.mkdir()
+    shutil.copy(tmp_path / "crawled" / "submissions.ndjson", inputs / "dump.ndjson")
+    shutil.copy(tmp_path / "crawled" / "encyclopedia.xml", inputs)
+    for path in (tmp_path / "crawled" / "pages" / "segments").glob("*.warc.gz"):
+        shutil.copy(path, inputs)
+    settings = settings_of(inputs)
+    with engines.options(engines.pool_of_processes) as options:
+        theirs = built(tmp_path / "theirs", settings, *options)
+    mine = built(tmp_path / "mine", settings)
+    same(mine, theirs)
+    assert Artefact(tmp_path / "theirs", "tokens", 2).manifest().books["tokens"].inputs > 300
