@@ -24,6 +24,7 @@ from rich.table import Table
 
 from pipeline import config
 from pipeline.cli_model import VERBS, sample, trained
+from pipeline.cli_plan import plan
 from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma
 from pipeline.options import Folder, Sets, needing, settings_of
 from pipeline.shards import storage
@@ -89,6 +90,9 @@ def harvest(
     out.print(f"{path}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
     if not any(fnmatch(str(path), str(folder / pattern)) for pattern in settings.links.submissions):
         out.print(f'next: submissions = ["{ledger}"] under [links] of {folder / config.FILE_NAME}')
+
+
+app.command()(plan)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -26,7 +26,7 @@ LAYERS = [
     {"links", "pages", "documents", "evidence", "corpus", "tokenizer", "tokens"},
     {"build"},
     {"verbs", "demo"},
-    {"cli", "cli_model", "options", "console"},
+    {"cli", "cli_model", "cli_plan", "options", "console"},
 ]
 TRAINER_MAY_KNOW = {
     "pipeline.config",

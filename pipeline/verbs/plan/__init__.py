@@ -1,0 +1,1 @@
+"""The plan: what each stage will cost, before it runs."""

@@ -1,0 +1,121 @@
+"""A plan as a person needs it: the stages, what was assumed and how to say better, and what will not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pipeline.config import Settings
+from pipeline.shards import storage
+from pipeline.shards.runner import LOCAL
+from pipeline.verbs.plan.costs import Costs
+from pipeline.verbs.plan.estimate import Plan, planned
+from pipeline.verbs.plan.graph import graph_bytes, refuse_heavy
+from pipeline.verbs.plan.machines import Machines
+from pipeline.verbs.plan.probe import Probe, probe
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A number that neither a sample nor an artefact gave; `--assume NAME=NUMBER` gives a better one."""
+
+    name: str
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The plan, what it stands on, and what a person should know before building."""
+
+    plan: Plan
+    machines: Machines
+    sampled: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
+    notes: tuple[str, ...]
+    graph_bytes: int | None  # of the job graph; None: the local runner has no limit
+    price: float | None  # of all vCPU hours, in the currency of the price that was named
+
+
+def outlook(root: Path, settings: Settings, costs: Costs, machines: Machines, price: float | None = None) -> Outlook:
+    """What a build of `root` will cost; `price` is that of one vCPU hour.
+
+    Raises ConfigError (a job graph that the service would not take; links from BigQuery that nobody counted),
+    InputError, IntegrityError.
+    """
+    weight = weighed(root, settings)
+    found = probe(root, settings)
+    plan = planned(found, settings, costs, machines)
+    return Outlook(
+        plan,
+        machines,
+        tuple(looked_at(found)),
+        tuple(one for one in every_number(costs) if one.name in in_use(found, settings)),
+        tuple(notes(plan, found, settings, machines)),
+        weight,
+        None if price is None else price * plan.vcpu_hours,
+    )
+
+
+def weighed(root: Path, settings: Settings) -> int | None:
+    """The bytes of the widest job graph, for a runner that is not the local one. Raises ConfigError: too many."""
+    if settings.build.runner == LOCAL:
+        return None
+    named = ((settings.links.submissions, "links.submissions"), (settings.pages.warc, "pages.warc"))
+    files = max((storage.matching(globs, root, setting) for globs, setting in named), key=len)
+    size = graph_bytes(root, settings.build.runner, files, settings.build.shards)
+    refuse_heavy(size, len(files), settings.build.shards)
+    return size
+
+
+def every_number(costs: Costs) -> Iterator[Assumption]:
+    """All that a plan takes on trust."""
+    for part in (costs.web, costs.code):
+        for one in fields(part):
+            yield Assumption(one.name, getattr(part, one.name), one.metadata["unit"], one.metadata["source"])
+
+
+def looked_at(found: Probe) -> Iterator[str]:
+    """What the plan rests on, a line each."""
+    if found.made:
+        yield f"the manifests of {', '.join(found.made)}"
+    for noun, one in (("lines of submissions", found.submissions), ("records of WARC", found.captures)):
+        if one is not None:
+            share = "all" if one.whole else "a sample"
+            yield f"{one.sampled:,} {noun} read, {share} of {one.files:,} file{'s' * (one.files > 1)}"
+    if found.texts is not None:
+        done = "documents read" if found.texts.cpu_s is None else "pages extracted"
+        yield f"{found.texts.sampled:,} {done}"
+
+
+def in_use(found: Probe, settings: Settings) -> set[str]:
+    """The names of what had to be assumed about the inputs and the web."""
+    crawled = {"found", "latency_s", "requests"} if found.crawls else set()
+    indexed = {"found"} if settings.pages.commoncrawl and "pages" not in found.made else set()
+    texts = {"text_share", "text_bytes", "passing", "page_bytes"} if found.texts is None else set()
+    copies = set() if "corpus" in found.made else {"copies"}
+    posts = set() if "links" in found.made or found.submissions else {"posts"}
+    return crawled | indexed | texts | copies | posts
+
+
+def notes(plan: Plan, found: Probe, settings: Settings, machines: Machines) -> Iterator[str]:
+    """What will not fit, or not work as it stands."""
+    shards = settings.build.shards
+    if "links" not in found.made and not 0.5 <= plan.shards / shards <= 2 and max(plan.shards, shards) > 4:
+        right = f"about {plan.shards:,} are right for so many links"
+        yield f"build.shards is {shards:,}; {right}, and it is fixed once they stand"
+    if found.submissions is not None and not found.submissions.whole:
+        yield "links posted twice were told within the sample only: there are at most as many as shown"
+    for one in plan.stages:
+        held = one.shard_memory_bytes * machines.vcpus if machines.service else one.memory_bytes
+        if held > machines.memory_bytes:
+            yield (
+                f"{one.name}: {held / 1e9:.1f} GB of memory on a machine with {machines.memory_bytes / 1e9:.1f} GB; "
+                "more shards, fewer workers, or more memory"
+            )
+    if machines.disk_bytes is not None and plan.disk_bytes > machines.disk_bytes:
+        yield f"disk: {plan.disk_bytes / 1e9:.1f} GB are needed, {machines.disk_bytes / 1e9:.1f} GB are free"
+    if plan.crawl and not machines.service and shards > 1:
+        yield "the local runner crawls one shard after another: fewer shards, or a distributed runner, crawl sooner"

@@ -1,0 +1,182 @@
+"""What a plan starts from: artefacts that stand, told by their manifests, and samples of what will be read.
+
+Choice: a manifest before a sample, a sample before an assumption. Cost: some pages are extracted, in the sandbox, to
+know how much text they hold and how long that takes here: a few seconds. Alternative: constants alone, which know
+neither the user's pages nor the machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from pipeline import documents
+from pipeline.build import STAGES, artefact, standing
+from pipeline.config import Settings
+from pipeline.dedup import minhash
+from pipeline.fetch.captures import Capture
+from pipeline.fetch.response import Refused
+from pipeline.fetch.warc import BadRecord, Response, read_response
+from pipeline.pages import may_crawl
+from pipeline.shards import schemas, storage
+from pipeline.shards.outcomes import ConfigError, Outcome
+from pipeline.shards.receipts import Manifest
+from pipeline.text.rules import Judge, read_rules
+from pipeline.text.sandbox import Sandbox
+from pipeline.text.signals import SIGNALS
+from pipeline.verbs.plan.sample import Captures, Submissions, look_at_captures, look_at_submissions, spread
+
+PAGES = 40  # extracted
+SHARDS = 8  # of an artefact that stands, looked into
+TEXTS = 500  # documents judged of each
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What pages become, told from `sampled` of them; None where documents stand, for nothing was extracted."""
+
+    sampled: int
+    text_share: float  # documents with text a page
+    passing: float  # of these, what the rules of [corpus] keep, copies and Wikipedia's text left out of account
+    text_bytes: float  # a document
+    page_bytes: float | None  # a page, as it lies in WARC
+    cpu_s: float | None  # a page; seconds of a wall clock, on a machine with nothing else to do
+
+
+@dataclass(frozen=True)
+class Probe:
+    """All that is known before a build. `made`: manifests of the artefacts that are whole and current."""
+
+    submissions: Submissions | None = None
+    captures: Captures | None = None
+    texts: Texts | None = None
+    crawls: bool = False  # whether the web will be asked
+    made: dict[str, Manifest] = field(default_factory=dict)
+    hosts: dict[str, int] | None = None  # kept links of each host, where links stand
+    dump_bytes: int = 0  # of Wikipedia, that corpus reads
+
+
+def probe(root: Path, settings: Settings) -> Probe:
+    """What is known of a working directory and its inputs. Raises ConfigError, InputError, IntegrityError."""
+    stands = standing(root, settings.build.shards)
+    made = {}
+    for stage in STAGES:  # what stands behind something stale will be made anew
+        manifest = stands[stage].manifest
+        if manifest is None:
+            break
+        made[stage] = manifest
+    links, pages = settings.links, settings.pages
+    if not (links.submissions or links.bigquery or made):
+        raise ConfigError("links.submissions is empty: set it in webtext.toml to dumps, exports, lists or a ledger")
+    submissions = None
+    if "links" not in made and links.submissions:
+        submissions = look_at_submissions(
+            storage.matching(links.submissions, root, "links.submissions"), settings, root
+        )
+    captures = None
+    if "pages" not in made and pages.warc:
+        wanted = submissions.kept_ids if submissions and submissions.whole else None
+        captures = look_at_captures(storage.matching(pages.warc, root, "pages.warc"), pages, wanted)
+    dumps = storage.matching(settings.corpus.wikipedia_dumps, root, "corpus.wikipedia_dumps")
+    return Probe(
+        submissions,
+        captures,
+        texts_of(root, settings, made, captures),
+        "pages" not in made and may_crawl(pages),
+        made,
+        hosts_of(root, settings.build.shards) if "links" in made else None,
+        sum(path.stat().st_size for path in dumps),
+    )
+
+
+def hosts_of(root: Path, shards: int) -> dict[str, int]:
+    """Kept links of each host, from all shards of links."""
+    found: Counter[str] = Counter()
+    links = artefact(root, "links", shards)
+    for shard in range(shards):
+        table = schemas.read_parquet(links.file(shard, ".parquet"), ["host", "outcome"])
+        kept = table.filter(pc.equal(table["outcome"], str(Outcome.KEPT)))["host"].value_counts()
+        found.update({one["values"].as_py(): one["counts"].as_py() for one in kept})
+    return dict(found)
+
+
+def texts_of(root: Path, settings: Settings, made: dict[str, Manifest], captures: Captures | None) -> Texts | None:
+    """What pages become: from documents that stand, from pages that stand, from WARC files; None: no page is here."""
+    if "documents" in made:
+        return of_documents(root, settings, made["documents"])
+    if "pages" in made:
+        return extracted(root, settings, list(made_pages(root, settings)))
+    chosen = spread(captures.pages, PAGES) if captures else []
+    return extracted(root, settings, list(captured(chosen, settings.pages.limit_bytes)))
+
+
+Page = tuple[documents.Row, Response, int]  # and its bytes as it lies
+
+
+def made_pages(root: Path, settings: Settings) -> Iterator[Page]:
+    """A sample of the pages of an artefact."""
+    shards = settings.build.shards
+    pages = artefact(root, "pages", shards)
+    for shard in spread(range(shards), SHARDS):
+        kept = documents.kept_pages(pages, shard)
+        for row in spread(kept, -(-PAGES // min(shards, SHARDS))):
+            response = documents.response_of(row, pages, shard, settings.pages.limit_bytes)
+            yield row, response, row["length"]
+
+
+def captured(chosen: Sequence[tuple[Path, Capture]], limit_bytes: int) -> Iterator[Page]:
+    """The responses of captures; what cannot be read is left out, as the stage would."""
+    for path, one in chosen:
+        row = {"url": one.url, "final_url": one.url, "doc_id": "", "host": ""}
+        try:
+            yield row, read_response(path, one.offset, one.length, limit_bytes), one.length
+        except (BadRecord, Refused):
+            continue
+
+
+def extracted(root: Path, settings: Settings, pages: Sequence[Page]) -> Texts | None:
+    """What a sample of pages becomes, made by the stage's own functions; None: there are none."""
+    if not pages:
+        return None
+    chosen = settings.documents
+    permutations = minhash.permutations(chosen.permutations, chosen.seed)
+    with Sandbox(chosen.engine, chosen.cpu_s, chosen.memory_bytes) as box:
+        documents.document_of(*pages[0][:2], box, chosen, permutations)  # the first one waits for the child
+        begun = time.perf_counter()
+        rows = [documents.document_of(row, response, box, chosen, permutations) for row, response, _ in pages]
+        seconds = time.perf_counter() - begun
+    kept = [row for row in rows if row["outcome"] == Outcome.KEPT]
+    return Texts(
+        sampled=len(rows),
+        text_share=len(kept) / len(rows),
+        passing=passing(root, settings, kept),
+        text_bytes=sum(len(row["text"].encode()) for row in kept) / max(1, len(kept)),
+        page_bytes=sum(length for *_, length in pages) / len(pages),
+        cpu_s=seconds / len(rows),
+    )
+
+
+def of_documents(root: Path, settings: Settings, manifest: Manifest) -> Texts:
+    """What pages have become, from documents that stand."""
+    book = manifest.books["documents"]
+    kept, size = [], 0
+    one = artefact(root, "documents", settings.build.shards)
+    columns = ["url", "final_url", "text", "outcome", *SIGNALS]
+    for shard in spread(range(one.shards), SHARDS):
+        for batch in islice(schemas.iterate_parquet(one.file(shard, ".parquet"), columns, rows=TEXTS), 1):
+            kept += [row for row in batch.to_pylist() if row["outcome"] == Outcome.KEPT]
+    size = sum(len(row["text"].encode()) for row in kept)
+    share = book.outcomes.get(str(Outcome.KEPT), 0) / max(1, book.inputs)
+    return Texts(len(kept), share, passing(root, settings, kept), size / max(1, len(kept)), None, None)
+
+
+def passing(root: Path, settings: Settings, rows: Sequence[documents.Row]) -> float:
+    """The share of documents that the rules of [corpus] keep, each for itself."""
+    judge = Judge(settings.corpus, read_rules(settings.corpus.rules, root, SIGNALS))
+    return sum(judge.verdict(row)[0] is Outcome.KEPT for row in rows) / max(1, len(rows))
