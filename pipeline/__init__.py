@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.verbs.explain import explain
     from pipeline.verbs.export import export
     from pipeline.verbs.extract import extracts
+    from pipeline.verbs.plan.outlook import outlook as plan
     from pipeline.verbs.remove import remove
     from trainer.checkpoint import trained
     from trainer.sample import load_tokenizer, sample
@@ -43,6 +44,7 @@ HOMES = {
     "load": "pipeline.config",
     "load_tokenizer": "trainer.sample",
     "parse": "pipeline.config",
+    "plan": "pipeline.verbs.plan.outlook:outlook",
     "remove": "pipeline.verbs.remove",
     "sample": "trainer.sample",
     "standing": "pipeline.build",
@@ -64,6 +66,7 @@ __all__ = [
     "load",
     "load_tokenizer",
     "parse",
+    "plan",
     "remove",
     "sample",
     "standing",

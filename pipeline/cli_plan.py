@@ -57,7 +57,7 @@ def print_plan(found: Outlook) -> None:
     """Print what each stage will cost, what that rests on, and what to know before building."""
     service = found.machines.service
     table = Table(box=None, padding=(0, 1, 0, 0))
-    memory = "a vCPU's memory" if service else "memory"
+    memory = "a process's memory" if service else "memory"
     for name in ("stage", "rows in", "kept", "reads", "shuffles", "disk", memory, "CPU", "takes"):
         table.add_column(name, no_wrap=name != memory, justify="left" if name == "stage" else "right")
     for one in found.plan.stages:
@@ -65,7 +65,7 @@ def print_plan(found: Outlook) -> None:
         if one.made:
             table.add_row(one.name, *rows, "stands")
             continue
-        held = one.shard_memory_bytes if service else one.memory_bytes
+        held = max(one.shard_memory_bytes, one.alone_memory_bytes) if service else one.memory_bytes
         sizes = (one.read_bytes, one.shuffled_bytes, one.disk_bytes + one.scratch_bytes, held)
         table.add_row(one.name, *rows, *map(of_bytes, sizes), span(one.cpu_s), span(one.seconds))
     out.print(table)

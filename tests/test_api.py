@@ -1,5 +1,6 @@
 """The Python API: a dozen names, imported when asked for, and an example that runs."""
 
+import ast
 import inspect
 import re
 import subprocess
@@ -32,6 +33,29 @@ def test_every_name_leads_to_something_documented_and_typed(name):
         assert all(one.annotation is not inspect.Parameter.empty for one in signature.parameters.values())
     elif inspect.isclass(found):
         assert inspect.getdoc(found)
+
+
+def test_a_type_checker_is_told_of_the_same_homes():
+    (block,) = [node for node in ast.parse(Path(pipeline.__file__).read_text("utf-8")).body if isinstance(node, ast.If)]
+    told = {
+        name.asname or name.name: f"{node.module}:{name.name}" for node in block.body for name in node.names
+    }  # fmt: skip
+    homes = {name: home if ":" in home else f"{home}:{name}" for name, home in pipeline.HOMES.items()}
+    assert told == homes
+
+
+def test_what_fails_says_how_as_the_command_does():
+    with pytest.raises(pipeline.WebTextError, match="did you mean 'karma'") as caught:
+        pipeline.parse({"links": {"karmas": 3}})
+    assert caught.value.exit_code == 2
+
+
+def test_a_plan_is_a_value(tmp_path):
+    write_both(tmp_path)
+    settings = pipeline.parse({"links": {"submissions": ["*.ndjson"]}, "pages": {"warc": ["*.warc.gz"]}})
+    stages = {stage.name: round(stage.rows) for stage in pipeline.plan(tmp_path, settings).plan.stages}
+    assert tuple(stages) == pipeline.STAGES
+    assert (stages["links"], stages["pages"]) == (24, 24)
 
 
 def test_to_import_it_costs_nothing():

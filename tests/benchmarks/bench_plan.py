@@ -1,12 +1,14 @@
 """What `webtext plan` foretells beside what a build then costs: rows, bytes, memory and CPU seconds of every stage.
 
     python tests/benchmarks/bench_plan.py [FOLDER]
+    python tests/benchmarks/bench_plan.py --measure WORK
 
 The demo is always planned and built; with FOLDER (`reddit/top2013_10pct.ndjson.zst`, `miniweb/` with its dump and
 `pages.warc.gz`) real data is too. Each stage is built by a process of its own; CPU seconds are those of all its
 processes, memory is the greatest sum of their proportional set sizes, seen ten times a second. A cell is foretold /
 found, their ratio, and that of a second plan, made when all stages before stood: 1.00 is right, 0.5 to 2 is what is
-aimed at. The demo's web is made up, and nothing like what a plan assumes of the web. It asserts nothing.
+aimed at. The demo's web is made up, and nothing like what a plan assumes of the web. The second form prints what the
+stages of a working directory cost: where the numbers of `pipeline/verbs/plan/costs.py` come from. It asserts nothing.
 """
 
 import dataclasses
@@ -207,5 +209,15 @@ def main(folder=""):
     told("before each stage, those before it standing", later)
 
 
+def measure(folder):
+    """What each stage of a working directory that is not built yet costs: where the numbers of costs.py come from."""
+    root = Path(folder).absolute()
+    for stage in STAGES:
+        found = measured(root, stage, load(root / FILE_NAME).build.shards)
+        print(stage, json.dumps(dataclasses.asdict(found)), flush=True)
+
+
 if __name__ == "__main__":
-    one_stage(*sys.argv[2:]) if sys.argv[1:2] == ["--stage"] else main(*sys.argv[1:])
+    modes = {"--stage": one_stage, "--measure": measure}
+    mode = modes.get(sys.argv[1]) if sys.argv[1:] else None
+    mode(*sys.argv[2:]) if mode else main(*sys.argv[1:])

@@ -16,9 +16,10 @@ from typing import Any
 from pipeline import config
 from pipeline.shards.outcomes import ConfigError
 
-BENCH = "tests/benchmarks/bench_plan.py FOLDER"
+BENCH = "tests/benchmarks/bench_plan.py --measure WORK"
 LINKS = "tests/benchmarks/bench_links.py --links 1 50"
 DEDUP = "tests/benchmarks/bench_dedup.py 1000000"
+WIKIPEDIA = "206 articles of English Wikipedia, webtext reference wikipedia"
 GUESS = "a guess"
 
 
@@ -63,8 +64,8 @@ class Code:
     pointer_bytes: float = known(60, "bytes of a pointer to a page, beside its link's", BENCH)
     shard_scratch: float = known(9_000, "bytes a shard in scratch: schemas and receipts", BENCH)
     capture_block: float = known(165, "bytes a capture, shuffled", BENCH)
-    request_s: float = known(2e-3, "CPU s a request of the crawl", "tests/benchmarks/bench_crawler.py")
-    crawl_memory: float = known(500, "bytes a queued link of one shard", "tests/benchmarks/bench_crawler.py")
+    request_s: float = known(0.8e-3, "CPU s a request of the crawl", "tests/benchmarks/bench_crawler.py")
+    crawl_start_s: float = known(2.0, "CPU s for the rounds of a crawl", "the demo, tests/benchmarks/bench_plan.py")
     page_s: float = known(0.055, "CPU s a page extracted; a probe that has pages measures it", BENCH)
     worker_s: float = known(5.0, "CPU s to start a worker that extracts, its child included", BENCH)
     worker_memory: float = known(350e6, "bytes, a worker that extracts and its child", BENCH)
@@ -75,12 +76,12 @@ class Code:
     corpus_memory: float = known(265e6, "bytes, before any document", BENCH)
     judge_s: float = known(60e-6, "CPU s a document of corpus", BENCH)
     band_block: float = known(260, "bytes a document that the rules keep, shuffled", BENCH)
-    node_memory: float = known(400, "bytes a document in the one process that chooses", DEDUP)
+    node_memory: float = known(318, "bytes a document in the one process that chooses", DEDUP)
     vote_bytes: float = known(65, "bytes a document, in scratch", BENCH)
     corpus_bytes: float = known(150, "bytes a document of corpus beside its text", BENCH)
-    dump_s: float = known(0.9e-6, "CPU s a byte of a Wikipedia dump, as it lies", BENCH)
-    dump_memory: float = known(20.0, "bytes of 8-grams held a byte of a dump", BENCH)
-    dump_scratch: float = known(8.0, "bytes of 8-grams, in scratch, a byte of a dump", BENCH)
+    dump_s: float = known(2.4e-6, "CPU s a byte of a Wikipedia dump, as it lies", WIKIPEDIA)
+    dump_memory: float = known(9.7, "bytes held a byte of a dump, while its 8-grams are collected", WIKIPEDIA)
+    dump_scratch: float = known(2.2, "bytes of 8-grams, in scratch, a byte of a dump", WIKIPEDIA)
     count_s: float = known(80e-9, "CPU s a byte of text: its pre-tokens counted", BENCH)
     merge_s: float = known(180e-6, "CPU s a merge learnt", BENCH)
     word_s: float = known(25e-6, "CPU s a distinct pre-token", BENCH)

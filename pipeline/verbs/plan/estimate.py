@@ -44,6 +44,7 @@ class Stage:
     scratch_bytes: float = 0
     memory_bytes: float = 0  # of all processes of a local build together, at its greatest
     shard_memory_bytes: float = 0  # of a process that holds one shard
+    alone_memory_bytes: float = 0  # of the one process that sees all shards, where there is one
     cpu_s: float = 0
     requests: float = 0
     seconds: float = 0  # on the machines that were named
@@ -118,6 +119,13 @@ class Shape:
         found = self.probe.texts.page_bytes if self.probe.texts else None
         return found or self.web.page_bytes
 
+    @property
+    def link_bytes(self) -> float:
+        """A row's of links, as it lies."""
+        if made := self.probe.made.get("links"):
+            return sum(one.bytes for one in made.files.values()) / max(1, made.books["links"].inputs)
+        return self.probe.submissions.link_bytes if self.probe.submissions else self.code.post_bytes
+
     def a_shard(self, rows: float) -> float:
         """How many of some rows one shard holds."""
         return rows / self.shards
@@ -149,32 +157,30 @@ def links(shape: Shape) -> Stage:
 
 
 def pages(shape: Shape) -> Stage:
-    """Records of WARC files are indexed and cross once; or every link is asked for, and its page written."""
+    """Records of WARC files are indexed and cross once; what they lack is fetched, from the web or from an archive."""
     code, probe, crawl = shape.code, shape.probe, shape.crawl
     kept, found = shape.flow["pages"]
-    records = probe.captures.records if probe.captures else 0.0
-    warc = probe.captures.bytes if probe.captures else 0
-    requests = crawl.requests if crawl else 0.0
-    held = code.pages_memory + shape.a_shard(kept) * code.link_memory
-    url_bytes = probe.submissions.link_bytes if probe.submissions else code.post_bytes
+    records, warc, held = (one.records, one.bytes, min(kept, one.kept)) if (one := probe.captures) else (0.0, 0, 0.0)
+    fetched = (found - held) * shape.page_bytes
+    requests = crawl.requests if crawl else found - held  # Common Crawl's archive gives pages in single requests
+    memory = code.pages_memory + shape.a_shard(kept) * code.link_memory
     return Stage(
         "pages",
         False,
         kept,
         found,
-        read_bytes=warc,
+        read_bytes=warc + fetched,
         shuffled_bytes=records * code.capture_block,
-        disk_bytes=kept * url_bytes + found * code.pointer_bytes + (found * shape.page_bytes if crawl else 0),
-        scratch_bytes=(records + min(records, found)) * code.capture_bytes + shape.shards * code.shard_scratch,
-        memory_bytes=held,
-        shard_memory_bytes=held,
-        cpu_s=code.start_s
-        + records * code.record_s
-        + warc * code.warc_s
-        + kept * code.link_s
-        + requests * code.request_s,
+        disk_bytes=kept * shape.link_bytes + found * code.pointer_bytes + fetched,
+        scratch_bytes=(records + held) * code.capture_bytes + shape.shards * code.shard_scratch,
+        memory_bytes=memory,
+        shard_memory_bytes=memory,
+        cpu_s=sum((
+            code.start_s, records * code.record_s, warc * code.warc_s, kept * code.link_s, requests * code.request_s,
+            code.crawl_start_s if crawl else 0.0,
+        )),
         requests=requests,
-    )
+    )  # fmt: skip
 
 
 def documents(shape: Shape) -> Stage:
@@ -203,7 +209,8 @@ def corpus(shape: Shape) -> Stage:
     rows, kept = shape.flow["corpus"]
     survivors = rows * (shape.probe.texts.passing if shape.probe.texts else shape.web.passing)
     text = code.packed * shape.text_bytes
-    held = code.corpus_memory + rows * code.node_memory + dumps * code.dump_memory
+    grams = max(dumps * code.dump_scratch, shape.probe.reference_bytes)  # every voting process holds them
+    held = max(code.corpus_memory + rows * code.node_memory, code.corpus_memory + dumps * code.dump_memory)
     return Stage(
         "corpus",
         False,
@@ -213,8 +220,9 @@ def corpus(shape: Shape) -> Stage:
         shuffled_bytes=survivors * code.band_block,
         disk_bytes=kept * (text + code.corpus_bytes),
         scratch_bytes=rows * code.vote_bytes + dumps * code.dump_scratch + shape.shards * code.shard_scratch,
-        memory_bytes=held,
-        shard_memory_bytes=held,
+        memory_bytes=max(held, code.corpus_memory + grams),
+        shard_memory_bytes=code.corpus_memory + grams,
+        alone_memory_bytes=held,
         cpu_s=code.corpus_start_s + rows * code.judge_s + dumps * code.dump_s,
     )
 
@@ -238,7 +246,8 @@ def tokenizer(shape: Shape) -> Stage:
         disk_bytes=entries * code.entry_bytes,
         scratch_bytes=words * code.word_bytes,
         memory_bytes=held,
-        shard_memory_bytes=held,
+        shard_memory_bytes=code.tokenizer_memory,
+        alone_memory_bytes=held,
         cpu_s=code.start_s + text * code.count_s + entries * code.merge_s + learnt * code.word_s,
     )
 

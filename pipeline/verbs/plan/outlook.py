@@ -12,7 +12,7 @@ from pipeline.shards.runner import LOCAL
 from pipeline.verbs.plan.costs import Costs
 from pipeline.verbs.plan.estimate import Plan, planned
 from pipeline.verbs.plan.graph import graph_bytes, refuse_heavy
-from pipeline.verbs.plan.machines import Machines
+from pipeline.verbs.plan.machines import Machines, here
 from pipeline.verbs.plan.probe import Probe, probe
 
 
@@ -39,13 +39,20 @@ class Outlook:
     price: float | None  # of all vCPU hours, in the currency of the price that was named
 
 
-def outlook(root: Path, settings: Settings, costs: Costs, machines: Machines, price: float | None = None) -> Outlook:
-    """What a build of `root` will cost; `price` is that of one vCPU hour.
+def outlook(
+    root: Path,
+    settings: Settings,
+    costs: Costs = Costs(),  # noqa: B008 - frozen
+    machines: Machines | None = None,
+    price: float | None = None,
+) -> Outlook:
+    """What a build of `root` will cost, on the machine that plans unless others are named; `price`: of one vCPU hour.
 
     Raises ConfigError (a job graph that the service would not take; links from BigQuery that nobody counted),
     InputError, IntegrityError.
     """
     weight = weighed(root, settings)
+    machines = machines or here(root, settings.build.workers)
     found = probe(root, settings)
     plan = planned(found, settings, costs, machines)
     return Outlook(
@@ -109,13 +116,17 @@ def notes(plan: Plan, found: Probe, settings: Settings, machines: Machines) -> I
     if found.submissions is not None and not found.submissions.whole:
         yield "links posted twice were told within the sample only: there are at most as many as shown"
     for one in plan.stages:
-        held = one.shard_memory_bytes * machines.vcpus if machines.service else one.memory_bytes
-        if held > machines.memory_bytes:
-            yield (
-                f"{one.name}: {held / 1e9:.1f} GB of memory on a machine with {machines.memory_bytes / 1e9:.1f} GB; "
-                "more shards, fewer workers, or more memory"
-            )
+        shards_held = one.shard_memory_bytes * machines.vcpus if machines.service else one.memory_bytes
+        for held, mend in (
+            (shards_held, "more shards, fewer workers, or more memory"),
+            (one.alone_memory_bytes * machines.service, "one process sees all shards: machines with more memory"),
+        ):
+            if held > machines.memory_bytes:
+                size = f"{held / 1e9:.1f} GB of memory on a machine with {machines.memory_bytes / 1e9:.1f} GB"
+                yield f"{one.name}: {size}; {mend}"
     if machines.disk_bytes is not None and plan.disk_bytes > machines.disk_bytes:
         yield f"disk: {plan.disk_bytes / 1e9:.1f} GB are needed, {machines.disk_bytes / 1e9:.1f} GB are free"
+    if plan.crawl and plan.crawl.longest is None:
+        yield "no host is known, so queues are left out, and the crawl will take longer: build links, then plan again"
     if plan.crawl and not machines.service and shards > 1:
         yield "the local runner crawls one shard after another: fewer shards, or a distributed runner, crawl sooner"

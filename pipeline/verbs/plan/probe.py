@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import documents
@@ -30,11 +31,12 @@ from pipeline.shards.receipts import Manifest
 from pipeline.text.rules import Judge, read_rules
 from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import SIGNALS
-from pipeline.verbs.plan.sample import Captures, Submissions, look_at_captures, look_at_submissions, spread
+from pipeline.verbs.plan.sample import Captures, Submissions, look_at_captures, look_at_submissions, size, spread
 
 PAGES = 40  # extracted
 SHARDS = 8  # of an artefact that stands, looked into
 TEXTS = 500  # documents judged of each
+IDS = 1_000_000  # links, up to which all are known by name: 150 MB
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Probe:
     made: dict[str, Manifest] = field(default_factory=dict)
     hosts: dict[str, int] | None = None  # kept links of each host, where links stand
     dump_bytes: int = 0  # of Wikipedia, that corpus reads
+    reference_bytes: int = 0  # of its 8-grams, made before, that corpus holds
 
 
 def probe(root: Path, settings: Settings) -> Probe:
@@ -82,8 +85,11 @@ def probe(root: Path, settings: Settings) -> Probe:
     captures = None
     if "pages" not in made and pages.warc:
         wanted = submissions.kept_ids if submissions and submissions.whole else None
+        if "links" in made and made["links"].books["links"].inputs <= IDS:
+            wanted = ids_of(root, settings.build.shards)
         captures = look_at_captures(storage.matching(pages.warc, root, "pages.warc"), pages, wanted)
     dumps = storage.matching(settings.corpus.wikipedia_dumps, root, "corpus.wikipedia_dumps")
+    reference = [settings.corpus.wikipedia_reference] if settings.corpus.wikipedia_reference else []
     return Probe(
         submissions,
         captures,
@@ -91,19 +97,31 @@ def probe(root: Path, settings: Settings) -> Probe:
         "pages" not in made and may_crawl(pages),
         made,
         hosts_of(root, settings.build.shards) if "links" in made else None,
-        sum(path.stat().st_size for path in dumps),
+        size(dumps),
+        size(storage.matching(reference, root, "corpus.wikipedia_reference")),
     )
 
 
 def hosts_of(root: Path, shards: int) -> dict[str, int]:
-    """Kept links of each host, from all shards of links."""
+    """Kept links of each host."""
     found: Counter[str] = Counter()
+    for hosts in kept_links(root, shards, "host"):
+        counts = hosts.value_counts()
+        found.update(dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)))
+    return dict(found)
+
+
+def ids_of(root: Path, shards: int) -> frozenset[str]:
+    """The doc_ids of all kept links."""
+    return frozenset(one for ids in kept_links(root, shards, "doc_id") for one in ids.to_pylist())
+
+
+def kept_links(root: Path, shards: int, column: str) -> Iterator[pa.ChunkedArray]:
+    """One column of the kept links of each shard."""
     links = artefact(root, "links", shards)
     for shard in range(shards):
-        table = schemas.read_parquet(links.file(shard, ".parquet"), ["host", "outcome"])
-        kept = table.filter(pc.equal(table["outcome"], str(Outcome.KEPT)))["host"].value_counts()
-        found.update({one["values"].as_py(): one["counts"].as_py() for one in kept})
-    return dict(found)
+        table = schemas.read_parquet(links.file(shard, ".parquet"), [column, "outcome"])
+        yield table.filter(pc.equal(table["outcome"], str(Outcome.KEPT)))[column]
 
 
 def texts_of(root: Path, settings: Settings, made: dict[str, Manifest], captures: Captures | None) -> Texts | None:
@@ -165,15 +183,15 @@ def extracted(root: Path, settings: Settings, pages: Sequence[Page]) -> Texts | 
 def of_documents(root: Path, settings: Settings, manifest: Manifest) -> Texts:
     """What pages have become, from documents that stand."""
     book = manifest.books["documents"]
-    kept, size = [], 0
+    kept: list[documents.Row] = []
     one = artefact(root, "documents", settings.build.shards)
     columns = ["url", "final_url", "text", "outcome", *SIGNALS]
     for shard in spread(range(one.shards), SHARDS):
         for batch in islice(schemas.iterate_parquet(one.file(shard, ".parquet"), columns, rows=TEXTS), 1):
             kept += [row for row in batch.to_pylist() if row["outcome"] == Outcome.KEPT]
-    size = sum(len(row["text"].encode()) for row in kept)
+    text_bytes = sum(len(row["text"].encode()) for row in kept)
     share = book.outcomes.get(str(Outcome.KEPT), 0) / max(1, book.inputs)
-    return Texts(len(kept), share, passing(root, settings, kept), size / max(1, len(kept)), None, None)
+    return Texts(len(kept), share, passing(root, settings, kept), text_bytes / max(1, len(kept)), None, None)
 
 
 def passing(root: Path, settings: Settings, rows: Sequence[documents.Row]) -> float:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.build import STAGES
 from pipeline.config import Settings
-from pipeline.verbs.plan.costs import Code, Costs
+from pipeline.verbs.plan.costs import Code, Costs, Web
 from pipeline.verbs.plan.estimate import COSTS, distinct, planned
 from pipeline.verbs.plan.machines import Machines
 from pipeline.verbs.plan.probe import Probe
@@ -100,6 +100,23 @@ def test_a_crawl_writes_its_pages_and_takes_its_queues():
     assert one.disk_bytes > one.rows * Costs().web.page_bytes
     assert one.requests > 1_000
     assert one.seconds > 900 * Settings().pages.gap_s  # the links of a.test
+
+
+def test_what_files_lack_is_fetched():
+    one = stages(Probe(submissions(), captures(), crawls=True), costs=Costs(Web(found=0.5, page_bytes=1_000)))["pages"]
+    assert one.rows == pytest.approx(400 + 300)
+    assert one.read_bytes == pytest.approx(10_000_000 + 300 * 1_000)
+
+
+def test_wikipedia_is_read_once_and_its_8_grams_are_held():
+    code = Code(corpus_memory=0, node_memory=0, dump_memory=10, dump_s=0.5, corpus_start_s=0, judge_s=0)
+    one, made = (
+        stages(replace(PROBE, **known), costs=Costs(code=code))["corpus"]
+        for known in ({"dump_bytes": 100}, {"reference_bytes": 700})
+    )
+    assert (one.memory_bytes, one.cpu_s) == (1_000, 50)
+    assert (made.memory_bytes, made.cpu_s) == (700, 0)
+    assert made.shard_memory_bytes == 700  # in every process that votes
 
 
 def test_shards_of_a_crawl_come_one_after_another_here_and_together_on_a_service():

@@ -16,6 +16,7 @@ from pipeline.shards.outcomes import ConfigError, InputError
 from pipeline.shards.runner import PlainRun
 from pipeline.verbs.plan import graph
 from pipeline.verbs.plan.costs import Costs, Web
+from pipeline.verbs.plan.machines import rented
 from pipeline.verbs.plan.outlook import every_number, outlook
 from pipeline.verbs.plan.probe import probe
 from tests.own_data import SETTINGS, write_both
@@ -79,6 +80,7 @@ def test_stages_that_stand_make_the_rest_surer(planned, made, monkeypatch):
     plan = {one.name: one for one in outlook(work, settings, Costs(Web(copies=0.0)), HERE).plan.stages}
     assert plan["documents"].rows == manifests["documents"].books["documents"].outcomes["kept"]
     assert sum(found.hosts.values()) == manifests["links"].books["links"].outcomes["kept"]
+    assert plan["pages"].rows == manifests["pages"].books["pages"].outcomes["kept"]
 
 
 def test_what_was_assumed_is_named_with_its_source(tmp_path):
@@ -159,6 +161,17 @@ def test_what_will_not_fit_is_said(tmp_path):
     told = " / ".join(outlook(tmp_path, settings, Costs(), small).notes)
     expected = ("about 1 are right", "links: 0.1 GB of memory", "disk: 0.0 GB are needed", "one shard after another")
     assert [words for words in expected if words not in told] == []
+
+
+def test_hosts_that_nobody_has_seen_are_said_to_be_missing(tmp_path):
+    (tmp_path / config.FILE_NAME).write_text(CRAWL.replace('submissions = ["dump.ndjson"]', 'bigquery = "a.b.c"'))
+    settings = config.load(tmp_path / config.FILE_NAME)
+    machines = rented("n2-standard-2", 4)
+    found = outlook(tmp_path, settings, Costs(Web(posts=45e6)), machines)
+    assert "queues are left out" in " / ".join(found.notes)
+    assert "one process sees all shards" not in " / ".join(found.notes)
+    tight = outlook(tmp_path, settings, Costs(Web(posts=45e6)), replace(machines, memory_bytes=2e9))
+    assert [note for note in tight.notes if note.startswith("tokenizer") and "one process sees all shards" in note]
 
 
 def test_to_plan_for_this_machine_needs_no_beam(tmp_path):
