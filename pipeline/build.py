@@ -39,11 +39,12 @@ def build(
     """
     chosen = run or beam(settings, root)
     manifests: dict[str, Manifest] = {}
-    with lease.lock(root):
+    with lease.lock(root) as check:
         storage.sweep(root)
         removals.refuse_unfinished(root)
         same_shards(root, settings.build.shards)
         for stage in STAGES[: STAGES.index(until) + 1]:
+            check()
             started(stage)
             manifests[stage] = importlib.import_module(f"pipeline.{stage}").stage(settings, root, chosen)
             ended(stage, manifests[stage])
@@ -62,7 +63,7 @@ def artefact(root: Path, stage: str, shards: int) -> Artefact:
 
 def same_shards(root: Path, shards: int) -> None:
     """Raise ConfigError when the working directory was begun with another number of shards."""
-    for receipt in sorted((root / "links" / "receipts").glob("*-of-*.json")):
+    for receipt in storage.names(root / "links" / "receipts", "*-of-*.json"):
         begun = int(receipt.stem.partition("-of-")[2])
         if begun != shards:
             raise ConfigError(
@@ -74,13 +75,12 @@ def same_shards(root: Path, shards: int) -> None:
 
 def made_since(root: Path, stage: str, shards: int, since: float) -> int:
     """How many shards of a stage got their receipt since a time (seconds since 1970): progress, read from outside."""
-    folder = artefact(root, stage, shards).folder / "receipts"
-    return sum(path.stat().st_mtime >= since for path in folder.glob("*.json"))
+    return storage.written_since(artefact(root, stage, shards).folder / "receipts", "*.json", since)
 
 
 def segments_since(root: Path, since: float) -> int:
     """How many segments a crawl committed since a time: the progress of shards that are not yet whole."""
-    return sum(path.stat().st_mtime >= since for path in (root / "pages" / "segments").glob("*.parquet"))
+    return storage.written_since(root / "pages" / "segments", "*.parquet", since)
 
 
 class Standing(NamedTuple):

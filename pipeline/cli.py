@@ -29,6 +29,7 @@ from pipeline.console import Reporter, err, out, print_coverage, print_funnel, p
 from pipeline.options import Folder, Sets, needing, settings_of
 from pipeline.shards import storage
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
+from pipeline.shards.places import mirror, place
 
 app = typer.Typer(
     add_completion=False,
@@ -50,8 +51,8 @@ def init(
     warc: Annotated[list[str] | None, typer.Option(help="Glob of WARC files to read instead of crawling.")] = None,
 ) -> None:
     """Write a commented webtext.toml: the recipe of WebText, to be changed."""
-    path = folder / config.FILE_NAME
-    if path.exists():
+    path = mirror(folder) / config.FILE_NAME
+    if storage.exists(path):
         raise ConfigError(f"{path}: is there already; edit it, or name another folder")
     text = (Path(__file__).parent / config.FILE_NAME).read_text("utf-8")
     # without a dump, the addresses of the WARC files themselves are the links
@@ -86,6 +87,8 @@ def harvest(
         from pipeline.verbs.harvest import harvested, schedule, sources_of
     sources = sources_of(subreddit or (), domain or (), multireddit or ())
     path = folder / ledger
+    if place(path):
+        raise ConfigError("a ledger is a database file: --ledger has to name a place on this machine")
     counts = harvested(settings, path, sources, schedule(every, until), err.print)
     out.print(f"{path}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
     if not any(fnmatch(str(path), str(folder / pattern)) for pattern in settings.links.submissions):
@@ -163,7 +166,7 @@ def report(
     """Write report.html, a page about the corpus that needs no network, and README.md, its dataset card."""
     with needing("report"):
         from pipeline.verbs.report import write
-    target = out_folder or folder / "report"
+    target = mirror(out_folder) if out_folder else folder / "report"
     found = write.report(folder, settings_of(folder, sets).build.shards, target)
     for sentence in write.unmade(found):
         err.print(f"note: {sentence}")

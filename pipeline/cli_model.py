@@ -66,6 +66,8 @@ def sample(
     seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
     """Write text with the trained model."""
+    from pipeline.shards.receipts import Artefact
+
     with needing("train"):
         from trainer.checkpoint import trained as load_trained
         from trainer.sample import load_tokenizer
@@ -73,7 +75,8 @@ def sample(
     checkpoint, notes = load_trained(folder / "model")
     for note in notes:
         err.print(f"note: {note}")
-    tokenizer = load_tokenizer(folder / "tokenizer" / "tokenizer.json", checkpoint.record.identity["tokenizer"])
+    described = Artefact(folder, "tokenizer", 1).whole("tokenizer.json")
+    tokenizer = load_tokenizer(described, checkpoint.record.identity["tokenizer"])
     text = pieces(
         checkpoint.model(),
         tokenizer,

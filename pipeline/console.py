@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,8 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from pipeline.build import artefact, made_since, now, segments_since, standing
-from pipeline.shards.outcomes import FATES, Outcome
+from pipeline.shards.outcomes import FATES, Outcome, WebTextError
+from pipeline.shards.places import place, said
 
 if TYPE_CHECKING:
     from pipeline.shards.receipts import Books, Manifest
@@ -36,6 +37,10 @@ class Stream(Console):
 
     def __init__(self, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, with the addresses of objects and not where they lie in the cache."""
+        super().print(*(said(one) if isinstance(one, str) else one for one in objects), **options)
 
     def on_broken_pipe(self) -> None:
         """End quietly when nobody reads any more (`webtext status | head -1`)."""
@@ -79,8 +84,9 @@ class Reporter:
         self.bars.stop()
 
     def watch(self) -> None:
-        while not self.stop.wait(0.5):
-            self.look()
+        while not self.stop.wait(0.5 if place(self.folder) is None else 5):
+            with suppress(WebTextError):  # the build will meet it too
+                self.look()
 
     def look(self) -> None:
         """Bring the bar of the stage that runs up to what lies in the folder."""

@@ -8,10 +8,9 @@ until they are sorted. Alternative: measure in the corpus stage, which would rea
 from __future__ import annotations
 
 import importlib.metadata
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ from pipeline.config import DocumentsSettings, Settings, slice_of
 from pipeline.dedup import minhash
 from pipeline.fetch.response import header
 from pipeline.fetch.warc import BadRecord, Response, read_response
-from pipeline.shards import receipts, schemas
+from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import IntegrityError, Outcome
+from pipeline.shards.places import deletion, is_given, mirror
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.text.normalize import text_hash, words
@@ -95,8 +95,10 @@ def kept_pages(pages: Artefact, shard: int) -> list[Row]:
 
 def response_of(page: Row, pages: Artefact, shard: int, limit_bytes: int) -> Response:
     """The response of a page. Raises IntegrityError: the file does not hold it any more; InputError: no such file."""
-    crawled = not Path(page["warc"]).is_absolute()
-    path, offset = pages.folder / page["warc"], page["offset"]
+    crawled = not is_given(page["warc"])
+    path, offset = pages.folder / mirror(page["warc"]), page["offset"]
+    if crawled:
+        path = segment(path)
     limit = max(limit_bytes, CRAWLED_LIMIT) if crawled else limit_bytes
     try:
         response = read_response(path, offset, page["length"] or None, limit)
@@ -108,9 +110,15 @@ def response_of(page: Row, pages: Artefact, shard: int, limit_bytes: int) -> Res
         detail = f"sha256 of the body {response.sha256[:12]}…, expected {page['sha256'][:12]}…"
     mend = "bring the file back, or build pages again"
     if crawled:  # what is gone has to be forgotten, or nobody asks for it again
-        segment = shlex.quote(str(path).removesuffix(".warc.gz")) + ".*"
-        mend = f"run: rm {segment} {shlex.quote(str(pages.receipt_path(shard)))} and build again: it is fetched again"
+        table = Path(str(path).removesuffix(".warc.gz") + ".parquet")
+        mend = f"run: {deletion(table, pages.receipt_path(shard))} and build again: it is fetched again"
     raise IntegrityError(f"{path} at offset {offset}: not the page that 'webtext build pages' saw ({detail}); {mend}")
+
+
+@lru_cache(maxsize=1)
+def segment(path: Path) -> Path:
+    """A WARC file below the folder of pages, brought here whole: nearly all of it is read, in order."""
+    return storage.local(path)
 
 
 def document_of(

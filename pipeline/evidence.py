@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pipeline.config import Settings, slice_of
 from pipeline.dedup import meter, minhash, nodes
 from pipeline.dedup.nodes import MASK_32, SHIFT_32, Nodes
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import inputs, receipts, schemas, storage
 from pipeline.shards.outcomes import BooksError, Outcome
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Run
@@ -177,8 +177,8 @@ def prepared(settings: Settings, work: Path, run: Run) -> Recipe:
 
 def named(work: Path, setting: str, patterns: Sequence[str]) -> list[File]:
     """The files of a setting of `[corpus]`, with their sha256. Raises InputError: a glob that matches no file."""
-    paths = storage.matching(patterns, work, f"corpus.{setting}")
-    return list(storage.sha256_of_each(paths, work / storage.HASHES).items())
+    paths = inputs.matching(patterns, work, f"corpus.{setting}")
+    return list(inputs.sha256_of_each(paths, work / inputs.HASHES).items())
 
 
 def refer(recipe: Recipe, run: Run) -> File:
@@ -187,7 +187,7 @@ def refer(recipe: Recipe, run: Run) -> File:
     artefact, used = recipe.artefact("scratch/wikipedia"), {"n": overlap.NGRAM}
     tasks = artefact.begin([receipts.fingerprint(artefact.name, VERSION, used, [sha for _, sha in dumps], READERS)])
     run.map_shards(partial(read_dumps, artefact, [path for path, _ in dumps]), tasks)
-    return artefact.file(0, ".npy"), recipe.hashes("scratch/wikipedia")[0]
+    return artefact.shared(0, ".npy"), recipe.hashes("scratch/wikipedia")[0]
 
 
 def read_dumps(artefact: Artefact, dumps: Sequence[Path], task: Task) -> None:
@@ -201,5 +201,5 @@ def read_dumps(artefact: Artefact, dumps: Sequence[Path], task: Task) -> None:
 @lru_cache(maxsize=2)
 def reference_of(path: Path, sha256: str) -> overlap.Reference:  # noqa: ARG001 - of other bytes, another reference
     """The reference in a file, loaded once a process."""
-    with path.open("rb") as file:
+    with storage.reading(path) as file:
         return overlap.Reference.load(file)

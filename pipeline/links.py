@@ -9,7 +9,6 @@ links of the largest host on one shard before anybody could count them.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from pipeline import urls
 from pipeline.config import LinksSettings, Settings, slice_of
 from pipeline.fetch.captures import addresses, is_warc
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import inputs, receipts, schemas, storage
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact, Books, Manifest, Task
 from pipeline.shards.runner import Run
@@ -73,7 +72,7 @@ def find(links: LinksSettings, work: Path) -> list[Path]:
     """
     if not links.submissions and not links.bigquery:
         raise ConfigError("links.submissions is empty: set it in webtext.toml to dumps, exports, lists or a ledger")
-    return storage.matching(links.submissions, work, "links.submissions")
+    return inputs.matching(links.submissions, work, "links.submissions")
 
 
 def exported(links: LinksSettings, work: Path, run: Run) -> list[Path]:
@@ -83,11 +82,12 @@ def exported(links: LinksSettings, work: Path, run: Run) -> list[Path]:
     query = bigquery.query_of(links.bigquery, *links.bigquery_days)
     export = Artefact(work, "scratch/bigquery", 1)
     for task in export.begin([receipts.fingerprint("bigquery", VERSION, {}, query, ())]):
-        shutil.rmtree(export.folder, ignore_errors=True)
+        for old in storage.names(export.folder, "*.parquet"):
+            storage.remove(old)
         run.export(query, bigquery.EXPORT, export.folder)
         with export.attempt(task) as attempt:
             attempt.commit({})
-    return sorted(export.folder.glob("*.parquet"))
+    return storage.names(export.folder, "*.parquet")
 
 
 def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[Artefact, Artefact]:
@@ -95,7 +95,7 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[A
 
     Sources are numbered by content, so that to rename one, or to name another first, makes nothing stale.
     """
-    hashed = sorted((sha256, path) for path, sha256 in storage.sha256_of_each(paths, work / storage.HASHES).items())
+    hashed = sorted((sha256, path) for path, sha256 in inputs.sha256_of_each(paths, work / inputs.HASHES).items())
     sources = Artefact(work, "scratch/dumps", len(hashed))
     submissions = Artefact(work, "scratch/submissions", shards)
     version = [VERSION, urls.CANONICAL_VERSION]

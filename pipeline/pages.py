@@ -187,7 +187,7 @@ def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
     for number in count() if tasks else ():
         sources = [task.shard for task in everyone]
         run.exchange(partial(send, here.pages, here.owners), sources, partial(receive, here), everyone)
-        busy = [task for task in everyone if pq.read_metadata(queue(here.pages, task.shard)).num_rows]
+        busy = [task for task in everyone if pq.read_metadata(storage.local(queue(here.pages, task.shard))).num_rows]
         if not busy:
             return
         run.map_shards(partial(crawl_queue, here, number), busy)
@@ -235,7 +235,7 @@ def crawl_queue(here: Crawl, number: int, task: Task) -> None:
     """One round of one shard, less what an attempt before has committed."""
     mine = shelf(here.pages, task.shard)
     done = {(row["doc_id"], row["step"]) for row in mine.rows()}
-    rows = schemas.read_parquet(queue(here.pages, task.shard)).to_pylist()
+    rows = schemas.read_parquet(storage.local(queue(here.pages, task.shard))).to_pylist()
     todo = [
         Waiting(row["doc_id"], row["host"], row["step"], errand_of(row))
         for row in rows

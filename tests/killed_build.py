@@ -1,6 +1,7 @@
 """A real build that kills itself with SIGKILL at its n-th fsync or rename: `python killed_build.py FOLDER N [SET…]`.
 
-N = 0 never kills. Counting system calls makes every point reachable and repeatable; a timer would make neither.
+N = 0 never kills. On an object store (`s3://…`) every run finds that the one before it ended an hour ago.
+Counting system calls makes every point reachable and repeatable; a timer would make neither.
 """
 
 import os
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 from pipeline import build, config
+from pipeline.shards import storage, transfer
+from pipeline.shards.places import mirror
 
 CALLS = {"left": 0}
 
@@ -26,6 +29,7 @@ def counted(call):
 
 
 if __name__ == "__main__":
-    folder, CALLS["left"] = Path(sys.argv[1]), int(sys.argv[2])
+    folder, CALLS["left"], now = mirror(Path(sys.argv[1])), int(sys.argv[2]), transfer.now
+    transfer.now = lambda root: now(root) + 3600
     os.fsync, os.replace = counted(os.fsync), counted(os.replace)
-    build.build(folder, config.load(folder / config.FILE_NAME, sys.argv[3:]))
+    build.build(folder, config.load(storage.local(folder / config.FILE_NAME), sys.argv[3:]))

@@ -14,7 +14,11 @@ LAYERS = [
     {"urls", "config", "shards.outcomes"},
     {
         "shards.schemas",
+        "shards.places",
+        "shards.objects",
+        "shards.transfer",
         "shards.storage",
+        "shards.inputs",
         "shards.receipts",
         "shards.lease",
         "shards.removals",
@@ -30,7 +34,7 @@ LAYERS = [
 ]
 TRAINER_MAY_KNOW = {
     "pipeline.config",
-    *(f"pipeline.shards.{m}" for m in ("outcomes", "schemas", "storage", "receipts")),
+    *(f"pipeline.shards.{m}" for m in ("outcomes", "schemas", "places", "storage", "transfer", "receipts")),
 }
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 50

@@ -20,8 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipeline.shards import storage
+from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import InputError, IntegrityError, TrainingError
+from pipeline.shards.places import place
 from trainer.model import GPT, Shape
 from trainer.parallel import laid_out_as
 
@@ -134,6 +135,8 @@ def latest(folder: Path, moments: bool) -> tuple[Checkpoint | None, list[str], l
 
 def trained(folder: Path) -> tuple[Checkpoint, list[str]]:
     """The newest whole checkpoint for sampling or export, and notes on damaged ones. Raises TrainingError: none."""
+    if place(folder):
+        transfer.bring(folder)
     checkpoint, notes, _ = latest(folder, moments=False)
     if checkpoint is None:
         raise TrainingError(f"{folder}: no trained model; run 'webtext train' first")

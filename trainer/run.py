@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import TrainSettings, nearest, slice_of
+from pipeline.shards import transfer
 from pipeline.shards.outcomes import ConfigError, TrainingError
+from pipeline.shards.places import place
 from trainer import checkpoint, parallel
 from trainer.checkpoint import Record
 from trainer.data import TokenData, Windows
@@ -98,6 +100,8 @@ def save(run: Run) -> Path:
     )
     if run.world.first:
         checkpoint.save(run.out, record, weights, moments)
+        if place(run.out):
+            transfer.send(run.out)
     parallel.wait(run.world)
     run.saved = run.out / checkpoint.name_of(run.step)
     return run.saved

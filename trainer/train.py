@@ -30,7 +30,10 @@ import torch
 from torch import Tensor
 
 from pipeline.config import TrainSettings, slice_of
+from pipeline.shards import transfer
 from pipeline.shards.outcomes import TrainingError
+from pipeline.shards.places import place
+from pipeline.shards.receipts import Artefact
 from trainer import checkpoint, parallel
 from trainer.begin import begin, device_of
 from trainer.data import load_split, step_windows
@@ -70,8 +73,10 @@ def train(
     or go on), ConfigError, IntegrityError, StorageError; SystemExit 75 or 130 after SIGTERM or SIGINT, once the state
     is saved.
     """
+    if place(out):
+        transfer.bring(out)
     data, val = load_split(root, "train"), load_split(root, "val")
-    lengths = lengths_of(root / "tokenizer" / "tokenizer.json", data)
+    lengths = lengths_of(Artefact(root, "tokenizer", 1).whole("tokenizer.json"), data)
     device = device_of(settings)
     if device == "cpu":
         keep_freed_memory()

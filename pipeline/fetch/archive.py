@@ -30,6 +30,7 @@ from pipeline.fetch.response import Refused
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
+from pipeline.shards.places import place
 from pipeline.urls import BadUrl, canonical_url, doc_id
 
 FOLDER = "commoncrawl"  # of the segments, below `pages/`
@@ -54,11 +55,13 @@ def fetched(
     Raises InputError: the archive is out of reach. IntegrityError: a table of a segment cannot be read.
     """
     ends: dict[str, Row] = {}
-    tables = sorted((folder / FOLDER).glob(f"{shard}.*.parquet"))
+    tables = storage.names(folder / FOLDER, f"{shard}.*.parquet")
     for table in tables:
         ends.update((row["doc_id"], row) for row in read_table(table))
     unasked = [match for match in matches if not settled(ends.get(match["doc_id"]), match, settings)]
-    number = 1 + max((int(table.name.split(".")[1]) for table in tables), default=-1)
+    # on an object store another machine may still be at what a killed build seems to have left
+    taken = storage.names(folder / FOLDER, f"{shard}.*") if place(folder) else tables
+    number = 1 + max((int(path.name.split(".")[1]) for path in taken), default=-1)
     notes: list[str] = []
     for start in range(0, len(unasked), settings.segment_links):
         name = f"{shard}.{number:05d}"
@@ -83,7 +86,7 @@ def remote(settings: PagesSettings, file: str) -> str:
 def read_table(path: Path) -> list[Row]:
     """The rows of one segment's table. Raises IntegrityError."""
     try:
-        rows: list[Row] = schemas.read_parquet(path).to_pylist()
+        rows: list[Row] = schemas.read_parquet(storage.local(path)).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise IntegrityError(f"{path}: cannot be read ({error}); delete it: its records are fetched again") from None
     return rows
@@ -93,7 +96,7 @@ def fetch_segment(settings: PagesSettings, software: str, folder: Path, name: st
     """Fetch some records into one segment: the WARC file first, then, as its commit, the table of its links."""
     path = folder / FOLDER / f"{name}.warc.gz"
     segment = Segment()
-    with storage.atomic(path) as file:
+    with storage.atomic(path, once=True) as file:
         writer = WARCWriter(cast(BinaryIO, file), gzip=True, warc_version="WARC/1.1")
         info = {
             "software": software,
@@ -108,7 +111,7 @@ def fetch_segment(settings: PagesSettings, software: str, folder: Path, name: st
                 "run the same command later: it goes on where it was"
             )
     committed = [row for row in segment.rows if row["doc_id"] not in segment.passing]
-    with storage.atomic(path.with_name(f"{name}.parquet")) as file:
+    with storage.atomic(path.with_name(f"{name}.parquet"), once=True) as file:
         schemas.write_parquet(file, [pa.Table.from_pylist(committed, schemas.POINTERS)], schemas.POINTERS)
     return segment
 

@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from pipeline.config import PagesSettings
 from pipeline.fetch.pointers import Splits, files_of
 from pipeline.fetch.surt import surt
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import inputs, receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, InputError, Outcome
+from pipeline.shards.places import name_of
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, host_of, shard_of
@@ -56,13 +57,14 @@ def collect(settings: PagesSettings, work: Path, run: Run, links: Artefact, spli
         paths = files_of(settings.commoncrawl, work, "pages.commoncrawl")
     except InputError as error:
         raise InputError(f"{error}; what to look up lies in {wanted.folder}: see sql/{QUERY}") from None
-    contents = storage.sha256_of_each(paths, work / storage.HASHES)
-    found = [(path, [str(path), sha256]) for path, sha256 in contents.items()]  # a partition's path names its crawl
+    # with its path, which in a partitioned index names the crawl
+    contents = inputs.sha256_of_each(paths, work / inputs.HASHES)
+    found = [(path, [name_of(path), sha256]) for path, sha256 in contents.items()]
     asked = [list(wanted.hashes(shard).values()) for shard in range(links.shards)]
-    inputs = [asked, dict(splits), text]
-    marks = [receipts.fingerprint("ccindex", VERSION, {}, [content, inputs], LIBRARIES) for _, content in found]
+    given = [asked, dict(splits), text]
+    marks = [receipts.fingerprint("ccindex", VERSION, {}, [content, given], LIBRARIES) for _, content in found]
     files, matches = Artefact(work, "scratch/ccindex", len(found)), Artefact(work, "scratch/matches", links.shards)
-    mark = receipts.fingerprint("matches", VERSION, {}, [marks, inputs], LIBRARIES)
+    mark = receipts.fingerprint("matches", VERSION, {}, [marks, given], LIBRARIES)
     unread, targets = files.begin(marks), matches.begin([mark] * links.shards)
     if unread:
         targets = [Task(shard, mark) for shard in range(links.shards)]
@@ -162,7 +164,7 @@ def answer(text: str, wanted: Sequence[Path], index: Path | pa.Table) -> pa.Tabl
         database.read_parquet([str(path) for path in wanted]).create_view("wanted")
         try:
             if isinstance(index, Path):
-                given = database.read_parquet(str(index), hive_partitioning=True)
+                given = database.read_parquet(str(storage.local(index)), hive_partitioning=True)
                 guessed = [f"{value} AS {name}" for name, value in GUESSED.items() if name not in given.columns]
                 given.project(", ".join(["*", *guessed])).create_view("ccindex")
             else:
@@ -176,7 +178,7 @@ def answer(text: str, wanted: Sequence[Path], index: Path | pa.Table) -> pa.Tabl
 def check_index(path: Path) -> None:
     """Raise InputError unless the file is Parquet with the columns of the index."""
     try:
-        names = pq.read_schema(path).names
+        names = pq.read_schema(storage.local(path)).names
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: not a Parquet file of Common Crawl's index: {str(error).splitlines()[0]}") from None
     lacking = [name for name in NEEDED if name not in names]

@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 from pipeline.config import PagesSettings
 from pipeline.fetch.captures import Capture, index
 from pipeline.fetch.warc import Pointer
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import inputs, receipts, schemas
 from pipeline.shards.outcomes import InputError, Outcome
+from pipeline.shards.places import name_of
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, host_of, shard_of
@@ -56,8 +57,8 @@ def collect(
     """
     used = {"limit_bytes": settings.limit_bytes, "opt_outs": settings.opt_outs}
     # the path too: a pointer names it
-    contents = storage.sha256_of_each(files_of(settings.warc, work, "pages.warc"), work / storage.HASHES)
-    found = [(path, [str(path), sha256]) for path, sha256 in contents.items()]
+    contents = inputs.sha256_of_each(files_of(settings.warc, work, "pages.warc"), work / inputs.HASHES)
+    found = [(path, [name_of(path), sha256]) for path, sha256 in contents.items()]
     files = Artefact(work, "scratch/warcs", len(found))
     captures = Artefact(work, "scratch/captures", shards)
     marks = [receipts.fingerprint("warcs", VERSION, used, mark, LIBRARIES) for _, mark in found]
@@ -76,7 +77,7 @@ def files_of(patterns: Iterable[str], work: Path, setting: str) -> list[Path]:
 
     Raises InputError: a glob that matches no file; too many files.
     """
-    found = storage.matching(patterns, work, setting)
+    found = inputs.matching(patterns, work, setting)
     if len(found) > MOST_FILES:
         raise InputError(f"{setting}: {len(found):,} files; at most {MOST_FILES:,}: concatenate some")
     return found
@@ -89,7 +90,7 @@ def scatter(settings: PagesSettings, files: Artefact, splits: Splits, shards: in
     while rows := list(islice(found, schemas.ROW_GROUP)):
         places = [shard_of(host, row["doc_id"], shards, splits) for host, row in rows]
         yield from schemas.scatter(pa.Table.from_pylist([row for _, row in rows], schemas.CAPTURES), places)
-    more = [f"{source.path}: {len(damaged) - NOTES:,} more damaged places"] if len(damaged) > NOTES else []
+    more = [f"{name_of(source.path)}: {len(damaged) - NOTES:,} more damaged places"] if len(damaged) > NOTES else []
     with files.attempt(source.task) as attempt:
         attempt.commit({}, damaged[:NOTES] + more)
 
@@ -103,7 +104,7 @@ def indexed(path: Path, settings: PagesSettings, damaged: list[str]) -> Iterator
             url = canonical_url(capture.url)
         except BadUrl:  # no link leads there
             continue
-        yield host_of(url), capture_row(str(path), capture, doc_id(url))
+        yield host_of(url), capture_row(name_of(path), capture, doc_id(url))
 
 
 def capture_row(file: str, capture: Capture, doc: str) -> Row:

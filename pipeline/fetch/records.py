@@ -23,6 +23,7 @@ from typing import BinaryIO, Protocol
 
 import zstandard
 
+from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 
 GZIP, ZSTD, PLAIN = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"WARC/"
@@ -69,8 +70,8 @@ class Slice:
 def slices(path: Path, limit_bytes: int) -> Iterator[Slice]:
     """All records of a WARC file in order, damaged ones marked. Raises InputError: unreadable, or no WARC file."""
     try:
-        with path.open("rb") as file:
-            end = path.stat().st_size
+        with storage.reading(path) as file:
+            end = storage.size_of(path)
             kind = kind_of(file, path)
             at, damaged, false_starts = kind.begins, None, 0
             while at < end:

@@ -34,6 +34,7 @@ from pipeline.fetch.pointers import Row, nowhere, row_of
 from pipeline.fetch.response import Fetched, Hop
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import PASSING, IntegrityError, Outcome
+from pipeline.shards.places import place
 from pipeline.urls import shard_of
 
 FOLDER = "segments"
@@ -70,7 +71,18 @@ class Shelf:
 
     def numbers(self) -> list[int]:
         """Of the committed segments, in order."""
-        return sorted(int(path.name.split(".")[1]) for path in (self.folder / FOLDER).glob(f"{self.name}.*.parquet"))
+        return self.numbers_of(".parquet")
+
+    def numbers_of(self, suffix: str) -> list[int]:
+        """The same of any of a segment's files."""
+        found = storage.names(self.folder / FOLDER, f"{self.name}.*{suffix}")
+        return sorted({int(path.name.split(".")[1]) for path in found})
+
+    def free(self) -> int:
+        """The number of the next segment; what a killed round left of it is overwritten, but on an object store: there
+        another machine may be at it still.
+        """
+        return 1 + max(self.numbers_of("" if place(self.folder) else ".parquet"), default=-1)
 
     def rows(self) -> list[Row]:
         """How visits ended, of all segments in order. Raises IntegrityError."""
@@ -82,7 +94,7 @@ class Shelf:
         for number in self.numbers():
             path = self.path(number, ".hosts.json")
             try:
-                one = msgspec.json.decode(path.read_bytes(), type=Memory)
+                one = msgspec.json.decode(storage.read_bytes(path), type=Memory)
             except (OSError, msgspec.MsgspecError) as error:
                 raise damaged(path, error) from None
             whole.robots += one.robots
@@ -93,7 +105,7 @@ class Shelf:
 def read_table(path: Path) -> pa.Table:
     """The table of one segment. Raises IntegrityError."""
     try:
-        table = schemas.read_parquet(path)
+        table = schemas.read_parquet(storage.local(path))
     except (pa.ArrowInvalid, OSError) as error:
         raise damaged(path, error) from None
     if table.schema != schemas.SEGMENT:
@@ -205,7 +217,7 @@ class Writing:
         self.shelf = shelf
         self.todo = todo
         self.memory = memory
-        self.number = 1 + max(shelf.numbers(), default=-1)
+        self.number = shelf.free()
         self.open = ExitStack()
         self.segment: warc.SegmentWriter | None = None
         self.rows: list[Row] = []
@@ -220,7 +232,7 @@ class Writing:
         """The open segment, begun where there is none."""
         if self.segment is None:
             path = self.shelf.path(self.number, ".warc.gz")
-            file = self.open.enter_context(storage.atomic(path))
+            file = self.open.enter_context(storage.atomic(path, once=True))
             self.segment = warc.SegmentWriter(
                 cast(BinaryIO, file), f"{FOLDER}/{path.name}", self.settings, self.software
             )
@@ -251,7 +263,7 @@ class Writing:
         short = [one for one in self.memory.robots if len(one.text) <= REMEMBERED]
         learnt = msgspec.json.encode(Memory(short, self.memory.paces))
         storage.write_bytes(self.shelf.path(self.number, ".hosts.json"), learnt)
-        with storage.atomic(self.shelf.path(self.number, ".parquet")) as file:
+        with storage.atomic(self.shelf.path(self.number, ".parquet"), once=True) as file:
             schemas.write_parquet(file, [pa.Table.from_pylist(self.rows, schemas.SEGMENT)], schemas.SEGMENT)
         self.memory.robots.clear()
         self.memory.paces.clear()

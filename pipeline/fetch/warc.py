@@ -26,8 +26,10 @@ from pipeline.config import PagesSettings
 from pipeline.fetch.records import HEAD_BYTES, Slice, kind_of, slice_at
 from pipeline.fetch.response import Headers, Hop, Refused, content_type_of, decode, header, sniffed
 from pipeline.fetch.robots import CRAWL_DELAY_MAX_S, user_agent
+from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError, Outcome
 
+RECORD_BYTES = 1 << 17  # asked of an object store at once, for one record: most pages are smaller
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")  # RFC 9112, section 7.1
 
 
@@ -161,7 +163,7 @@ def read_response(path: Path, offset: int, length: int | None, limit_bytes: int)
     where the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with storage.reading(path, RECORD_BYTES) as file:
             kind = kind_of(file, path)
             piece = slice_at(file, kind, offset, limit_bytes + HEAD_BYTES)
     except OSError as error:

@@ -10,6 +10,7 @@ worker unpickles is what this build wrote. Cost: a file a pipeline, read once a 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import socket
@@ -22,7 +23,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import IntegrityError, StorageError
+from pipeline.shards.places import mirror, name_of, place, trim
 from pipeline.shards.receipts import Task
 from pipeline.shards.storage import PART, refused, refusing
 
@@ -47,18 +50,18 @@ class Order:
 class Letter:
     """Where an order lies, and what its bytes must be: all that a graph holds of it."""
 
-    path: Path
+    name: str  # of the file, or of the object
     sha256: str
 
     @property
     def order(self) -> Order:
         """The order, read once a process. Raises StorageError: not to be seen from here; IntegrityError: changed."""
-        return opened(self.path, self.sha256)
+        return opened(self.name, self.sha256)
 
     @property
     def targets(self) -> dict[int, Task]:
         """The targets by shard."""
-        return by_shard(self.path, self.sha256)
+        return by_shard(self.name, self.sha256)
 
 
 @contextmanager
@@ -68,34 +71,57 @@ def posted(order: Order, folder: Path | None) -> Iterator[Letter]:
     The file is named as what a killed run leaves and a build sweeps. Raises StorageError: it cannot be written.
     """
     path = (folder or Path(tempfile.gettempdir())) / f".order-{uuid.uuid4().hex}{PART}"
-    data = pickle.dumps(order)
+    data = pickled(order)
     with refusing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+    if place(path):
+        transfer.upload(path)
     try:
-        yield Letter(path, hashlib.sha256(data).hexdigest())
+        yield Letter(name_of(path), hashlib.sha256(data).hexdigest())
     finally:
-        path.unlink(missing_ok=True)
+        storage.remove(path)
+
+
+class Pickler(pickle.Pickler):
+    """Names objects by their address: where they lie in the cache is another place on another machine."""
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return name_of(obj) if isinstance(obj, Path) and place(obj) else None
+
+
+class Unpickler(pickle.Unpickler):
+    """Finds them in the cache of this machine."""
+
+    def persistent_load(self, pid: str) -> Path:
+        return mirror(pid)
+
+
+def pickled(order: Order) -> bytes:
+    """An order as bytes."""
+    file = io.BytesIO()
+    Pickler(file).dump(order)
+    return file.getvalue()
 
 
 @lru_cache(maxsize=4)
-def opened(path: Path, sha256: str) -> Order:
+def opened(name: str, sha256: str) -> Order:
     """The order in a file; only what was written for this pipeline is unpickled."""
     try:
-        data = path.read_bytes()
+        data = storage.read_bytes(mirror(name))
     except FileNotFoundError:
         here = socket.gethostname()
-        raise StorageError(f"{path}: not to be seen from worker {here}; workers need the same --dir as you") from None
+        raise StorageError(f"{name}: not to be seen from worker {here}; workers need the same --dir as you") from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise IntegrityError(f"{path}: changed since this build wrote it; run the same command again")
-    order: Order = pickle.loads(data)  # as safe as the graph, which its sha256 came with
+        raise IntegrityError(f"{name}: changed since this build wrote it; run the same command again")
+    order: Order = Unpickler(io.BytesIO(data)).load()  # as safe as the graph, which its sha256 came with
     return order
 
 
 @lru_cache(maxsize=4)
-def by_shard(path: Path, sha256: str) -> dict[int, Task]:
+def by_shard(name: str, sha256: str) -> dict[int, Task]:
     """The targets of the order in a file, by shard."""
-    return {task.shard: task for task in opened(path, sha256).targets}
+    return {task.shard: task for task in opened(name, sha256).targets}
 
 
 @dataclass(frozen=True)
@@ -127,6 +153,7 @@ class Make:
     def __call__(self, place: int) -> None:
         order = self.letter.order
         order.function(order.inputs[place])
+        trim()
 
 
 @dataclass(frozen=True)

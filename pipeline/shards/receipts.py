@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ import msgspec
 
 from pipeline.shards import storage
 from pipeline.shards.outcomes import FATES, BooksError, IntegrityError
+from pipeline.shards.places import deletion, place
 from pipeline.shards.storage import HashingFile, Stamp
 
 UNICODE = "unicode"  # stands for the tables of characters that come with Python
@@ -151,16 +151,14 @@ class Artefact:
         """The receipt of a shard, or None while it has not been made. Raises IntegrityError: not a receipt."""
         path = self.receipt_path(shard)
         try:
-            found = msgspec.json.decode(path.read_bytes(), type=Receipt)
+            found = msgspec.json.decode(storage.read_bytes(path), type=Receipt)
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError as error:
             found, said = None, str(error)
         if found is None or found.check != checked(found).check:
             why = "not a receipt: " + said if found is None else "changed since it was written"
-            raise IntegrityError(
-                f"{path}: {why}; run: rm {shlex.quote(str(path))} and build again: its shard is made anew"
-            )
+            raise IntegrityError(f"{path}: {why}; run: {deletion(path)} and build again: its shard is made anew")
         return found
 
     def receipts(self) -> list[Receipt]:
@@ -173,7 +171,7 @@ class Artefact:
 
     def done(self) -> int:
         """How many shards have a receipt, current or not."""
-        return sum(self.receipt_path(shard).exists() for shard in range(self.shards))
+        return sum(storage.exists(self.receipt_path(shard)) for shard in range(self.shards))
 
     def begin(self, fingerprints: Sequence[str]) -> list[Task]:
         """The shards to make: those whose receipt does not carry today's fingerprint (one fingerprint a shard).
@@ -183,7 +181,7 @@ class Artefact:
         tasks = [Task(shard, wanted) for shard, wanted in enumerate(fingerprints)]
         stale = [task for task in tasks if not self.current(task)]
         if stale:
-            self.manifest_path.unlink(missing_ok=True)
+            storage.remove(self.manifest_path)
         return stale
 
     def current(self, task: Task) -> bool:
@@ -218,12 +216,22 @@ class Artefact:
         """The path of a shard's file, verified. Raises IntegrityError: no receipt, or not the bytes it promises."""
         return self.named(shard, self.file_name(shard, suffix, part))
 
+    def shared(self, shard: int, suffix: str) -> Path:
+        """The path of the same file to hand on: where it lies on an object store, any machine finds it there."""
+        name = self.file_name(shard, suffix)
+        path, stamp = self.folder / name, self.made(shard).files[name]
+        return storage.attempted(path, stamp) if place(path) else self.file(shard, suffix)
+
     def named(self, shard: int, name: str) -> Path:
         """The same of a file whose name is not made from the shard's number."""
         receipt = self.receipt(shard)
         if receipt is None or name not in receipt.files:
             raise IntegrityError(f"{self.folder / name}: not made yet; run 'webtext build'")
         return storage.verified(self.folder / name, receipt.files[name], self.receipt_path(shard))
+
+    def whole(self, name: str) -> Path:
+        """The path of a file of the tokenizer, for those who check it by other means; an object is verified."""
+        return self.named(0, name) if place(self.root) else self.folder / name
 
     def files(self, suffix: str, part: str = "") -> list[Path]:
         """That file of every shard, in shard order, verified against the manifest; no other may lie among them.
@@ -234,7 +242,7 @@ class Artefact:
         if manifest is None:
             raise IntegrityError(f"{self.folder}: not whole; run 'webtext build {self.name}'")
         names = [self.file_name(shard, suffix, part) for shard in range(self.shards)]
-        strangers = sorted(set((self.folder / part).glob(f"*{suffix}")) - {self.folder / name for name in names})
+        strangers = sorted(set(self.lying(suffix, part)) - {self.folder / name for name in names})
         if strangers:
             raise IntegrityError(f"{strangers[0]}: no shard of this artefact; take it away")
         unknown = [name for name in names if name not in manifest.files]
@@ -245,11 +253,15 @@ class Artefact:
             for shard, name in enumerate(names)
         ]
 
+    def lying(self, suffix: str, part: str) -> list[Path]:
+        """The files of such names that lie in the folder. Of objects none: the names of those come from receipts."""
+        return [] if place(self.folder) else storage.names(self.folder / part, f"*{suffix}")
+
     def refresh(self) -> None:
         """Write the manifest anew from the receipts that `remove` rewrote; it goes where one is missing."""
         manifest = self.manifest()
         if self.done() < self.shards:
-            self.manifest_path.unlink(missing_ok=True)
+            storage.remove(self.manifest_path)
         elif manifest is not None:
             made = self.receipts()
             files = {name: stamp for one in made for name, stamp in one.files.items()}
@@ -292,7 +304,7 @@ class Artefact:
         )
         data = written(manifest)
         path = self.manifest_path
-        if not path.exists() or path.read_bytes() != data:
+        if not storage.exists(path) or storage.read_bytes(path) != data:
             storage.write_bytes(path, data)
         return manifest
 
@@ -303,7 +315,7 @@ class Artefact:
     def manifest(self) -> Manifest | None:
         """The manifest, or None while the artefact is not whole."""
         try:
-            return msgspec.json.decode(self.manifest_path.read_bytes(), type=Manifest)
+            return msgspec.json.decode(storage.read_bytes(self.manifest_path), type=Manifest)
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError as error:
@@ -334,8 +346,8 @@ class Attempt:
     def commit(
         self, books: Mapping[str, Books], notes: Iterable[str] = (), counts: Mapping[str, int] | None = None
     ) -> None:
-        """Name the files, then write the receipt. The old receipt goes first: a receipt never outlives its files."""
-        if self.artefact.current(self.task):  # another attempt of the same task was quicker
+        """Name the files, then write the receipt, unless another attempt of the same task was quicker."""
+        if self.artefact.current(self.task):
             return
         self.publish(
             Receipt(
@@ -358,14 +370,15 @@ class Attempt:
         self.publish(msgspec.structs.replace(old, files={**old.files, **new}, books=dict(books), before=before))
 
     def publish(self, receipt: Receipt) -> None:
-        """Name the files, then write the receipt; the old one goes first."""
-        path = self.artefact.receipt_path(self.task.shard)
-        if path.exists():
-            path.unlink()
-            storage.sync_folder(path.parent)
-        storage.publish([self.artefact.folder / name for name in sorted(self.files)])
+        """Name the files, then write the receipt. Raises IntegrityError: another run made the shard otherwise."""
+        path, folder = self.artefact.receipt_path(self.task.shard), self.artefact.folder
+        old = self.artefact.receipt(self.task.shard)
+        before = {folder / name: stamp for name, stamp in old.files.items()} if old else {}
+        new = {folder / name: receipt.files[name] for name in self.files}
+        done = storage.commit(path, written(checked(receipt)), new, before)
         self.files.clear()
-        storage.write_bytes(path, written(checked(receipt)))
+        if not done and not self.artefact.current(self.task):
+            raise IntegrityError(f"{path}: another run has made this shard meanwhile; run the same command again")
 
     def unchanged(self) -> dict[str, str]:
         """`before` of those files that come out as `remove` left them: what was made from them is not stale either."""

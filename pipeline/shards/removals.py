@@ -81,13 +81,13 @@ class Removals:
 
 def paths(work: Path) -> list[Path]:
     """The files of all orders, oldest first."""
-    return sorted((work / FOLDER).glob("[0-9]*.json"))
+    return storage.names(work / FOLDER, "[0-9]*.json")
 
 
 def read(path: Path) -> Order:
     """One order. Raises IntegrityError."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Order)
+        return msgspec.json.decode(storage.read_bytes(path), type=Order)
     except (OSError, msgspec.MsgspecError) as error:
         raise IntegrityError(f"{path}: not an order of removal ({error}); without it pages might come back") from None
 

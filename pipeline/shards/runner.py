@@ -21,9 +21,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.shards import orders, outcomes, workers
+from pipeline.shards import orders, outcomes, transfer, workers
 from pipeline.shards.orders import Letter, Order
 from pipeline.shards.outcomes import ConfigError, WebTextError
+from pipeline.shards.places import name_of, place
 from pipeline.shards.receipts import Task
 
 Source = TypeVar("Source")
@@ -108,6 +109,7 @@ class BeamRun:
                     mapped(self.local_workers(line), letter, spread=True)
             else:
                 mapped(self.pipeline(), letter, spread=self.runner != LOCAL)
+        self.others_worked()
 
     def exchange(
         self,
@@ -121,6 +123,7 @@ class BeamRun:
         order = Order(scatter, list(sources), gather, list(targets))
         with orders.posted(order, self.scratch) as letter, self.spilling() as folder:
             exchanged(self.pipeline(), letter, folder, spread=self.runner != LOCAL)
+        self.others_worked()
 
     def export(self, query: str, schema: Any, folder: Path) -> None:
         """The same, through Beam's source. Raises ConfigError: Google's client is not installed."""
@@ -128,10 +131,17 @@ class BeamRun:
 
         if find_spec("apitools") is None:
             raise ConfigError("links.bigquery needs Google's client; run: pip install 'webtext[gcp]'")
-        folder.mkdir(parents=True, exist_ok=True)
+        if place(folder) is None:
+            folder.mkdir(parents=True, exist_ok=True)
         with self.pipeline() as pipeline:
             rows = pipeline | "query" >> bigquery_source(query)
-            rows | "write" >> beam.io.WriteToParquet(str(folder / "rows"), schema, file_name_suffix=".parquet")
+            rows | "write" >> beam.io.WriteToParquet(name_of(folder / "rows"), schema, file_name_suffix=".parquet")
+        self.others_worked()
+
+    def others_worked(self) -> None:
+        """Look again at a directory on an object store: what other processes wrote is not known to this one."""
+        if self.scratch is not None:
+            transfer.renew(self.scratch)
 
     @contextmanager
     def spilling(self) -> Iterator[Path | None]:

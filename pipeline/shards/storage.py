@@ -3,29 +3,34 @@
 Choice: write beside the final name, fsync, rename, fsync the folder; hash while writing, verify once per process while
 reading. Cost: one fsync a file and one extra read of a shard a process. Alternative: trust the file system; Arrow's IPC
 format has no checksum, and a killed writer of its stream format leaves a file that reads as a valid, shorter one.
+
+Where a path stands for an object (see `places`), what is published is uploaded, and the store alone says what is there.
+There is no rename there: each attempt at a shard uploads under a name of its own, with the sha256 of its bytes in it,
+and the receipt, written on the condition that it is still the one that was found, picks one.
 """
 
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import os
-import shlex
-import time
+import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from pipeline.shards.outcomes import InputError, IntegrityError, StorageError
+from pipeline.shards import objects, transfer
+from pipeline.shards.outcomes import IntegrityError, StorageError
+from pipeline.shards.places import deletion, name_of, path_of, place
 
 PART = ".part"
-HASHES = "scratch/sha256.json"  # what input files held when they were last read
-SETTLED_S = 2
+MARKED = re.compile(r"\.([0-9a-f]{16})(?=\.\w+$)")  # in the name of an object of an attempt
+AHEAD_BYTES = 1 << 23  # of an object that is read from front to back
 PROCESS = uuid.uuid4().hex[:8]  # with the number of the process: two machines may share a folder
 
 
@@ -111,8 +116,11 @@ def writing(path: Path) -> Iterator[HashingFile]:
         raise
 
 
-def publish(paths: Iterable[Path]) -> None:
-    """Rename each part to its final name, then make the renames durable."""
+def publish(paths: Iterable[Path], once: bool = False) -> None:
+    """Rename each part to its final name, then make the renames durable; upload those that stand for objects.
+
+    `once`: of objects only where none is. Raises StorageError: the storage refuses, another attempt was quicker.
+    """
     folders = set()
     for path in paths:
         try:
@@ -120,16 +128,67 @@ def publish(paths: Iterable[Path]) -> None:
         except OSError as error:
             raise refused(path, error) from error
         folders.add(path.parent)
+        if place(path) is not None:
+            upload(path, once)
     for folder in sorted(folders):
         sync_folder(folder)
 
 
+def upload(path: Path, once: bool) -> None:
+    """Put a file of a mirror where it stands."""
+    if not once:
+        transfer.upload(path)
+        return
+    try:
+        transfer.put_once(path)
+    except transfer.LostError:
+        said = f"{name_of(path)}: another process has written it meanwhile; run the same command again"
+        raise StorageError(said) from None
+
+
+def commit(receipt: Path, data: bytes, files: Mapping[Path, Stamp], before: Mapping[Path, Stamp]) -> bool:
+    """Publish the files of a shard, then its receipt; whether it was done, and not by another attempt meanwhile.
+
+    `before`: the files that the receipt so far names. A receipt never outlives its files: where files are renamed, the
+    old one goes first; where they are objects, the new one replaces it, and then what the old one named is deleted.
+    """
+    if place(receipt) is None:
+        if receipt.exists():
+            receipt.unlink()
+            sync_folder(receipt.parent)
+        publish(sorted(files))
+        write_bytes(receipt, data)
+        return True
+    found = transfer.held(receipt)
+    for path, stamp in sorted(files.items()):
+        with refusing(path):
+            part_of(path).replace(path)
+        transfer.upload(path, attempted(path, stamp))
+    with writing(receipt) as file:
+        file.write(data)
+    with refusing(receipt):
+        part_of(receipt).replace(receipt)
+    try:
+        transfer.put_once(receipt, found)
+    except transfer.LostError:
+        return False
+    for path, stamp in before.items():
+        if files.get(path, stamp).sha256 != stamp.sha256:
+            transfer.remove(attempted(path, stamp))
+    return True
+
+
+def attempted(path: Path, stamp: Stamp) -> Path:
+    """The name of the object of an attempt: `00042-of-00128.0123456789abcdef.parquet`."""
+    return path.with_name(f"{path.stem}.{stamp.sha256[:16]}{path.suffix}")
+
+
 @contextmanager
-def atomic(path: Path) -> Iterator[HashingFile]:
-    """A file that appears at `path`, whole and durable, when the block ends, or not at all."""
+def atomic(path: Path, once: bool = False) -> Iterator[HashingFile]:
+    """A file that appears at `path`, whole and durable, when the block ends, or not at all; `once`: see `publish`."""
     with writing(path) as file:
         yield file
-    publish([path])
+    publish([path], once)
 
 
 def write_bytes(path: Path, data: bytes) -> Stamp:
@@ -165,11 +224,91 @@ def refused(path: Path, error: OSError) -> StorageError:
 
 
 def sweep(root: Path) -> int:
-    """Remove the parts that killed runs left under `root`; how many. Only under the lock of the working directory."""
+    """Remove what killed runs left under `root`: parts, and objects of attempts that no receipt names; how many.
+
+    Only under the lock of the working directory.
+    """
     parts = [path for path in root.rglob(f".*{PART}") if path.is_file()]
     for path in parts:
         path.unlink(missing_ok=True)
-    return len(parts)
+    if place(root) is None:
+        return len(parts)
+    listed = [path_of(root, at.key) for at, _ in objects.listed(root)]
+    named: set[str] = set()
+    for path in listed:
+        if path.parent.name == "receipts":
+            with suppress(msgspec.MsgspecError):  # whoever reads it says what is wrong with it
+                found = msgspec.json.decode(read_bytes(path), type=dict[str, Any])
+                named.update(stamp["sha256"][:16] for stamp in found["files"].values())
+    orphans = [path for path in listed if (mark := MARKED.search(path.name)) and mark[1] not in named]
+    for path in orphans:
+        transfer.remove(path)
+    return len(parts) + len(orphans)
+
+
+# --- what is there
+
+
+def local(path: Path) -> Path:
+    """`path`, holding here what it stands for. Raises FileNotFoundError, of objects also StorageError."""
+    return path if place(path) is None else transfer.fetch(path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds. Raises as `local`."""
+    return local(path).read_bytes()
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file or an object of this name."""
+    return path.exists() if place(path) is None else objects.known(path) is not None
+
+
+def remove(path: Path) -> None:
+    """Delete a file or an object, if it is there."""
+    if place(path) is None:
+        path.unlink(missing_ok=True)
+    else:
+        transfer.remove(path)
+
+
+def discard(path: Path) -> None:
+    """Delete a file of a shard that no receipt describes, if it is there; of objects, those of all attempts."""
+    remove(path)
+    if place(path) is not None:
+        for one in names(path.parent, f"{path.stem}.*{path.suffix}"):
+            if MARKED.sub("", one.name) == path.name:
+                transfer.remove(one)
+
+
+def names(folder: Path, pattern: str) -> list[Path]:
+    """The paths in a folder whose last part matches a pattern, in order. Objects are not brought here."""
+    if place(folder) is None:
+        return sorted(folder.glob(pattern))
+    return sorted(path for path in objects.inside(folder) if fnmatchcase(path.name, pattern))
+
+
+def reading(path: Path, ahead_bytes: int = AHEAD_BYTES) -> BinaryIO:
+    """A file, or an object without a copy of it here, `ahead_bytes` at a time. Raises FileNotFoundError, OSError."""
+    return path.open("rb") if place(path) is None else transfer.opened(path, ahead_bytes)
+
+
+def size_of(path: Path) -> int:
+    """How many bytes a file or an object has. Raises FileNotFoundError."""
+    if place(path) is None:
+        return path.stat().st_size
+    found = objects.known(path)
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, "no such object", name_of(path))
+    return found.bytes
+
+
+def written_since(folder: Path, pattern: str, since: float) -> int:
+    """How many files in a folder that match a pattern were written since a time (seconds since 1970)."""
+    if place(folder) is None:
+        return sum(path.stat().st_mtime >= since for path in folder.glob(pattern))
+    found = objects.listed(folder)
+    return sum(fnmatchcase(at.key.rpartition("/")[2], pattern) and one.written >= since for at, one in found)
 
 
 def sha256_of(path: Path) -> str:
@@ -186,8 +325,10 @@ def verified(path: Path, stamp: Stamp, receipt: Path) -> Path:
 
     Raises IntegrityError (missing, another length, another sha256), which tells to delete the `receipt` it is in.
     """
-    mend = f"run: rm {shlex.quote(str(receipt))} and build again: only this shard is made anew"
+    mend = f"run: {deletion(receipt)} and build again: only this shard is made anew"
     try:
+        if place(path) is not None:
+            transfer.fetch(path, attempted(path, stamp))
         status = path.stat()
     except FileNotFoundError:
         raise IntegrityError(f"{path}: missing, but its receipt is there; {mend}") from None
@@ -206,43 +347,6 @@ def verified(path: Path, stamp: Stamp, receipt: Path) -> Path:
 def is_there(path: Path, stamp: Stamp) -> bool:
     """Whether a file of the right length stands at `path`: all that can be told without reading it."""
     try:
-        return path.stat().st_size == stamp.bytes
+        return size_of(path if place(path) is None else attempted(path, stamp)) == stamp.bytes
     except FileNotFoundError:
         return False
-
-
-def matching(patterns: Iterable[str], root: Path, setting: str) -> list[Path]:
-    """The files that the globs of a setting name, absolute, sorted, each once; relative globs start at `root`.
-
-    Raises InputError: a glob that matches no file.
-    """
-    found: set[Path] = set()
-    for pattern in patterns:
-        names = glob.glob(pattern, root_dir=root, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
-        files = {(root / name).absolute() for name in names if (root / name).is_file()}
-        if not files:
-            raise InputError(f"{setting}: {pattern!r} matches no file (from {root.absolute()}); correct it")
-        found |= files
-    return sorted(found)
-
-
-def sha256_of_each(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
-    """The sha256 of input files; one that has kept its length, time and place since `cache` was written is not read.
-
-    A file changed less than SETTLED_S seconds ago is not remembered: it could change again within one tick of its time.
-    """
-    try:
-        known = msgspec.json.decode(cache.read_bytes(), type=dict[str, tuple[list[int], str]])
-    except (OSError, msgspec.MsgspecError):
-        known = {}
-    found, kept = {}, {}
-    for path in paths:
-        status = path.stat()
-        mark = [status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev]
-        before = known.get(str(path))
-        found[path] = before[1] if before and before[0] == mark else sha256_of(path)
-        if time.time_ns() - status.st_mtime_ns > SETTLED_S * 10**9:
-            kept[str(path)] = (mark, found[path])
-    if any(known.get(name) != entry for name, entry in kept.items()):
-        write_bytes(cache, msgspec.json.encode(known | kept))
-    return found

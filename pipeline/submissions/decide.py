@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,25 @@ from numpy.typing import NDArray
 
 from pipeline import urls
 from pipeline.config import LinksSettings
-from pipeline.shards import schemas
+from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import Outcome
+from pipeline.shards.places import mirror
 from pipeline.shards.removals import Removals
 from pipeline.urls import HostList
 
 READINGS = ("max", "sum", "first")  # of karma: see `config.LinksSettings.karma_of`
 LISTS = ("blocked_hosts", "blocked_suffixes", "blocked_domains", "blocked_subreddits")  # settings that name files
 Flags = NDArray[np.bool_]
+
+
+def list_file(work: Path, name: str) -> Path | None:
+    """The path of a user's list, which is here if it is anywhere; None where none is named."""
+    if not name:
+        return None
+    path = work / mirror(name)
+    with suppress(FileNotFoundError):  # said better by who reads it
+        storage.local(path)
+    return path
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class Rules:
     @classmethod
     def of(cls, links: LinksSettings, work: Path) -> Rules:
         """The rules of `[links]`; a user's list is relative to `work`. Raises InputError: a list that is none."""
-        hosts, suffixes, domains, subreddits = (work / name if (name := getattr(links, key)) else None for key in LISTS)
+        hosts, suffixes, domains, subreddits = (list_file(work, getattr(links, key)) for key in LISTS)
         listed = urls.file_entries(suffixes) if suffixes else urls.packaged_entries("blocked_suffixes.txt")
         names = urls.file_entries(subreddits) if subreddits else ()
         return cls(

@@ -19,6 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.submissions.forms import lines_of
 from pipeline.submissions.rows import FIELDS, Block, OddRow, Submission, block_of, joined, submission_of, usual
@@ -40,7 +41,7 @@ def read_table(path: Path, rows: int) -> Iterator[Block]:
 def batches_of(path: Path) -> Iterator[Iterator[Submission | Outcome]]:
     """The rows of a Parquet file, batch by batch. Raises InputError."""
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(storage.local(path), page_checksum_verification=True)
     except DAMAGE as error:
         raise InputError(f"{path}: no whole Parquet file: {said(error)}; fetch it again") from None
     with file:

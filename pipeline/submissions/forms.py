@@ -19,6 +19,7 @@ from typing import Any
 
 import zstandard
 
+from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 
 PIECE_BYTES = 4_096  # compressed, handed to a decoder at a time
@@ -120,7 +121,7 @@ def decompress(path: Path) -> Iterator[bytes]:
     """The bytes of a file in pieces, decompressed by the form that its suffix names, if any. Raises InputError."""
     form = FORMS.get(path.suffix.lower())
     try:
-        with path.open("rb") as file:
+        with storage.reading(path) as file:
             pieces = iter(lambda: file.read(PIECE_BYTES if form else CHUNK_BYTES), b"")
             yield from inflate(pieces, form, path) if form else pieces
     except OSError as error:

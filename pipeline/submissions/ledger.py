@@ -23,6 +23,7 @@ import zstandard
 
 from pipeline.shards import storage
 from pipeline.shards.outcomes import BusyError, InputError, Outcome, StorageError, WebTextError
+from pipeline.shards.places import name_of
 from pipeline.submissions.listings import Page
 from pipeline.submissions.rows import Submission
 
@@ -263,17 +264,17 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
 def snapshots(paths: Sequence[Path], folder: Path) -> list[Path]:
     """`paths` with every ledger replaced by its dump in `folder`, written now; dumps of other ledgers are removed."""
     made = [snapshot(path, folder) if path.suffix.lower() == SUFFIX else path for path in paths]
-    for old in set(folder.glob("*")) - set(made):
-        old.unlink()
+    for old in set(storage.names(folder, "*.zst")) - set(made):
+        storage.remove(old)
     return made
 
 
 def snapshot(path: Path, folder: Path) -> Path:
     """A ledger as a dump, atomically: the same rows give the same bytes. Raises as `read_ledger`, and StorageError."""
-    mark = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]  # two ledgers may have one name
+    mark = hashlib.sha256(name_of(path.absolute()).encode()).hexdigest()[:8]  # two ledgers may have one name
     target = folder / f"{path.stem}-{mark}.ndjson.zst"
     with storage.atomic(target) as file, zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:  # type: ignore[arg-type]
-        for block, _ in read_ledger(path, SNAPSHOT_ROWS):
+        for block, _ in read_ledger(storage.local(path), SNAPSHOT_ROWS):
             packed.write(b"".join(map(dump_line, block)))
     return target
 

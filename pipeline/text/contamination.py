@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.shards import storage
 from pipeline.shards.outcomes import BooksError, InputError, Outcome
 from pipeline.text.normalize import WORD
 from pipeline.text.overlap import Hashes, Reference, distinct, ngram_hashes
@@ -45,7 +46,7 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises InputError: the file cannot be read, a line is no JSON, or no text has N words.
     """
     try:
-        content = path.read_text("utf-8")
+        content = storage.read_bytes(path).decode()
         rows = content.splitlines() if path.suffix in (".jsonl", ".ndjson") else None
         texts = tuple(strings(map(json.loads, filter(str.strip, rows)))) if rows is not None else (content,)
     except (OSError, ValueError) as error:

@@ -23,6 +23,7 @@ import numpy as np
 from lxml import etree
 from numpy.typing import NDArray
 
+from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 from pipeline.text.normalize import words
 
@@ -174,7 +175,7 @@ def wikipedia_articles(path: Path) -> Iterator[tuple[str, str]]:
     carries a document type (dumps have none; entity bombs do).
     """
     try:
-        with path.open("rb") as raw:
+        with storage.reading(path) as raw:
             packed = raw.read(3) == b"BZh"
             raw.seek(0)
             try:

@@ -17,7 +17,9 @@ from typing import Any
 
 from pipeline import urls
 from pipeline.config import CorpusSettings
+from pipeline.shards import storage
 from pipeline.shards.outcomes import ConfigError, InputError, Outcome
+from pipeline.shards.places import mirror
 from pipeline.text import normalize, overlap
 
 HOSTS = "wikipedia_hosts.txt"
@@ -55,7 +57,7 @@ def rules_of(name: str, work: Path, signals: Collection[str]) -> list[Rule]:
     packaged = resources.files("pipeline") / "data" / "rules" / f"{name}.txt"
     known = name.isidentifier() and packaged.is_file()
     try:
-        text = packaged.read_text("utf-8") if known else (work / name).read_text("utf-8")
+        text = packaged.read_text("utf-8") if known else storage.read_bytes(work / mirror(name)).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"corpus.rules: {name!r} is neither webtext, gopher nor c4, nor a file that can be read: {error}"

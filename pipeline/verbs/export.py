@@ -332,7 +332,7 @@ def hf(root: Path, _settings: Settings, made: Export) -> None:
 
     checkpoint, made.notes = trained(root / "model")
     with storage.refusing(made.folder):
-        write_hf(checkpoint, root / "tokenizer" / "tokenizer.json", made.folder)
+        write_hf(checkpoint, Artefact(root, "tokenizer", 1).whole("tokenizer.json"), made.folder)
     for path in sorted(made.folder.iterdir()):
         if path.name != lease.LOCK:
             storage.sync_folder(path)  # fsync of a file opened to read is the same call

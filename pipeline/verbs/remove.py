@@ -31,6 +31,7 @@ from pipeline.fetch import archive, segments
 from pipeline.fetch.erase import blank
 from pipeline.shards import lease, receipts, removals, schemas, storage
 from pipeline.shards.outcomes import Outcome
+from pipeline.shards.places import is_given
 from pipeline.shards.receipts import Artefact, Books, Task
 from pipeline.shards.removals import Change, Order
 
@@ -118,7 +119,7 @@ def carry_out(removal: Removal) -> None:
 def discard(one: Artefact, shard: int) -> None:
     """Delete the files of a shard that no receipt describes."""
     for part in PARTS[one.name]:
-        (one.folder / one.file_name(shard, suffix_of(one), part)).unlink(missing_ok=True)
+        storage.discard(one.folder / one.file_name(shard, suffix_of(one), part))
 
 
 def suffix_of(one: Artefact) -> str:
@@ -287,7 +288,9 @@ def erase_pages(removal: Removal) -> None:
     """
     pages = artefact(removal.root, "pages", removal.shards)
     tables = [
-        path for folder in (segments.FOLDER, archive.FOLDER) for path in (pages.folder / folder).glob("*.parquet")
+        storage.local(path)
+        for folder in (segments.FOLDER, archive.FOLDER)
+        for path in storage.names(pages.folder / folder, "*.parquet")
     ]
     gone: set[Place] = set()
     others: set[Place] = set()
@@ -309,7 +312,7 @@ def erase_pages(removal: Removal) -> None:
     for shard, part in product(made(pages), PARTS["pages"]):
         table = schemas.read_parquet(pages.file(shard, ".parquet", part), ("doc_id", "warc"))
         lie_in = table.filter(is_doomed(removal, table["doc_id"]))["warc"].to_pylist()
-        removal.left_alone += sum(Path(one).is_absolute() for one in lie_in)
+        removal.left_alone += sum(is_given(one) for one in lie_in)
 
 
 def met(removal: Removal, path: Path) -> tuple[list[bool], list[Place]]:
@@ -321,7 +324,7 @@ def met(removal: Removal, path: Path) -> tuple[list[bool], list[Place]]:
 
 def erase(removal: Removal, path: Path, records: Sequence[Place]) -> None:
     """Overwrite these records of one WARC file."""
-    data = bytearray(path.read_bytes())
+    data = bytearray(storage.read_bytes(path))
     for _, start, length in records:
         data[start : start + length] = blank(length, f"{path.name}:{start}", removal.order.asked_at)
     before = storage.sha256_of(path)

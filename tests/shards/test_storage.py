@@ -1,9 +1,7 @@
 """A file exists whole or not at all, and a reader notices any change."""
 
 import errno
-import glob
 import hashlib
-import os
 import shlex
 
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.shards import storage
-from pipeline.shards.outcomes import InputError, IntegrityError, StorageError
+from pipeline.shards.outcomes import IntegrityError, StorageError
 from pipeline.shards.storage import Stamp
 
 
@@ -69,35 +67,6 @@ def test_a_missing_file_is_named(tmp_path):
     assert not storage.is_there(tmp_path / "00000-of-00001.parquet", stamp)
     with pytest.raises(IntegrityError, match="missing"):
         storage.verified(tmp_path / "00000-of-00001.parquet", stamp, tmp_path / "receipt.json")
-
-
-def test_a_glob_means_the_same_wherever_it_stands(tmp_path):
-    odd = tmp_path / "a [x] *"
-    odd.mkdir()
-    for name in ("b.zst", "a.zst", "c.txt"):
-        (odd / name).write_bytes(b"")
-    (odd / "folder.zst").mkdir()
-    both = [odd / "a.zst", odd / "b.zst"]
-    assert storage.matching(["*.zst", "a.*"], odd, "links.submissions") == both
-    assert storage.matching([f"{glob.escape(str(odd))}/*.zst"], tmp_path, "links.submissions") == both
-    with pytest.raises(InputError, match=r"links\.submissions: '\*\.gz' matches no file \(from /"):
-        storage.matching(["*.zst", "*.gz"], odd, "links.submissions")
-
-
-def test_an_input_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
-    old, new, cache = tmp_path / "old", tmp_path / "new", tmp_path / "scratch" / "hashes.json"
-    for path in (old, new):
-        path.write_bytes(path.name.encode())
-    os.utime(old, (1_000, 1_000))
-    read = []
-    monkeypatch.setattr(storage, "sha256_of", lambda path: read.append(path) or f"{path.read_bytes()}")
-    first = storage.sha256_of_each([old, new], cache)
-    assert storage.sha256_of_each([old, new], cache) == first
-    assert read == [old, new, new]  # what has just been written may change again within one tick of its time
-    old.write_bytes(b"OLD")
-    assert storage.sha256_of_each([old], cache)[old] == f"{b'OLD'}"
-    cache.write_bytes(b"rubbish")
-    assert storage.sha256_of_each([old], cache)[old] == f"{b'OLD'}"
 
 
 def test_sweep_removes_parts_and_nothing_else(tmp_path):

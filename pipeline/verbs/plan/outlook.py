@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipeline.config import Settings
-from pipeline.shards import storage
+from pipeline.shards import inputs
 from pipeline.shards.runner import LOCAL
 from pipeline.verbs.plan.costs import Costs
 from pipeline.verbs.plan.estimate import Plan, planned
@@ -71,7 +71,7 @@ def weighed(root: Path, settings: Settings) -> int | None:
     if settings.build.runner == LOCAL:
         return None
     named = ((settings.links.submissions, "links.submissions"), (settings.pages.warc, "pages.warc"))
-    files = max((storage.matching(globs, root, setting) for globs, setting in named), key=len)
+    files = max((inputs.matching(globs, root, setting) for globs, setting in named), key=len)
     size = graph_bytes(root, settings.build.runner, files, settings.build.shards)
     refuse_heavy(size, len(files), settings.build.shards)
     return size

@@ -25,7 +25,7 @@ from pipeline.fetch.captures import Capture
 from pipeline.fetch.response import Refused
 from pipeline.fetch.warc import BadRecord, Response, read_response
 from pipeline.pages import may_crawl
-from pipeline.shards import schemas, storage
+from pipeline.shards import inputs, schemas
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Manifest
 from pipeline.text.rules import Judge, read_rules
@@ -79,16 +79,14 @@ def probe(root: Path, settings: Settings) -> Probe:
         raise ConfigError("links.submissions is empty: set it in webtext.toml to dumps, exports, lists or a ledger")
     submissions = None
     if "links" not in made and links.submissions:
-        submissions = look_at_submissions(
-            storage.matching(links.submissions, root, "links.submissions"), settings, root
-        )
+        submissions = look_at_submissions(inputs.matching(links.submissions, root, "links.submissions"), settings, root)
     captures = None
     if "pages" not in made and pages.warc:
         wanted = submissions.kept_ids if submissions and submissions.whole else None
         if "links" in made and made["links"].books["links"].inputs <= IDS:
             wanted = ids_of(root, settings.build.shards)
-        captures = look_at_captures(storage.matching(pages.warc, root, "pages.warc"), pages, wanted)
-    dumps = storage.matching(settings.corpus.wikipedia_dumps, root, "corpus.wikipedia_dumps")
+        captures = look_at_captures(inputs.matching(pages.warc, root, "pages.warc"), pages, wanted)
+    dumps = inputs.matching(settings.corpus.wikipedia_dumps, root, "corpus.wikipedia_dumps")
     reference = [settings.corpus.wikipedia_reference] if settings.corpus.wikipedia_reference else []
     return Probe(
         submissions,
@@ -98,7 +96,7 @@ def probe(root: Path, settings: Settings) -> Probe:
         made,
         hosts_of(root, settings.build.shards) if "links" in made else None,
         size(dumps),
-        size(storage.matching(reference, root, "corpus.wikipedia_reference")),
+        size(inputs.matching(reference, root, "corpus.wikipedia_reference")),
     )
 
 

@@ -27,7 +27,7 @@ from pipeline.config import PagesSettings, Settings
 from pipeline.fetch.captures import Capture, capture_of, is_warc
 from pipeline.fetch.records import HEAD_BYTES, slices
 from pipeline.links import table_of
-from pipeline.shards import schemas
+from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.submissions.decide import Rules, decided
 from pipeline.submissions.forms import FORMS, inflate
@@ -96,7 +96,7 @@ def spread(things: Sequence[Thing], most: int) -> list[Thing]:
 
 def size(paths: Iterable[Path]) -> int:
     """The bytes of files as they lie."""
-    return sum(path.stat().st_size for path in paths)
+    return sum(map(storage.size_of, paths))
 
 
 # --- submissions
@@ -173,7 +173,7 @@ def piece_of(path: Path, settings: PagesSettings) -> Piece:
 def rows_of(path: Path) -> int:
     """How many rows a Parquet file says it has. Raises InputError."""
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return int(pq.read_metadata(storage.reading(path)).num_rows)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: no whole Parquet file: {error}; fetch it again") from None
 
@@ -218,7 +218,7 @@ def beginning(path: Path) -> tuple[bytes, float]:
     form = FORMS.get(path.suffix.lower())
     held, size_held = [], 0
     try:
-        with path.open("rb") as file:
+        with storage.reading(path) as file:
             pieces = counted(iter(lambda: file.read(4_096 if form else 1 << 17), b""))
             for piece in inflate(pieces, form, path) if form else pieces:
                 held.append(piece)
@@ -231,7 +231,7 @@ def beginning(path: Path) -> tuple[bytes, float]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     text = b"".join(held)
     lines = text[: text.rfind(b"\n") + 1] or text
-    return lines, min(1.0, taken / path.stat().st_size * len(lines) / len(text))
+    return lines, min(1.0, taken / storage.size_of(path) * len(lines) / len(text))
 
 
 # --- WARC files
@@ -267,7 +267,7 @@ def is_wanted(url: str, wanted: frozenset[str] | None) -> bool:
 
 def begun(path: Path, limit_bytes: int, most: int, settings: PagesSettings) -> tuple[list[Capture], float]:
     """The captures in the first bytes of a WARC file, and the share of the file that was read."""
-    captures, originals, end = [], dict[str, str](), path.stat().st_size
+    captures, originals, end = [], dict[str, str](), storage.size_of(path)
     for piece in slices(path, most):
         capture = capture_of(piece, str(path), settings, originals)
         if capture is not None:

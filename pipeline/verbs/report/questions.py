@@ -19,7 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.build import STAGES, Standing, artefact, standing
+from pipeline.shards import transfer
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
+from pipeline.shards.places import place
 from pipeline.verbs.fertility import Group, fertility
 
 SOURCE = re.compile(r"'([a-z*]+)/[^']*\.(?:parquet|jsonl?)'")
@@ -65,6 +67,8 @@ def questions() -> dict[str, str]:
 def answers(root: Path, shards: int) -> Answers:
     """All that can be asked of a working directory. Raises IntegrityError: a file is not as its receipt says."""
     root = root.absolute()  # questions are asked from within it
+    if place(root):
+        transfer.bring(root / "model")
     found = Answers(standing(root, shards))
     whole = {stage for stage, one in found.stands.items() if one.state == "whole"}
     for stage in ("links", "pages", "documents", "corpus"):
@@ -72,6 +76,8 @@ def answers(root: Path, shards: int) -> Answers:
             artefact(root, stage, shards).files(".parquet")
     if "corpus" in whole:
         artefact(root, "corpus", shards).files(".parquet", "removed")
+    if "tokenizer" in whole:
+        artefact(root, "tokenizer", shards).named(0, "report.json")
     with contextlib.chdir(root), duckdb.connect() as base:
         base.execute("SET TimeZone = 'UTC'")
         for name, sql in questions().items():

@@ -1,0 +1,63 @@
+"""Files that a user names: which a glob means, and what tells whether one has changed."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from pipeline.shards import objects, storage
+from pipeline.shards.outcomes import InputError
+from pipeline.shards.places import mirror, name_of, place
+
+HASHES = "scratch/sha256.json"  # what input files held when they were last read
+SETTLED_S = 2
+
+
+def matching(patterns: Iterable[str], root: Path, setting: str) -> list[Path]:
+    """The files that the globs of a setting name, absolute, sorted, each once; relative globs start at `root`.
+
+    A glob of objects is `s3://bucket/…` or `gs://bucket/…`. Raises InputError: a glob that matches nothing.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        wanted = mirror(pattern)
+        if place(root / wanted) is not None:
+            files = set(objects.matching(root / wanted))
+        else:
+            relative = glob.glob(pattern, root_dir=root, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
+            files = {(root / name).absolute() for name in relative if (root / name).is_file()}
+        if not files:
+            raise InputError(f"{setting}: {pattern!r} matches no file (from {name_of(root.absolute())}); correct it")
+        found |= files
+    return sorted(found)
+
+
+def sha256_of_each(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
+    """The sha256 of input files; one that has kept its length, time and place since `cache` was written is not read.
+
+    A file changed less than SETTLED_S seconds ago is not remembered: it could change again within one tick of its time.
+    Of an object it is the sha256 of what its store says of it, mark and length: nobody reads a bucket twice to name it.
+    """
+    try:
+        known = msgspec.json.decode(storage.read_bytes(cache), type=dict[str, tuple[list[int], str]])
+    except (OSError, msgspec.MsgspecError):
+        known = {}
+    found, kept = {}, {}
+    for path in paths:
+        if place(path) is not None:
+            found[path] = hashlib.sha256(objects.identity(path).encode()).hexdigest()
+            continue
+        status = path.stat()
+        mark = [status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev]
+        before = known.get(str(path))
+        found[path] = before[1] if before and before[0] == mark else storage.sha256_of(path)
+        if time.time_ns() - status.st_mtime_ns > SETTLED_S * 10**9:
+            kept[str(path)] = (mark, found[path])
+    if any(known.get(name) != entry for name, entry in kept.items()):
+        storage.write_bytes(cache, msgspec.json.encode(known | kept))
+    return found

@@ -1,0 +1,38 @@
+"""The files that a user names: which they are, and whether they have changed."""
+
+import glob
+import os
+
+import pytest
+
+from pipeline.shards import inputs, storage
+from pipeline.shards.outcomes import InputError
+
+
+def test_a_glob_means_the_same_wherever_it_stands(tmp_path):
+    odd = tmp_path / "a [x] *"
+    odd.mkdir()
+    for name in ("b.zst", "a.zst", "c.txt"):
+        (odd / name).write_bytes(b"")
+    (odd / "folder.zst").mkdir()
+    both = [odd / "a.zst", odd / "b.zst"]
+    assert inputs.matching(["*.zst", "a.*"], odd, "links.submissions") == both
+    assert inputs.matching([f"{glob.escape(str(odd))}/*.zst"], tmp_path, "links.submissions") == both
+    with pytest.raises(InputError, match=r"links\.submissions: '\*\.gz' matches no file \(from /"):
+        inputs.matching(["*.zst", "*.gz"], odd, "links.submissions")
+
+
+def test_an_input_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
+    old, new, cache = tmp_path / "old", tmp_path / "new", tmp_path / "scratch" / "hashes.json"
+    for path in (old, new):
+        path.write_bytes(path.name.encode())
+    os.utime(old, (1_000, 1_000))
+    read = []
+    monkeypatch.setattr(storage, "sha256_of", lambda path: read.append(path) or f"{path.read_bytes()}")
+    first = inputs.sha256_of_each([old, new], cache)
+    assert inputs.sha256_of_each([old, new], cache) == first
+    assert read == [old, new, new]  # what has just been written may change again within one tick of its time
+    old.write_bytes(b"OLD")
+    assert inputs.sha256_of_each([old], cache)[old] == f"{b'OLD'}"
+    cache.write_bytes(b"rubbish")
+    assert inputs.sha256_of_each([old], cache)[old] == f"{b'OLD'}"
