@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.config import TrainSettings
 from pipeline.shards.outcomes import TrainingError
 from trainer import parallel
+from trainer.ahead import Ahead
 from trainer.data import TokenData, Windows
 from trainer.evaluate import SEED
 from trainer.export import load_hf
@@ -64,6 +65,7 @@ def begin(
         settings=settings,
         out=out,
         windows=windows,
+        ahead=Ahead(windows.read, pin=device == "cuda"),
         validation=validation,
         lengths=lengths,
         model=model,

@@ -20,6 +20,7 @@ from pipeline.shards import transfer
 from pipeline.shards.outcomes import ConfigError, TrainingError
 from pipeline.shards.places import place
 from trainer import checkpoint, parallel
+from trainer.ahead import Ahead
 from trainer.checkpoint import Record
 from trainer.data import TokenData, Windows
 from trainer.evaluate import Measured
@@ -41,6 +42,7 @@ class Run:
     settings: TrainSettings
     out: Path
     windows: Windows
+    ahead: Ahead  # of what is trained on
     validation: Windows
     lengths: Tensor | None
     model: GPT

@@ -212,22 +212,28 @@ def gradients(run: Run) -> Tensor | None:
     for micro in range(run.accumulate):
         if run.signal is not None and run.world.size == 1:
             return None
-        chosen = step_windows(
-            run.windows,
-            run.step,
-            micro,
-            batch=run.batch,
-            accumulate=run.accumulate * run.world.size,
-            rank=run.world.rank,
-            world=run.world.size,
-        )
-        inputs, targets = run.windows.read(chosen)
+        following = (run.step, micro + 1) if micro + 1 < run.accumulate else (run.step + 1, 0)
+        inputs, targets = run.ahead.batch(micro_batch(run, run.step, micro), micro_batch(run, *following))
         with parallel.quiet(run.objective, last=micro == run.accumulate - 1):
             with autocast(run):
-                loss = run.loss_of(inputs.to(run.device), targets.to(run.device)) / run.accumulate
+                on_device = (one.to(run.device, non_blocking=True) for one in (inputs, targets))
+                loss = run.loss_of(*on_device) / run.accumulate
             torch.autograd.backward(loss)
         total += loss.detach()
     return total
+
+
+def micro_batch(run: Run, step: int, micro: int) -> list[int]:
+    """The windows of this process in one micro-batch of a step."""
+    return step_windows(
+        run.windows,
+        step,
+        micro,
+        batch=run.batch,
+        accumulate=run.accumulate * run.world.size,
+        rank=run.world.rank,
+        world=run.world.size,
+    )
 
 
 def autocast(run: Run) -> torch.autocast:
