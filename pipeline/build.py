@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pipeline.config import Settings
 from pipeline.shards import lease, removals, storage
-from pipeline.shards.outcomes import ConfigError
+from pipeline.shards.outcomes import ConfigError, DryRun
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.runner import BeamRun, Run
 
@@ -35,7 +35,8 @@ def build(
     """The manifests of all stages up to `until`, after making what is missing or stale.
 
     `run` is the runner to use (Beam, as the settings say, by default); `started` and `ended` are told of each stage.
-    Raises BusyError (another run holds `root`), ConfigError, and whatever a stage raises.
+    Raises BusyError (another run holds `root`), ConfigError, DryRun (the first stage with work to do built its first
+    job), and whatever a stage raises.
     """
     chosen = run or beam(settings, root)
     manifests: dict[str, Manifest] = {}
@@ -46,7 +47,10 @@ def build(
         for stage in STAGES[: STAGES.index(until) + 1]:
             check()
             started(stage)
-            manifests[stage] = importlib.import_module(f"pipeline.{stage}").stage(settings, root, chosen)
+            try:
+                manifests[stage] = importlib.import_module(f"pipeline.{stage}").stage(settings, root, chosen)
+            except DryRun as built:
+                raise DryRun(f"{stage}: {built}") from None
             ended(stage, manifests[stage])
     return manifests
 

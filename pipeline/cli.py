@@ -105,12 +105,16 @@ def build(
     folder: Folder = Path(),
     sets: Sets = None,
     runner: Annotated[str, typer.Option(help="A Beam runner; options this command does not know go to it.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "--dry_run", help="Build the first job for DataflowRunner, and submit nothing.")
+    ] = False,
 ) -> None:
     """Make what is missing or stale, up to STAGE; killed at any moment, the next build goes on."""
     from pipeline.build import beam
     from pipeline.build import build as build_stages
 
     until, options = stage_and_options([*([stage] if stage else []), *context.args])
+    options += ("--dry_run=true",) * dry_run
     settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
     with Reporter(folder, settings.build.shards) as reporter:
         build_stages(

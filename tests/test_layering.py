@@ -24,6 +24,7 @@ LAYERS = [
         "shards.removals",
         "shards.workers",
         "shards.orders",
+        "shards.failures",
         "shards.runner",
     },
     CRAFTS,

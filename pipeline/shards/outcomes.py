@@ -174,6 +174,12 @@ class WorkerError(WebTextError):
     exit_code = 9
 
 
+class DryRun(WebTextError):  # noqa: N818 - no error: it ends a run early
+    """A dry run ended as it should: a job was built, and nothing was submitted or made."""
+
+    exit_code = 0
+
+
 class DedupError(WebTextError):
     """The deduplication measured itself and is not good enough to go on."""
 

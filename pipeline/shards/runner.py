@@ -12,7 +12,6 @@ books describe and its shuffles cannot afford.
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -21,17 +20,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.shards import orders, outcomes, transfer, workers
+from pipeline.shards import orders, transfer, workers
+from pipeline.shards.failures import Guarded, unmarked
 from pipeline.shards.orders import Letter, Order
-from pipeline.shards.outcomes import ConfigError, WebTextError
+from pipeline.shards.outcomes import ConfigError, DryRun, WebTextError
 from pipeline.shards.places import name_of, place
 from pipeline.shards.receipts import Task
 
 Source = TypeVar("Source")
 Block = orders.Block
 
-LOCAL = "FnApiRunner"
-MARK = "webtext failure: "  # a worker's WebTextError travels as text, whatever the runner wraps it in
+LOCAL, DATAFLOW = "FnApiRunner", "DataflowRunner"
 
 
 class Run(Protocol):
@@ -88,7 +87,8 @@ class BeamRun:
     """The same as Beam pipelines. `options` are Beam's own command-line options, passed through.
 
     `scratch` is where the local runner spills blocks while they cross; None: the system's folder for temporary files.
-    Raises ConfigError for an option that the local runner does not know; others learn theirs from their job service.
+    Raises ConfigError, before there is anything to do: a runner that Beam does not know, or what would be paid for in
+    vain (see `refuse_unfit`).
     """
 
     runner: str = LOCAL
@@ -97,8 +97,8 @@ class BeamRun:
     scratch: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.options and self.runner == LOCAL:
-            refuse_unknown(self.options)
+        if self.options or self.runner != LOCAL:
+            refuse_unfit(self.runner, self.options)
 
     def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
         if not tasks:
@@ -183,6 +183,31 @@ class BeamRun:
         return Running(beam.Pipeline(runner=FnApiRunner(environment), options=options), workers.watched)
 
 
+def refuse_unfit(runner: str, options: Sequence[str]) -> None:
+    """Raise ConfigError: no such runner, an option that it does not know or obey, or workers without this package.
+
+    A runner with a job service learns its options from there; what is no option of Beam goes to it unseen.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions, TestOptions, WorkerOptions
+    from apache_beam.runners.runner import create_runner
+
+    try:
+        kind = LOCAL if runner == LOCAL else type(create_runner(runner)).__name__
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ConfigError(f"build.runner: {error}") from None
+    if kind in (LOCAL, DATAFLOW):
+        refuse_unknown(options)
+    parsed = PipelineOptions(list(options))
+    if kind != DATAFLOW and parsed.view_as(TestOptions).dry_run:
+        raise ConfigError(f"--dry_run: {runner} would build all the same; {DATAFLOW} obeys it")
+    if kind == DATAFLOW and not parsed.view_as(WorkerOptions).sdk_container_image:
+        raise ConfigError(
+            f"{DATAFLOW}: name the image of its workers, which docker/worker.Dockerfile makes: --sdk_container_image=…"
+        )
+    if kind == DATAFLOW and find_spec("apitools") is None:
+        raise ConfigError(f"{DATAFLOW} needs Google's client; run: pip install 'webtext[gcp]'")
+
+
 def refuse_unknown(options: Sequence[str]) -> None:
     """Raise ConfigError for what is no option of Beam: a mistyped one of ours would be lost in silence."""
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -251,43 +276,6 @@ def bigquery_source(query: str) -> Any:
     return beam.io.ReadFromBigQuery(query=query, use_standard_sql=True)
 
 
-@dataclass(frozen=True)
-class Guarded:
-    """A function whose WebTextError survives the runner's wrapping: `Running` finds the mark and raises it again."""
-
-    function: Callable[[Any], Any]
-
-    def __call__(self, element: Any) -> Any:
-        try:
-            result = self.function(element)
-            return result if not isinstance(result, Iterator) else list_guarded(result)
-        except WebTextError as error:
-            raise RuntimeError(marked(error)) from error
-
-
-def list_guarded(blocks: Iterator[Any]) -> Iterator[Any]:
-    """The same items; a WebTextError raised between them is marked."""
-    try:
-        yield from blocks
-    except WebTextError as error:
-        raise RuntimeError(marked(error)) from error
-
-
-def marked(error: WebTextError) -> str:
-    """A WebTextError as one line that can be found in any traceback."""
-    return MARK + json.dumps([type(error).__name__, str(error)])
-
-
-def unmarked(text: str) -> WebTextError | None:
-    """The WebTextError in a traceback's text, if there is one."""
-    _, found, rest = text.partition(MARK)
-    if not found:
-        return None
-    (kind, message), _ = json.JSONDecoder().raw_decode(rest)
-    error: WebTextError = getattr(outcomes, kind)(message)
-    return error
-
-
 @dataclass
 class Running:
     """A context around a Beam pipeline that runs it at the end and turns marked failures back into what they were."""
@@ -302,7 +290,7 @@ class Running:
         if error is not None:
             return
         try:
-            self.run(lambda: self.pipeline.run().wait_until_finish())
+            self.run(self.finish)
         except WebTextError:
             raise
         except Exception as failure:
@@ -310,3 +298,19 @@ class Running:
             if original is None:
                 raise
             raise original from failure
+
+    def finish(self) -> None:
+        """Run the pipeline to its end; a job elsewhere does not outlive the command that waits. Raises DryRun."""
+        from apache_beam.options.pipeline_options import TestOptions
+
+        result = self.pipeline.run()
+        if self.pipeline.options.view_as(TestOptions).dry_run:
+            graph = result.job.proto_pipeline
+            raise DryRun(
+                f"a dry run: a job of {graph.ByteSize():,} bytes was built, and not submitted; nothing was made"
+            )
+        try:
+            result.wait_until_finish()
+        except (KeyboardInterrupt, SystemExit):
+            result.cancel()
+            raise

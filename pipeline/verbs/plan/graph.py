@@ -28,6 +28,9 @@ class Weighing(BeamRun):
 
     weights: list[int] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """What is not run needs no options."""
+
     def pipeline(self) -> Running:
         """A pipeline that is weighed where its `with` block ends."""
         made = BeamRun().pipeline().pipeline
