@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeExceptio
 from hatchling.builders.wheel import WheelBuilder
 
 from pipeline import build, config
+from pipeline.cli import stage_and_options
 from pipeline.demo import dump, site
 from pipeline.shards import failures, runner
 from pipeline.shards.outcomes import ConfigError, DryRun, InputError
@@ -315,3 +317,25 @@ def test_what_a_worker_of_the_service_raised_keeps_its_kind_and_its_one_line():
     with pytest.raises(InputError, match=r"^dump 2: truncated$"), Running(job):
         pass
     assert job.told == []
+
+
+def documented():
+    """What docs/dataflow.md gives `webtext build` for Dataflow, as words; variables stand for themselves."""
+    page = (ROOT / "docs" / "dataflow.md").read_text("utf-8").replace("\\\n", " ")
+    for line in re.findall(r"^    webtext build ([^#\n]*)", page, re.MULTILINE):
+        if "DataflowRunner" in line:
+            yield shlex.split(re.sub(r"\$(\w+)", lambda name: name[1].lower().replace("_", "-"), line))
+
+
+@pytest.mark.parametrize("words", list(documented()), ids=lambda words: " ".join(words)[-40:])
+def test_the_commands_of_the_page_are_taken(words, tmp_path):
+    place, used = words.index("--runner"), [word for word in words if word != "--dry_run"]
+    until, options = stage_and_options([words[0], *used[place + 2 :]])
+    assert until in build.STAGES
+    assert words[1:3] == ["--dir", "gs://bucket/work"]
+    with pytest.raises(DryRun):
+        BeamRun(words[place + 1], 1, (*options, *DRY[:2], QUIET), tmp_path).map_shards(print, [Task(0, "f")])
+
+
+def test_the_page_has_a_dry_run_and_a_run():
+    assert sorted("--dry_run" in words for words in documented()) == [False, True]
