@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import traceback
@@ -26,6 +27,7 @@ from pipeline.cli import stage_and_options
 from pipeline.demo import dump, site
 from pipeline.shards import failures, runner
 from pipeline.shards.outcomes import ConfigError, DryRun, InputError
+from pipeline.shards.places import mirror
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun, Running
 from tests.engines import QUIET
@@ -236,6 +238,17 @@ def test_a_dry_run_builds_the_first_job_of_the_first_stage_with_work_and_makes_n
     assert list((tmp_path / "work" / "scratch").glob(".order-*")) == []
 
 
+def test_a_dry_run_asks_nobody(monkeypatch, tmp_path):
+    def refuse(*address):
+        raise AssertionError(address)
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(DryRun):
+        BeamRun("DataflowRunner", 1, DRY, tmp_path).map_shards(print, [Task(0, "f")])
+
+
 def test_the_command_says_what_a_dry_run_did_and_succeeds(built, tmp_path):
     shutil.copytree(built[0].parent / "inputs", tmp_path / "work")
     command = [sys.executable, "-m", "pipeline.cli", "build", "--dir", str(tmp_path / "work")]
@@ -254,7 +267,7 @@ def test_the_command_says_what_a_dry_run_did_and_succeeds(built, tmp_path):
 
 
 @pytest.mark.failure(
-    "a runner is unknown, an option of Dataflow mistyped, or the image of its workers not named",
+    "a runner is unknown, an option of Dataflow mistyped, its image not named, or the directory is of this machine",
     "exit 2 before anything is made or paid for",
     "give what is named; docs/dataflow.md has whole commands",
 )
@@ -266,6 +279,7 @@ def test_the_command_says_what_a_dry_run_did_and_succeeds(built, tmp_path):
         ("DataflowRunner", REAL, "DataflowRunner: name the image of its workers"),
         ("dataflow", REAL, "DataflowRunner: name the image of its workers"),
         ("DataflowRunner", (*DRY, "--max_num_worker=4"), "--max_num_worker: neither an option of webtext build"),
+        ("DataflowRunner", DRY[2:], "DataflowRunner: its workers see no folder of this machine"),
         ("FnApiRunner", ("--dry_run=true",), "--dry_run: FnApiRunner would build all the same"),
         ("PortableRunner", ("--dry_run=true",), "--dry_run: PortableRunner would build all the same"),
     ],
@@ -273,6 +287,10 @@ def test_the_command_says_what_a_dry_run_did_and_succeeds(built, tmp_path):
 def test_what_would_be_paid_for_in_vain_is_refused_before_anything_is_asked(name, options, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
         BeamRun(name, 1, options)
+
+
+def test_a_working_directory_in_a_bucket_is_one_that_workers_see():
+    assert BeamRun("DataflowRunner", 1, DRY[2:], mirror("gs://a-bucket/work") / "scratch").options == DRY[2:]
 
 
 def test_without_googles_client_the_extra_is_named(monkeypatch):

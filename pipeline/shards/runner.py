@@ -98,7 +98,7 @@ class BeamRun:
 
     def __post_init__(self) -> None:
         if self.options or self.runner != LOCAL:
-            refuse_unfit(self.runner, self.options)
+            refuse_unfit(self.runner, self.options, self.scratch)
 
     def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
         if not tasks:
@@ -183,8 +183,8 @@ class BeamRun:
         return Running(beam.Pipeline(runner=FnApiRunner(environment), options=options), workers.watched)
 
 
-def refuse_unfit(runner: str, options: Sequence[str]) -> None:
-    """Raise ConfigError: no such runner, an option that it does not know or obey, or workers without this package.
+def refuse_unfit(runner: str, options: Sequence[str], scratch: Path | None) -> None:
+    """Raise ConfigError: no such runner, an option that it does not know or obey, or workers without package or folder.
 
     A runner with a job service learns its options from there; what is no option of Beam goes to it unseen.
     """
@@ -198,12 +198,14 @@ def refuse_unfit(runner: str, options: Sequence[str]) -> None:
     if kind in (LOCAL, DATAFLOW):
         refuse_unknown(options)
     parsed = PipelineOptions(list(options))
-    if kind != DATAFLOW and parsed.view_as(TestOptions).dry_run:
+    dry = parsed.view_as(TestOptions).dry_run
+    if kind != DATAFLOW and dry:
         raise ConfigError(f"--dry_run: {runner} would build all the same; {DATAFLOW} obeys it")
     if kind == DATAFLOW and not parsed.view_as(WorkerOptions).sdk_container_image:
-        raise ConfigError(
-            f"{DATAFLOW}: name the image of its workers, which docker/worker.Dockerfile makes: --sdk_container_image=…"
-        )
+        wanted = "--sdk_container_image=…"
+        raise ConfigError(f"{DATAFLOW}: name the image of its workers, which docker/worker.Dockerfile makes: {wanted}")
+    if kind == DATAFLOW and not dry and (scratch is None or place(scratch) is None):
+        raise ConfigError(f"{DATAFLOW}: its workers see no folder of this machine; work in a bucket: --dir gs://…")
     if kind == DATAFLOW and find_spec("apitools") is None:
         raise ConfigError(f"{DATAFLOW} needs Google's client; run: pip install 'webtext[gcp]'")
 
