@@ -55,8 +55,7 @@ class HashingFile:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.digest = hashlib.sha256()
-        self.bytes = 0
-        self.closed = False
+        self.bytes, self.closed = 0, False
 
     def write(self, data: Any) -> int:
         """Write bytes or a buffer; returns how many bytes."""
@@ -346,7 +345,6 @@ def verified(path: Path, stamp: Stamp, receipt: Path) -> Path:
 
 def is_there(path: Path, stamp: Stamp) -> bool:
     """Whether a file of the right length stands at `path`: all that can be told without reading it."""
-    try:
+    with suppress(FileNotFoundError):
         return size_of(path if place(path) is None else attempted(path, stamp)) == stamp.bytes
-    except FileNotFoundError:
-        return False
+    return False

@@ -99,7 +99,8 @@ def lines(name: str, curves: Sequence[Line], across: str) -> Markup:
     """Curves over a shared scale; the lower edge is the least value, rounded down. `across` names the horizontal."""
     points = [point for curve in curves for point in curve.points]
     low, high = min(y for _, y in points), max(y for _, y in points)
-    step = nice_step((high - low) or 1.0)
+    flat = high - low <= max(abs(high), 1.0) * 1e-9  # closer together than numbers can be told apart in a picture
+    step = nice_step(1.0 if flat else high - low)
     bottom = step * (low // step)
     top = max(high, bottom + step)
     last = max(x for x, _ in points) or 1

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import lxml.html
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -98,6 +98,8 @@ def test_the_stripes_of_a_step_stand_side_by_side_within_its_bar(counts):
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 100)), min_size=2))
+@example([(0, 0.0), (0, 5e-324)])
+@example([(0, 100.0), (1, 100.00000000000001)])
 def test_curves_stay_within_their_picture(points):
     picture = lxml.html.fragment_fromstring(charts.lines("loss", [charts.Line("a", "full", points)], "step"))
     (curve,) = picture.iter("polyline")
