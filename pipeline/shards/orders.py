@@ -33,7 +33,6 @@ Block = tuple[int, bytes]
 Keyed = tuple[int, Iterable[bytes]]
 
 NOTHING = b""  # crosses a shuffle to every target, so that one that no block is sent to is gathered too
-MOST_BYTES = 10_000_000  # of a graph: what Dataflow takes ("job graph is too large" above it)
 
 
 @dataclass(frozen=True)

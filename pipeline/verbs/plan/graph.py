@@ -55,10 +55,10 @@ def graph_bytes(root: Path, runner: str, files: Sequence[Path], shards: int) -> 
     return round(GROWTH * sum(run.weights))
 
 
-def refuse_heavy(size: int, files: int, shards: int) -> None:
+def refuse_heavy(size: int) -> None:
     """Raise ConfigError for a graph that Dataflow would not take."""
     if size > LIMIT_BYTES:
         raise ConfigError(
-            f"the job graph would have {size / 1e6:.1f} MB, and Dataflow takes {LIMIT_BYTES / 1e6:.0f}: it names "
-            f"{files:,} files and {shards:,} shards; put files together, or lower build.shards in a new folder"
+            f"the job graph would have {size / 1e6:.1f} MB, and Dataflow takes {LIMIT_BYTES / 1e6:.0f}: Beam's "
+            "options are all that can make it so large; give fewer or shorter ones"
         )
