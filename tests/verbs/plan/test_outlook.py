@@ -129,7 +129,7 @@ def test_a_graph_that_the_service_would_refuse_is_refused(planned, monkeypatch):
     monkeypatch.setattr(graph, "LIMIT_BYTES", 1_000)
     done = run(planned[0], "--runner", "DataflowRunner")
     assert isinstance(done.exception, ConfigError)
-    assert "it names 1 files and 2 shards" in str(done.exception)
+    assert "Dataflow takes 0: Beam's options" in str(done.exception)
 
 
 def test_a_graph_that_would_be_taken_is_told(planned):
