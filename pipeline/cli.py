@@ -29,7 +29,7 @@ from pipeline.console import Reporter, err, out, print_coverage, print_funnel, p
 from pipeline.options import Folder, Sets, needing, settings_of
 from pipeline.shards import storage
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
-from pipeline.shards.places import mirror, place
+from pipeline.shards.places import mirror, name_of, place
 
 app = typer.Typer(
     add_completion=False,
@@ -58,12 +58,14 @@ def init(
     # without a dump, the addresses of the WARC files themselves are the links
     for key, globs in (("submissions", submissions or warc), ("warc", warc)):
         if globs:
-            whole = [str(Path(glob.escape(str(Path.cwd()))) / pattern) for pattern in globs]
+            here = Path(glob.escape(str(Path.cwd())))
+            whole = [pattern if "://" in pattern else str(here / pattern) for pattern in globs]
             text = text.replace(f"{key} = []", f"{key} = {json.dumps(whole, ensure_ascii=False)}", 1)  # TOML too
     storage.write_bytes(path, text.encode())
-    out.print(f"{path} written; next: webtext build --dir {shlex.quote(str(folder))}")
+    work = shlex.quote(name_of(path.parent) if place(path) else str(folder))
+    out.print(f"{path} written; next: webtext build --dir {work}")
     if not submissions:
-        out.print(f"without dumps: webtext harvest --subreddit books --dir {folder}   # Reddit's API, see its --help")
+        out.print(f"without dumps: webtext harvest --subreddit books --dir {work}   # Reddit's API, see its --help")
 
 
 @app.command()

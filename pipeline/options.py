@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline import config
+from pipeline.build import same_shards
 from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.places import mirror
@@ -35,11 +36,16 @@ Sets = Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE
 
 
 def settings_of(folder: Path, sets: list[str] | None) -> config.Settings:
-    """The settings of a working directory, with the command line's laid over."""
+    """The settings of a working directory, with the command line's laid over.
+
+    Raises ConfigError: wrong ones, or another number of shards than the directory was begun with.
+    """
     path = folder / config.FILE_NAME
     with suppress(FileNotFoundError):  # said better by who reads it
         storage.local(path)
-    return config.load(path, sets or [])
+    settings = config.load(path, sets or [])
+    same_shards(folder, settings.build.shards)
+    return settings
 
 
 @contextmanager

@@ -365,6 +365,20 @@ def test_a_reader_that_leaves_ends_the_command_quietly(built):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_init_takes_globs_of_objects_as_they_are(tmp_path):
+    done = webtext("init", "work", "--submissions", "s3://bucket/*.zst", "--warc", "gs://b/**/*.warc.gz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    settings = config.load(tmp_path / "work" / config.FILE_NAME)
+    assert (settings.links.submissions, settings.pages.warc) == (("s3://bucket/*.zst",), ("gs://b/**/*.warc.gz",))
+
+
+def test_every_verb_refuses_another_number_of_shards_than_the_directory_was_begun_with(built):
+    for verb in (["status"], ["export", "--format", "jsonl", "--out", "out"], ["remove"], ["report"]):
+        done = webtext(*verb, "--dir", "work", "--set", "build.shards=7", cwd=built[0])
+        assert done.returncode == 2, (verb, done.stderr)
+        assert "build.shards is 7, but" in done.stderr
+
+
 def test_init_writes_globs_that_toml_reads_back(tmp_path):
     odd = tmp_path / 'it\'s "odd" [é] [b]'
     odd.mkdir()

@@ -177,6 +177,13 @@ def test_a_second_run_from_another_machine_is_refused_with_who_holds_it(root, tm
     assert not storage.exists(root / lease.LEASE)
 
 
+@pytest.mark.parametrize("rubbish", [b"", b"[1]", b"null", b'{"holder": 7}'])
+def test_a_lease_that_is_none_is_one_that_somebody_holds(root, rubbish):
+    storage.write_bytes(root / lease.LEASE, rubbish)
+    with pytest.raises(BusyError, match=r"in use by (another process|7); wait"), lease.lock(root):
+        pass
+
+
 def test_a_dead_holders_lease_expires_and_one_that_lost_it_is_told(root, tmp_path, monkeypatch):
     now = transfer.now
     monkeypatch.setattr(lease, "LEASE_S", 0.4)
@@ -215,9 +222,12 @@ def test_of_two_attempts_at_one_shard_the_receipt_picks_one_and_what_it_names_is
     second.commit({})
     assert two.file(0, ".parquet").read_bytes() == b"first"
     assert one.file(0, ".parquet").read_bytes() == b"first"
+    mine = root / "given.0123456789abcdef.parquet"  # a user's file, named as attempts are
+    storage.write_bytes(mine, b"a user's")
     stray = storage.names(root / "pages", "*.parquet")
     assert storage.sweep(root) == len(stray) - 1
     assert len(storage.names(root / "pages", "*.parquet")) == 1
+    assert storage.read_bytes(mine) == b"a user's"
     assert two.file(0, ".parquet").read_bytes() == b"first"
 
 

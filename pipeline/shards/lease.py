@@ -60,7 +60,8 @@ def myself() -> str:
 
 def busy(root: Path, holder: str) -> BusyError:
     """The one line for a directory that another run holds."""
-    return BusyError(f"{name_of(root)}: in use by {holder or 'another process'}; wait for it to end, or stop it")
+    dead = f"; if it died, its lease ends within {LEASE_S:g} s" if place(root) else ""
+    return BusyError(f"{name_of(root)}: in use by {holder or 'another process'}; wait for it to end, or stop it{dead}")
 
 
 @contextmanager
@@ -107,7 +108,9 @@ def taken(root: Path, path: Path) -> str:
     if transfer.now(root) - found.written >= LEASE_S:
         with suppress(transfer.LostError):
             return written(path, found.mark)
-    raise busy(root, json.loads(data)["holder"])
+    with suppress(ValueError, KeyError, TypeError):  # whoever wrote it wrote something else
+        raise busy(root, str(json.loads(data)["holder"]))
+    raise busy(root, "")
 
 
 def written(path: Path, before: str) -> str:

@@ -99,12 +99,21 @@ def path_of(root: Path, key: str) -> Path:
 # --- the cache
 
 
+def most_bytes() -> int:
+    """What all mirrors may hold. Raises ConfigError: $WEBTEXT_CACHE_BYTES is no number."""
+    named = os.environ.get(CACHE_BYTES) or str(MOST_BYTES)
+    try:
+        return int(float(named))
+    except ValueError:
+        raise ConfigError(f"{CACHE_BYTES} is {named!r}; expected a number of bytes, as 50e9") from None
+
+
 def trim(limit: int | None = None) -> int:
     """Take out of the cache, oldest first, what nobody has used for IDLE_S, until `limit` bytes are left.
 
     Returns how many bytes went. `limit`: $WEBTEXT_CACHE_BYTES, or MOST_BYTES. What went comes back when asked for.
     """
-    most = limit if limit is not None else int(os.environ.get(CACHE_BYTES) or MOST_BYTES)
+    most = limit if limit is not None else most_bytes()
     held = []
     for scheme in SCHEMES:
         for mark in (cache() / scheme).rglob(".*.mark"):

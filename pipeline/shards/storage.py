@@ -135,11 +135,8 @@ def publish(paths: Iterable[Path], once: bool = False) -> None:
 
 def upload(path: Path, once: bool) -> None:
     """Put a file of a mirror where it stands."""
-    if not once:
-        transfer.upload(path)
-        return
     try:
-        transfer.put_once(path)
+        transfer.put_once(path) if once else transfer.upload(path)
     except transfer.LostError:
         said = f"{name_of(path)}: another process has written it meanwhile; run the same command again"
         raise StorageError(said) from None
@@ -233,13 +230,14 @@ def sweep(root: Path) -> int:
     if place(root) is None:
         return len(parts)
     listed = [path_of(root, at.key) for at, _ in objects.listed(root)]
-    named: set[str] = set()
-    for path in listed:
-        if path.parent.name == "receipts":
-            with suppress(msgspec.MsgspecError):  # whoever reads it says what is wrong with it
-                found = msgspec.json.decode(read_bytes(path), type=dict[str, Any])
-                named.update(stamp["sha256"][:16] for stamp in found["files"].values())
-    orphans = [path for path in listed if (mark := MARKED.search(path.name)) and mark[1] not in named]
+    receipts = [path for path in listed if path.parent.name == "receipts"]
+    artefacts, named = {path.parents[1] for path in receipts}, set[str]()
+    for path in receipts:
+        with suppress(msgspec.MsgspecError):  # whoever reads it says what is wrong with it
+            found = msgspec.json.decode(read_bytes(path), type=dict[str, Any])
+            named.update(stamp["sha256"][:16] for stamp in found["files"].values())
+    ours = [path for path in listed if not artefacts.isdisjoint(path.parents[:2])]
+    orphans = [path for path in ours if (mark := MARKED.search(path.name)) and mark[1] not in named]
     for path in orphans:
         transfer.remove(path)
     return len(parts) + len(orphans)

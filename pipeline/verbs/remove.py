@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import urls
-from pipeline.build import artefact
+from pipeline.build import artefact, same_shards
 from pipeline.fetch import archive, segments
 from pipeline.fetch.erase import blank
 from pipeline.shards import lease, receipts, removals, schemas, storage
@@ -67,10 +67,12 @@ class Removal:
 def remove(root: Path, shards: int, lines: Sequence[str], now: datetime | None = None) -> list[Removal]:
     """Carry out a list of URLs, hosts, doc_ids and submission ids, and what was cut short before it.
 
-    Raises InputError: a line that is none of these; BusyError: another run holds `root`. `shards` is of the build.
+    Raises InputError: a line that is none of these; BusyError: another run holds `root`; ConfigError: `shards` is not
+    the number that `root` was begun with.
     """
     asked = removals.order_of(lines, now or datetime.now(UTC)) if lines else None
     with lease.lock(root):
+        same_shards(root, shards)
         storage.sweep(root)
         if asked is not None:
             removals.write(root / removals.FOLDER / f"{len(removals.paths(root)) + 1:04d}.json", asked)

@@ -253,6 +253,15 @@ def test_the_cache_gives_up_what_nobody_uses_and_it_comes_back(root):
     assert storage.read_bytes(root / "old") == b"old" * 100
 
 
+def test_the_size_of_the_cache_is_a_number(monkeypatch):
+    for said, meant in (("", places.MOST_BYTES), ("1000", 1000), ("5e9", 5 * 10**9)):
+        monkeypatch.setenv("WEBTEXT_CACHE_BYTES", said)
+        assert places.most_bytes() == meant
+    monkeypatch.setenv("WEBTEXT_CACHE_BYTES", "50 GB")
+    with pytest.raises(ConfigError, match="is '50 GB'; expected a number of bytes"):
+        places.trim()
+
+
 def test_a_folder_is_the_same_there_and_here_after_it_was_sent_and_brought(root, elsewhere):
     folder = root / "model"
     for name in ("step-1/w.bin", "step-1/checkpoint.json", "step-2/w.bin", "log.jsonl"):

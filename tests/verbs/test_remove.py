@@ -13,7 +13,7 @@ from pipeline.build import STAGES, artefact, build
 from pipeline.fetch import warc
 from pipeline.fetch.response import Hop
 from pipeline.shards import removals, schemas, storage
-from pipeline.shards.outcomes import BusyError, InputError
+from pipeline.shards.outcomes import BusyError, ConfigError, InputError
 from pipeline.shards.runner import PlainRun
 from pipeline.verbs import remove as verb
 from pipeline.verbs.explain import explain
@@ -216,6 +216,13 @@ def test_a_line_that_names_nothing_is_refused_before_anything_is_touched(made, w
     before = files_of(work)
     with pytest.raises(InputError, match=said):
         remove(work, 2, ["# a list", line], NOW)
+    assert files_of(work) == before
+
+
+def test_another_number_of_shards_is_refused_before_anything_is_touched(made, work):
+    before = files_of(work)
+    with pytest.raises(ConfigError, match="begun with 2"):
+        remove(work, 3, [kept_page(work, made[1]).url], NOW)
     assert files_of(work) == before
 
 
