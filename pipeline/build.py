@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config import Settings
-from pipeline.shards import lease, removals, storage
+from pipeline.shards import lease, removals, storage, transfer
 from pipeline.shards.outcomes import ConfigError, DryRun
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.runner import BeamRun, Run
@@ -102,6 +102,12 @@ class Standing(NamedTuple):
 
 def standing(root: Path, shards: int) -> dict[str, Standing]:
     """How far each stage's artefact is, in order. Raises ConfigError: begun with another number of shards."""
+    with transfer.looking(root.absolute()):
+        return stands(root, shards)
+
+
+def stands(root: Path, shards: int) -> dict[str, Standing]:
+    """The same, asked file by file."""
     same_shards(root, shards)
     found: dict[str, Standing] = {}
     for stage in STAGES:

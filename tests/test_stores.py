@@ -157,6 +157,22 @@ def committed(root):
     return {(urls.host_of(url), urls.path_of(url)) for url in found}
 
 
+def test_to_tell_how_far_a_build_is_takes_no_request_a_shard(root, monkeypatch):
+    one = Artefact(root, "links", 40)
+    for shard in range(40):
+        with one.attempt(Task(shard, "a" * 32)) as attempt:
+            with attempt.write(".parquet") as file:
+                file.write(b"data")
+            attempt.commit({})
+    asked = []
+    ask = objects.store
+    monkeypatch.setattr(objects, "store", lambda bucket: asked.append(bucket) or ask(bucket))
+    monkeypatch.setattr(transfer, "store", objects.store)
+    assert build.standing(root, 40)["links"].done == 40
+    assert len(asked) <= 2
+    assert objects.view_of(root) is None
+
+
 # --- two writers
 
 

@@ -27,6 +27,7 @@ from pipeline.shards.objects import (
     Object,
     asking,
     described,
+    forget,
     known,
     listed,
     no_bucket,
@@ -55,6 +56,19 @@ def look(root: Path) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in pool.map(fetch_if_there, [path_of(root, key) for key in state]):
             pass
+
+
+@contextmanager
+def looking(root: Path) -> Iterator[None]:
+    """A look at a directory for the length of a block, where nobody keeps one."""
+    if place(root) is None or view_of(root):
+        yield
+        return
+    look(root)
+    try:
+        yield
+    finally:
+        forget(root)
 
 
 def renew(path: Path) -> None:
