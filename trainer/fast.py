@@ -2,19 +2,25 @@
 
 What a step of the plain path spends beside its matrix products, and what is done here instead:
 
+- Threads that meet at the end of every operation, thousands a step, and wait there for the slowest: here each takes
+  some windows of the batch, forward and back, and they meet once a step, where gradients are added in a fixed order.
 - Attention in blocks of queries that stop at the diagonal, as products of batches of matrices: torch's fused attention
   computes the masked half too, and its backward pass is slow on a CPU.
-- The output layer, its softmax and both gradients some rows at a time (`bounded_loss`), while they are in the cache.
+- The output layer, its softmax and both gradients some windows at a time, the vocabulary going down: so laid out its
+  products are faster, and the softmax is divided by its sum after them, where the numbers are few.
 - With bfloat16, a copy of the weights made once a step; autocast casts them in every forward pass.
 - Freed memory is kept for the next step: the system clears every page that it hands out anew, gigabytes a step.
 
-Choice: the released model without dropout only. Cost: a second account of the forward pass, 40 lines. Alternative:
-torch.compile, which needs a C++ compiler where it runs and does not change how attention and output layer work.
+Choice: the released model without dropout only. Cost: a second account of the forward pass, 40 lines, and a gradient
+for each thread until they are added. Alternative: torch.compile, which needs a C++ compiler where it runs and does not
+change how threads, attention and output layer work.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
@@ -22,69 +28,136 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.model import EPSILON, GPT
-from trainer.objective import bounded_loss
+from trainer.objective import add_product
 
+EMBEDDING, POSITIONS = "wte.weight", "wpe.weight"
 QUERIES = 64  # rows of attention at once: 4 blocks of a context of 256 compute 5/8 of the square
-ROWS = 1024  # of logits at once, when the setting does not say; 512 to 1,536 are alike in speed
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
+ROWS = 1536  # of logits at once, of all threads together, when the setting does not say
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # mallopt(3)
+
+Weights = dict[str, Tensor]  # by the name of the parameter
 
 
 class FastObjective:
-    """(inputs, targets) to the mean loss, as `Objective`, in float32 or bfloat16. Call `refresh` before each step."""
+    """(inputs, targets) to the mean loss, as `Objective`, in float32 or bfloat16. Call `refresh` before each step.
+
+    The gradient is made along with the loss, so call it only where one is wanted.
+    """
 
     def __init__(self, model: GPT, dtype: torch.dtype, rows: int = 0) -> None:
-        self.model, self.rows = model, rows or ROWS
-        self.weights: dict[str, Tensor] = {}
-        self.weights |= {name: one for name, one in model.named_parameters() if name.startswith("h.")}
-        self.copied: list[tuple[Tensor, Tensor]] = []
-        for name, one in list(self.weights.items()):
-            if dtype != torch.float32 and ".ln_" not in name:  # norms read and write float32, as under autocast
-                self.weights[name] = self.copy(one, dtype)
-
-    def copy(self, parameter: Tensor, dtype: torch.dtype) -> Tensor:
-        """A copy of a parameter whose gradients, as they come, are added to the parameter's own in float32."""
-        copy = parameter.detach().to(dtype).requires_grad_()
-
-        def hand_on(copy: Tensor) -> None:
-            assert copy.grad is not None
-            grad, copy.grad = copy.grad.float(), None
-            parameter.grad = grad if parameter.grad is None else parameter.grad.add_(grad)
-
-        copy.register_post_accumulate_grad_hook(hand_on)  # type: ignore[no-untyped-call]
-        self.copied.append((copy, parameter))
-        return copy
+        self.shape, self.rows = model.shape, rows or ROWS
+        self.parameters: Weights = dict(model.named_parameters())
+        self.copies: Weights = {}
+        if dtype != torch.float32:  # norms read and write float32, as under autocast
+            inner = {name: one for name, one in self.parameters.items() if name.startswith("h.") and ".ln_" not in name}
+            read = inner | {EMBEDDING: self.parameters[EMBEDDING]}
+            self.copies = {name: one.detach().to(dtype) for name, one in read.items()}
+        self.pool = ThreadPoolExecutor()
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Bring the copies up to date with the parameters."""
-        for copy, parameter in self.copied:
-            copy.copy_(parameter)
+        for name, copy in self.copies.items():
+            copy.copy_(self.parameters[name])
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        model = self.model
-        x = model.wte(inputs) + model.wpe.weight[: inputs.shape[1]]
-        for number in range(model.shape.layers):
-            x = self.layer(x, f"h.{number}.")
-        x = model.ln_f(x).flatten(0, 1)
-        dtype = self.weights["h.0.mlp.c_fc.weight"].dtype
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            return bounded_loss(x, model.wte.weight, targets.flatten(), model.shape.vocab, self.rows)
+        loss: Tensor = WithGradient.apply(self, inputs, targets, *self.parameters.values())  # type: ignore[no-untyped-call]
+        return loss
 
-    def layer(self, x: Tensor, name: str) -> Tensor:
-        """One layer on the residual stream `x`; `name` is the prefix of its weights."""
-        qkv = self.linear(self.norm(x, name + "ln_1"), name + "attn.c_attn")
-        attended: Tensor = CausalAttention.apply(qkv, self.model.shape.heads)  # type: ignore[no-untyped-call]
-        x = x + self.linear(attended, name + "attn.c_proj")
-        wide = functional.gelu(self.linear(self.norm(x, name + "ln_2"), name + "mlp.c_fc"), approximate="tanh")
-        return x + self.linear(wide, name + "mlp.c_proj")
+    def in_parts(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Weights]:
+        """The mean loss and its gradient by every parameter, float32, of as many equal parts as threads can take."""
+        threads = torch.get_num_threads()
+        parts = math.gcd(len(inputs), threads)
+        rows, share = max(1, self.rows // parts), 1 / targets.numel()
+        pairs = zip(inputs.chunk(parts), targets.chunk(parts), strict=True)
+        jobs = [self.pool.submit(self.part, *pair, share, rows, threads // parts) for pair in pairs]
+        wait(jobs)
+        torch.set_num_threads(threads)
+        (loss, total), *others = [job.result() for job in jobs]
+        for more, grads in others:
+            loss += more
+            for name, grad in grads.items():
+                total[name] += grad
+        return loss, total
 
-    def linear(self, x: Tensor, name: str) -> Tensor:
-        weight = self.weights[name + ".weight"]
-        return functional.linear(x.to(weight.dtype), weight, self.weights[name + ".bias"])
+    def part(self, inputs: Tensor, targets: Tensor, share: float, rows: int, threads: int) -> tuple[Tensor, Weights]:
+        """`share` times the sum of the losses of some windows, and its gradient by every parameter, float32."""
+        torch.set_num_threads(threads)
+        inner = {name: one for name, one in self.parameters.items() if name != EMBEDDING}
+        weights = {name: self.copies.get(name, one).detach().requires_grad_() for name, one in inner.items()}
+        table = self.parameters[EMBEDDING].detach()
+        embedded = functional.embedding(inputs, table).requires_grad_()
+        x = embedded + weights[POSITIONS][: inputs.shape[1]]
+        for number in range(self.shape.layers):
+            x = layer(x, weights, f"h.{number}.", self.shape.heads)
+        x = norm(x, weights, "ln_f").flatten(0, 1)
+        matrix = self.copies.get(EMBEDDING, table)
+        loss, slope, table_grad = output_loss(x.detach(), matrix, targets.flatten(), self.shape.vocab, rows, share)
+        first, *grads = torch.autograd.grad(x, [embedded, *weights.values()], slope)
+        table_grad.index_add_(0, inputs.flatten(), first.flatten(0, 1))
+        return loss, {EMBEDDING: table_grad, **{name: grad.float() for name, grad in zip(weights, grads, strict=True)}}
 
-    def norm(self, x: Tensor, name: str) -> Tensor:
-        weight, bias = self.weights[name + ".weight"], self.weights[name + ".bias"]
-        return functional.layer_norm(x, x.shape[-1:], weight, bias, EPSILON)
+
+class WithGradient(torch.autograd.Function):
+    """(objective, inputs, targets, its parameters) to the loss, for `backward` to find the gradient that is there."""
+
+    @staticmethod
+    def forward(ctx: Any, objective: FastObjective, inputs: Tensor, targets: Tensor, *_parameters: Tensor) -> Tensor:
+        loss, grads = objective.in_parts(inputs, targets)
+        ctx.grads = [grads[name] for name in objective.parameters]
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        grads, ctx.grads = ctx.grads, None  # held by nobody else, they become the parameters' without a copy
+        return None, None, None, *(grads if scale == 1 else [grad.mul_(scale) for grad in grads])
+
+
+def layer(x: Tensor, weights: Weights, name: str, heads: int) -> Tensor:
+    """One layer on the residual stream `x`; `name` is the prefix of its weights."""
+    qkv = linear(norm(x, weights, name + "ln_1"), weights, name + "attn.c_attn")
+    attended: Tensor = CausalAttention.apply(qkv, heads)  # type: ignore[no-untyped-call]
+    x = x + linear(attended, weights, name + "attn.c_proj")
+    wide = functional.gelu(linear(norm(x, weights, name + "ln_2"), weights, name + "mlp.c_fc"), approximate="tanh")
+    return x + linear(wide, weights, name + "mlp.c_proj")
+
+
+def linear(x: Tensor, weights: Weights, name: str) -> Tensor:
+    """A linear layer, in the type of its weight."""
+    weight = weights[name + ".weight"]
+    return functional.linear(x.to(weight.dtype), weight, weights[name + ".bias"])
+
+
+def norm(x: Tensor, weights: Weights, name: str) -> Tensor:
+    """A layer norm."""
+    return functional.layer_norm(x, x.shape[-1:], weights[name + ".weight"], weights[name + ".bias"], EPSILON)
+
+
+@torch.no_grad()
+def output_loss(
+    x: Tensor, matrix: Tensor, targets: Tensor, vocab: int, rows: int, share: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`share` times the summed cross-entropy of `x @ matrix.T`, its gradients by `x` and by `matrix`; all float32.
+
+    `x` (count, width) float32, `matrix` (padded vocab, width), `targets` (count,) int64 below `vocab`; products run in
+    the type of `matrix`, `rows` rows of `x` at a time. The gradient of a row's logits are its probabilities, less 1 at
+    the target; the products take them times their sum, which lies between 1 and `vocab`, as the largest is 1.
+    """
+    loss, x_grad = torch.zeros(()), torch.empty_like(x)
+    matrix_grad = torch.zeros_like(matrix, dtype=torch.float32)
+    for start in range(0, len(x), rows):
+        part, wanted = x[start : start + rows], targets[start : start + rows]
+        logits = torch.mm(matrix, part.to(matrix.dtype).t()).float()  # (padded vocab, rows)
+        logits[vocab:] = -torch.inf
+        hit, top = logits.gather(0, wanted[None]), logits.amax(0)
+        total = logits.sub_(top).exp_().sum(0)
+        loss += (total.log() + top - hit).sum()
+        slope, total = logits.to(matrix.dtype), total[:, None]
+        x_grad[start : start + rows] = torch.mm(slope.t(), matrix).float().div_(total).sub_(matrix[wanted])
+        add_product(matrix_grad, slope, (part / total).mul_(share).to(matrix.dtype))
+        matrix_grad.index_add_(0, wanted, part, alpha=-share)
+    return loss.mul_(share), x_grad.mul_(share), matrix_grad
 
 
 class CausalAttention(torch.autograd.Function):
@@ -154,5 +227,6 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
+    mallopt(M_ARENA_MAX, 1)  # those of other threads are given back, and hold nothing above 64 MiB
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

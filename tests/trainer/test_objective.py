@@ -135,3 +135,21 @@ def test_copies_of_the_weights_follow_them_and_gradients_add_up_in_float32():
     exact, _ = gradients(model, Objective(model))
     assert gradients(model, fast)[0] == pytest.approx(exact, abs=0.02)
     assert exact != pytest.approx(before, abs=0.05)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_share_the_windows_and_change_nothing_but_rounding(threads):
+    model = model_of()
+    loss, grads = gradients(model, Objective(model))
+    torch.set_num_threads(threads)
+    try:
+        fast = FastObjective(model, torch.float32, rows=100)
+        found, found_grads = gradients(model, fast)
+        again, again_grads = gradients(model, fast)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(1)
+    assert found == pytest.approx(loss, abs=1e-5)
+    assert error(found_grads, grads) < 1e-5
+    assert again == found
+    assert all(torch.equal(again_grads[name], one) for name, one in found_grads.items())
