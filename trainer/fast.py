@@ -73,7 +73,8 @@ class FastObjective:
         jobs = [self.pool.submit(self.part, *pair, share, rows, threads // parts) for pair in pairs]
         wait(jobs)
         torch.set_num_threads(threads)
-        (loss, total), *others = [job.result() for job in jobs]
+        # an error holds this frame: a name here for the job that holds the error would keep a failed step's tensors
+        (loss, total), *others = [jobs.pop(0).result() for _ in range(parts)]
         for more, grads in others:
             loss += more
             for name, grad in grads.items():

@@ -37,8 +37,8 @@ def latency_of(host):
     return LATENCIES_S[int(host.removeprefix("h").partition(".")[0]) % len(LATENCIES_S)]
 
 
-def serve(port, times, latency):
-    """Answer every host, robots.txt with 404, until the process is ended; (host, came, answered) go to `times`."""
+def serve(port, asked, times, latency):
+    """Answer every host, robots.txt with 404, until `asked`; then (host, came, answered) go to `times`."""
 
     async def answer(reader, writer):
         try:
@@ -59,7 +59,7 @@ def serve(port, times, latency):
     async def run():
         server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1_000)
         port.put(server.sockets[0].getsockname()[1])
-        await asyncio.get_running_loop().run_in_executor(None, times.get)  # until asked for them
+        await asyncio.get_running_loop().run_in_executor(None, asked.wait)
         times.put(list(seen))
 
     seen = []
@@ -71,8 +71,9 @@ class Served:
 
     def __init__(self, latency):
         start = multiprocessing.get_context("spawn")
-        self.port_queue, self.times_queue = start.Queue(), start.Queue()
-        self.process = start.Process(target=serve, args=(self.port_queue, self.times_queue, latency), daemon=True)
+        self.port_queue, self.times_queue, self.asked = start.Queue(), start.Queue(), start.Event()
+        shared = self.port_queue, self.asked, self.times_queue, latency
+        self.process = start.Process(target=serve, args=shared, daemon=True)
         self.times = []
 
     def __enter__(self):
@@ -81,8 +82,7 @@ class Served:
         return self
 
     def __exit__(self, *_):
-        self.times_queue.put("please")
-        time.sleep(0.2)  # so that this process does not read its own word
+        self.asked.set()
         self.times = self.times_queue.get(timeout=60)
         self.process.kill()
         self.process.join()

@@ -1,5 +1,8 @@
 """The bounded loss and the fast path are the plain loss, in value and in gradient."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -153,3 +156,25 @@ def test_threads_share_the_windows_and_change_nothing_but_rounding(threads):
     assert error(found_grads, grads) < 1e-5
     assert again == found
     assert all(torch.equal(again_grads[name], one) for name, one in found_grads.items())
+
+
+def test_a_thread_that_fails_fails_the_step_and_holds_no_memory(monkeypatch):
+    held = []
+
+    def fail(x, *_):
+        held.append(weakref.ref(x))
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("trainer.fast.output_loss", fail)
+    fast = FastObjective(model_of(), torch.float32)
+    torch.set_num_threads(3)
+    gc.disable()
+    try:
+        with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+            fast(*windows(150))
+        assert torch.get_num_threads() == 3
+        assert len(held) == 3
+        assert [one() for one in held] == [None] * 3
+    finally:
+        gc.enable()
+        torch.set_num_threads(1)
