@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline.config import DocumentsSettings, Settings, slice_of
 from pipeline.dedup import minhash
-from pipeline.fetch.response import header
+from pipeline.fetch.heads import header
 from pipeline.fetch.warc import BadRecord, Response, read_response
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import IntegrityError, Outcome

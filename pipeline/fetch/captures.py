@@ -18,8 +18,9 @@ import ada_url
 from fastwarc.warc import WarcRecord, WarcRecordType
 
 from pipeline.config import PagesSettings
+from pipeline.fetch.heads import Headers
 from pipeline.fetch.records import HEAD_BYTES, Slice, slices
-from pipeline.fetch.response import REDIRECTS, Headers, Refused, judge
+from pipeline.fetch.response import REDIRECTS, Refused, judge
 from pipeline.fetch.warc import bare, dechunked, http_of, is_response, is_revisit, record_of, url_of
 from pipeline.shards.outcomes import Outcome
 from pipeline.urls import fetch_url

@@ -27,7 +27,8 @@ from yarl import URL
 from pipeline.config import PLACEHOLDER_CONTACT, PagesSettings
 from pipeline.fetch.errands import Errand, Later, Unfinished
 from pipeline.fetch.guard import NotPublic, connector
-from pipeline.fetch.response import PAGE_TYPES, REDIRECTS, Fetched, Hop, Refused, content_type_of, header, judge
+from pipeline.fetch.heads import header
+from pipeline.fetch.response import PAGE_TYPES, REDIRECTS, Fetched, Hop, Refused, content_type_of, judge
 from pipeline.fetch.robots import user_agent
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.urls import BadUrl, fetch_url

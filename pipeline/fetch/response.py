@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
 from pipeline.config import PagesSettings
+from pipeline.fetch.heads import Headers, header
 from pipeline.shards.outcomes import Outcome
-
-Headers = tuple[tuple[str, str], ...]
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # RFC 9110, section 15.4: those that name one new place
 PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
@@ -133,11 +132,6 @@ def outcome_of_status(status: int, content_type: str, body_length: int) -> Outco
     if content_type not in PAGE_TYPES:
         return Outcome.NOT_HTML
     return Outcome.KEPT if body_length else Outcome.EMPTY_BODY
-
-
-def header(headers: Headers, name: str) -> str:
-    """All values of one header, `name` in lower case, joined by commas (RFC 9110, section 5.3); "" where absent."""
-    return ", ".join(value for key, value in headers if key.lower() == name)
 
 
 def content_type_of(headers: Headers) -> str:

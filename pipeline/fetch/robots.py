@@ -18,7 +18,8 @@ import msgspec
 from protego import Protego
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.response import HOST_FAILURES, Fetched, Refused, decode, header, may_train
+from pipeline.fetch.heads import header
+from pipeline.fetch.response import HOST_FAILURES, Fetched, Refused, decode, may_train
 from pipeline.shards.outcomes import ConfigError, Outcome
 
 LIMIT_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least 500 kibibytes are parsed

@@ -23,8 +23,9 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from pipeline.config import PagesSettings
+from pipeline.fetch.heads import Headers, header
 from pipeline.fetch.records import HEAD_BYTES, Slice, kind_of, slice_at
-from pipeline.fetch.response import Headers, Hop, Refused, content_type_of, decode, header, sniffed
+from pipeline.fetch.response import Hop, Refused, content_type_of, decode, sniffed
 from pipeline.fetch.robots import CRAWL_DELAY_MAX_S, user_agent
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError, Outcome
