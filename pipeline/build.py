@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from pipeline.config import Settings
 from pipeline.shards import lease, removals, storage, transfer
+from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import ConfigError, DryRun
-from pipeline.shards.receipts import Artefact, Manifest
+from pipeline.shards.receipts import Manifest
 from pipeline.shards.runner import BeamRun, Run
 
 STAGES = ("links", "pages", "documents", "corpus", "tokenizer", "tokens")

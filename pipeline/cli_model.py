@@ -66,7 +66,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
     """Write text with the trained model."""
-    from pipeline.shards.receipts import Artefact
+    from pipeline.shards.artefacts import Artefact
 
     with needing("train"):
         from trainer.checkpoint import trained as load_trained

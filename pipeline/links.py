@@ -24,8 +24,9 @@ from pipeline import urls
 from pipeline.config import LinksSettings, Settings, slice_of
 from pipeline.fetch.captures import addresses, is_warc
 from pipeline.shards import inputs, receipts, schemas, storage
+from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
-from pipeline.shards.receipts import Artefact, Books, Manifest, Task
+from pipeline.shards.receipts import Books, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.submissions import bigquery
 from pipeline.submissions.decide import LISTS, Rules, decided

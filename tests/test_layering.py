@@ -20,6 +20,7 @@ LAYERS = [
         "shards.storage",
         "shards.inputs",
         "shards.receipts",
+        "shards.artefacts",
         "shards.lease",
         "shards.removals",
         "shards.workers",
@@ -35,7 +36,7 @@ LAYERS = [
 ]
 TRAINER_MAY_KNOW = {
     "pipeline.config",
-    *(f"pipeline.shards.{m}" for m in ("outcomes", "schemas", "places", "storage", "transfer", "receipts")),
+    *(f"pipeline.shards.{m}" for m in ("outcomes", "schemas", "places", "storage", "transfer", "receipts", "artefacts")),
 }
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 50

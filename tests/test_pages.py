@@ -26,8 +26,8 @@ from pipeline.fetch import pointers, segments
 from pipeline.fetch.surt import surt
 from pipeline.fetch.warc import read_response
 from pipeline.shards import receipts, schemas, storage
+from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
-from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import doc_id, host_of, shard_of
 from tests.fetch.archive_web import archive_web

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import parse
+from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import Outcome
-from pipeline.shards.receipts import Artefact, balanced
+from pipeline.shards.receipts import balanced
 from pipeline.submissions.bigquery import EXPORT, query_of
 from pipeline.verbs.report.questions import sources_of
 from tests.verbs.report.working import built

@@ -22,9 +22,10 @@ from pipeline.config import PagesSettings
 from pipeline.fetch.captures import Capture, index
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import inputs, receipts, schemas
+from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.places import name_of
-from pipeline.shards.receipts import Artefact, Task
+from pipeline.shards.receipts import Task
 from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, host_of, shard_of
 

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from pipeline import urls
 from pipeline.build import artefact, standing
 from pipeline.shards import removals, schemas
+from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError, Outcome
-from pipeline.shards.receipts import Artefact
 
 SHOWN = {
     "links": (

@@ -29,8 +29,9 @@ import pyarrow as pa
 
 from pipeline.config import Settings, nearest
 from pipeline.shards import lease, schemas, storage
+from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, IntegrityError
-from pipeline.shards.receipts import Artefact, Manifest
+from pipeline.shards.receipts import Manifest
 from pipeline.shards.storage import Stamp
 from pipeline.text import bpe
 from pipeline.tokenizer import REPORT

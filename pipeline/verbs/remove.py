@@ -30,9 +30,10 @@ from pipeline.build import artefact, same_shards
 from pipeline.fetch import archive, segments
 from pipeline.fetch.erase import blank
 from pipeline.shards import lease, receipts, removals, schemas, storage
+from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.places import is_given
-from pipeline.shards.receipts import Artefact, Books, Task
+from pipeline.shards.receipts import Books, Task
 from pipeline.shards.removals import Change, Order
 
 Place = tuple[str, int, int]  # WARC file, offset and length in bytes

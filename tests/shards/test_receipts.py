@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from pipeline.shards import lease, receipts
+from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, BusyError, IntegrityError, Outcome
-from pipeline.shards.receipts import Artefact, Books, Task
+from pipeline.shards.receipts import Books, Task
 
 
 def made(artefact, shard, mark, data=b"data"):
