@@ -6,14 +6,13 @@ out at the first step that needs it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pipeline.config import TrainSettings
-from pipeline.shards.outcomes import TrainingError
+from pipeline.shards.outcomes import ConfigError, TrainingError
 from trainer import parallel
 from trainer.ahead import Ahead
 from trainer.data import TokenData, Windows
@@ -43,7 +42,8 @@ def begin(
     device: str,
     world: World,
 ) -> Run:
-    """A run before its first step, with all checked that can be checked by then. Raises TrainingError."""
+    """A run before its first step, with all checked that can be checked by then. Raises TrainingError, ConfigError."""
+    check_schedule(settings)
     if (val.tokenizer_sha256, val.vocab) != (data.tokenizer_sha256, data.vocab):
         raise TrainingError("tokens/val and tokens/train were made by different tokenizers; run 'webtext build tokens'")
     windows, validation = Windows(data, settings.block, settings.seed), Windows(val, settings.block, SEED)
@@ -77,6 +77,7 @@ def begin(
         world=world,
         batch=settings.batch,
         accumulate=settings.accumulate // world.size,
+        validated=1 if settings.logit_rows else settings.batch,
         notes=notes,
     )
     plain_gpt2 = model.shape.published and end is None and not settings.dropout
@@ -84,6 +85,15 @@ def begin(
         fast = FastObjective(model, dtype, settings.logit_rows)
         run.loss_of, run.refresh = fast, fast.refresh
     return run
+
+
+def check_schedule(settings: TrainSettings) -> None:
+    """Raise ConfigError where the rate would only ever rise (Brown et al. 2020, appendix B: warm-up, then decay)."""
+    if settings.warmup_steps >= settings.steps and settings.min_learning_rate < settings.learning_rate:
+        raise ConfigError(
+            f"train.warmup_steps = {settings.warmup_steps} of train.steps = {settings.steps}: the learning rate would "
+            f"never fall; set train.warmup_steps to {settings.steps // 10} (a tenth), or lower"
+        )
 
 
 def check_world(settings: TrainSettings, world: World) -> None:
@@ -105,8 +115,7 @@ def first_model(settings: TrainSettings, vocab: int) -> GPT:
     shape = shape_of(settings.preset, settings.block, vocab, settings.dropout, settings.rope, settings.rms_norm)
     if not settings.start_from:
         return GPT(shape)
-    model = load_hf(Path(settings.start_from)).train()
-    if replace(model.shape, dropout=shape.dropout) != shape:
+    model = load_hf(Path(settings.start_from), settings.dropout).train()
+    if model.shape != shape:
         raise TrainingError(f"{settings.start_from}: holds {model.shape}; the settings and tokens ask for {shape}")
-    model.shape = shape
     return model

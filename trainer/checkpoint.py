@@ -37,6 +37,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int = FORMAT
     step: int  # optimiser steps done
+    # windows shown by then, over all epochs (Megatron's consumed samples); None: written before it was kept
+    consumed: int | None = None
     shape: Shape
     end_of_text: int
     identity: dict[str, Any]
@@ -45,6 +47,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     device: str  # cpu or cuda
     dtype: str = "float32"  # of the matrix products
     loss: float | None  # of the last step, nats a token
+    steps: int | None = None  # that the run was to have, and the rate of its last one: a longer run stretches the rate
+    learning_rate: float | None = None
     files: dict[str, storage.Stamp] = {}
 
 

@@ -237,13 +237,23 @@ class Windows:
 
 
 def step_windows(
-    windows: Windows, step: int, micro: int, *, batch: int, accumulate: int, rank: int = 0, world: int = 1
+    windows: Windows,
+    step: int,
+    micro: int,
+    *,
+    batch: int,
+    accumulate: int,
+    rank: int = 0,
+    world: int = 1,
+    shift: int = 0,
 ) -> list[int]:
     """The windows of one micro-batch: a step (from 0) of the optimiser takes the next batch x accumulate positions.
 
     Rank r of R takes every R-th of them, in accumulate / R micro-batches, so the global batch does not depend on R.
+    `shift`: positions by which the stream is ahead of a run that always had this batch, for one that went on with
+    another (negative: behind).
     """
-    first = (step * accumulate + micro * world) * batch
+    first = (step * accumulate + micro * world) * batch + shift
     return windows.visited(np.arange(batch, dtype=np.int64) * world + first + rank)
 
 

@@ -138,16 +138,17 @@ def hf_config(shape: Shape) -> dict[str, Any]:
     }
 
 
-def load_hf(folder: Path) -> GPT:
+def load_hf(folder: Path, dropout: float = 0.0) -> GPT:
     """The GPT-2 that lies in a `transformers` folder (config.json, model.safetensors), published ones included.
 
+    `dropout` is for training on; that of the folder's own training does not count.
     Raises InputError: a file is missing or broken, or the config asks for what the released GPT-2 does not have.
     """
     try:
         config = json.loads((folder / "config.json").read_bytes())
         names = ("n_layer", "n_head", "n_embd", "n_positions", "vocab_size")
         layers, heads, width, block, vocab = (int(config[name]) for name in names)
-        shape = Shape(layers, heads, width, block, vocab)
+        shape = Shape(layers, heads, width, block, vocab, dropout)
         loaded = load_file(folder / "model.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"{folder}: not a GPT-2 of transformers: {type(error).__name__}: {error}") from None

@@ -26,6 +26,7 @@ from trainer.data import TokenData, Windows
 from trainer.evaluate import Measured
 from trainer.metrics import METRICS, keep_lines
 from trainer.model import GPT
+from trainer.optimizer import learning_rate
 from trainer.parallel import World
 
 # between a run and its continuation: none of these changes what a step does
@@ -54,7 +55,9 @@ class Run:
     world: World
     batch: int
     accumulate: int
+    validated: int  # validation windows at once, if the micro-batch is no smaller
     step: int = 0
+    shift: int = 0  # windows by which the stream is ahead of step x batch: see `step_windows`
     loss: float | None = None
     measured: Measured = field(default_factory=Measured)
     saved: Path | None = None  # the last good checkpoint
@@ -68,6 +71,11 @@ class Run:
     @property
     def tokens_a_step(self) -> int:
         return self.settings.batch * self.settings.accumulate * self.settings.block
+
+    @property
+    def consumed(self) -> int:
+        """Windows shown so far, over all epochs: the next step begins with the one after them."""
+        return self.step * self.settings.batch * self.settings.accumulate + self.shift
 
 
 def identity_of(settings: TrainSettings, data: TokenData, world: World) -> dict[str, Any]:
@@ -91,6 +99,7 @@ def save(run: Run) -> Path:
     moments = {name: parallel.whole(one) for name, one in checkpoint.moments_of(run.model, run.optimizers).items()}
     record = Record(
         step=run.step,
+        consumed=run.consumed,
         shape=run.model.shape,
         end_of_text=run.windows.data.end_of_text,
         identity=identity_of(run.settings, run.windows.data, run.world),
@@ -99,6 +108,8 @@ def save(run: Run) -> Path:
         device=run.device.type,
         dtype=str(run.dtype).removeprefix("torch."),
         loss=run.loss,
+        steps=run.settings.steps,
+        learning_rate=learning_rate(run.settings, run.step - 1) if run.step else None,
     )
     if run.world.first:
         checkpoint.save(run.out, record, weights, moments)
@@ -131,7 +142,8 @@ def resume(run: Run, fresh: bool, allow: tuple[str, ...]) -> None:
             checkpoint.set_aside(damaged, run.out, "damaged")
         checkpoint.restore(found, run.model, run.optimizers)
         run.step, run.loss, run.saved = found.record.step, found.record.loss, found.path
-        run.notes += [f"goes on from step {run.step}", *rounding(run, found.record)]
+        run.notes += [f"goes on from step {run.step}", *position(run, found.record), *stretched(run, found.record)]
+        run.notes += rounding(run, found.record)
     if tidy:
         keep_lines(log, run.step if found else -1)
     parallel.wait(run.world)
@@ -143,11 +155,12 @@ def refuse_another(run: Run, record: Record, allow: tuple[str, ...]) -> list[str
     Raises TrainingError when there are others, naming every one; ConfigError: `allow` names no field.
     """
     now = identity_of(run.settings, run.windows.data, run.world)
-    names = sorted(record.identity.keys() | now.keys())
+    was_then = before_there_was(now) | record.identity
+    names = sorted(was_then.keys() | now.keys())
     allowed = {f"train.{name}" if f"train.{name}" in names else name for name in allow}
     for name in sorted(allowed - set(names)):
         raise ConfigError(f"--allow {name}: no such field{nearest(name, names)}")
-    pairs = [(name, record.identity.get(name), now.get(name)) for name in names]
+    pairs = [(name, was_then.get(name), now.get(name)) for name in names]
     changed = {name: f"{name} was {was}, is {then}" for name, was, then in pairs if was != then}
     refused = [name for name in changed if name not in allowed]
     if refused:
@@ -160,6 +173,40 @@ def refuse_another(run: Run, record: Record, allow: tuple[str, ...]) -> list[str
     if replace(record.shape, dropout=run.model.shape.dropout) != run.model.shape:
         raise TrainingError(f"{run.out}: holds weights of {record.shape}, not of {run.model.shape}; start over --fresh")
     return [f"{said}, as allowed" for said in changed.values()]
+
+
+def before_there_was(now: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of the settings in an identity: what a checkpoint meant that was written before they existed."""
+    return {f"train.{name}": value for name, value in slice_of(TrainSettings()).items() if f"train.{name}" in now}
+
+
+def position(run: Run, record: Record) -> list[str]:
+    """Go on at the window after those that the run has shown, also where a step takes more or fewer now.
+
+    A note where another length or order of windows leaves no such place.
+    """
+    then, settings = record.identity, run.settings
+    consumed = record.consumed
+    if consumed is None:  # written before it was kept, when a run always had one batch
+        consumed = record.step * then.get("train.batch", 0) * then.get("train.accumulate", 0)
+    length = then.get("train.block", settings.block)
+    run.shift = 0
+    run.shift = -(-consumed * length // settings.block) - run.consumed
+    order = {"train.block": settings.block, "train.seed": settings.seed, "data": run.windows.data.fingerprint[:16]}
+    other = [name for name, now in order.items() if then.get(name, now) != now]
+    what = f"another {' and '.join(name.removeprefix('train.') for name in other)} puts windows into another order"
+    return [f"{what}: of this epoch some text may come again, other text not"] if other and consumed else []
+
+
+def stretched(run: Run, record: Record) -> list[str]:
+    """A note where another number of steps gives the next step another rate than the old schedule had in store."""
+    was, now = record.learning_rate, learning_rate(run.settings, run.step)
+    if record.steps in (None, run.settings.steps) or not was or run.step >= run.settings.steps:
+        return []
+    return [
+        f"train.steps was {record.steps}, is {run.settings.steps}: the schedule is another; the last step had the rate "
+        f"{was:.3g}, the next one has {now:.3g}, {now / was:.2g} times as much"
+    ]
 
 
 def rounding(run: Run, record: Record) -> list[str]:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -39,10 +40,12 @@ from trainer.begin import begin, device_of
 from trainer.data import load_split, step_windows
 from trainer.evaluate import Measured, lengths_of, measure
 from trainer.fast import keep_freed_memory
+from trainer.memory import halve, validate_fewer, within_memory
 from trainer.metrics import METRICS, Log, Progress
 from trainer.optimizer import learning_rate, schedule
+from trainer.published import tokenizer_notes
 from trainer.run import Run, resume, save
-from trainer.speed import flops_per_token, peak_flops
+from trainer.speed import Pace, flops_per_token, peak_flops
 
 EXIT_CODE = {signal.SIGTERM: 75, signal.SIGINT: 130}
 
@@ -76,12 +79,17 @@ def train(
     if place(out):
         transfer.bring(out)
     data, val = load_split(root, "train"), load_split(root, "val")
-    lengths = lengths_of(Artefact(root, "tokenizer", 1).whole("tokenizer.json"), data)
+    tokenizer = Artefact(root, "tokenizer", 1).whole("tokenizer.json")
+    lengths = lengths_of(tokenizer, data)
+    compared = settings.start_from and "tokenizer" not in allow
+    notes = tokenizer_notes(Path(settings.start_from), tokenizer) if compared else []
     device = device_of(settings)
     if device == "cpu":
         keep_freed_memory()
     with parallel.joined(device) as world:
-        return run_to_end(begin(settings, data, val, lengths, out, device, world), report, fresh, allow)
+        run = begin(settings, data, val, lengths, out, device, world)
+        run.notes += notes
+        return run_to_end(run, report, fresh, allow)
 
 
 def run_to_end(run: Run, report: Report, fresh: bool, allow: tuple[str, ...] = ()) -> Result:
@@ -122,16 +130,16 @@ def opening(run: Run) -> tuple[str, ...]:
 
 def loop(run: Run, log: Log, report: Report) -> None:
     """Step until the last step or a signal; every step is logged and reported, some measured, some saved."""
-    settings, began, busy_s = run.settings, run.step, 0.0
-    peak = run.world.size * peak_flops(run.device, run.dtype)
+    settings, pace = run.settings, Pace()
+    one = peak_flops(run.device, run.dtype)
+    peak = one and run.world.size * one
     while run.step < settings.steps and not asked_to_stop(run):
         start = time.perf_counter()
         notes = len(run.notes)
         norm = optimise(run, log)
         if norm is None:
             return
-        busy_s += time.perf_counter() - start
-        step_s = busy_s / (run.step - began)
+        step_s = pace.after(time.perf_counter() - start)
         now = progress(run, step_s, peak, False)
         line = {"step": run.step, "loss": run.loss, "learning_rate": now.learning_rate, "gradient_norm": norm}
         measured = run.step % settings.eval_every == 0 or run.step == settings.steps
@@ -152,8 +160,8 @@ def asked_to_stop(run: Run) -> bool:
     return True
 
 
-def progress(run: Run, step_s: float, peak: float, measured: bool, notes: tuple[str, ...] = ()) -> Progress:
-    """The run as its watcher sees it; `step_s` is the mean time of a step so far, 0 before the first."""
+def progress(run: Run, step_s: float, peak: float | None, measured: bool, notes: tuple[str, ...] = ()) -> Progress:
+    """The run as its watcher sees it; `step_s` is the time of a step by the last ones, 0 before the first."""
     settings, found = run.settings, run.measured if measured else Measured()
     rate = run.tokens_a_step / step_s if step_s else 0.0
     return Progress(
@@ -164,7 +172,7 @@ def progress(run: Run, step_s: float, peak: float, measured: bool, notes: tuple[
         learning_rate=learning_rate(settings, max(0, run.step - 1)),
         tokens_per_s=rate,
         seconds_left=step_s * (settings.steps - run.step),
-        mfu=rate * flops_per_token(run.model.shape) / peak if step_s else None,
+        mfu=rate * flops_per_token(run.model.shape) / peak if peak and step_s else None,
         bits_per_byte=found.bits_per_byte,
         notes=notes,
     )
@@ -176,19 +184,9 @@ def optimise(run: Run, log: Log) -> float | None:
     Raises TrainingError: the loss or the gradient is not finite (the weights are still those of the step before), or
     memory is short even for the smallest micro-batch.
     """
-    loss = None
-    while loss is None:
-        short = ""
-        try:
-            loss = gradients(run)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            short = str(error).strip().partition("\n")[0]
-        if loss is None and not short:
-            return None
-        if short:  # mended here, where the failed attempt's tensors are gone
-            halve(run, short)
+    loss = within_memory(partial(gradients, run), partial(halve, run))
+    if loss is None:
+        return None
     loss = parallel.summed(loss, run.world) / run.world.size
     norm = parallel.whole(torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.settings.clip or math.inf))
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
@@ -233,6 +231,7 @@ def micro_batch(run: Run, step: int, micro: int) -> list[int]:
         accumulate=run.accumulate * run.world.size,
         rank=run.world.rank,
         world=run.world.size,
+        shift=run.shift,
     )
 
 
@@ -247,36 +246,10 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or on the CPU (which torch tells by its message only)."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def halve(run: Run, why: str) -> None:
-    """Make micro-batches smaller and more, the batch of a step staying as it is, and say so.
-
-    Raises TrainingError: one window does not fit, or other processes wait for gradients of the old size.
-    """
-    by = next((one for one in range(2, run.batch + 1) if run.batch % one == 0), 0)  # 2, unless the batch is odd
-    if not by or run.world.size > 1:
-        how = "set train.batch lower and train.accumulate higher" if by else "lower train.block or the preset"
-        raise TrainingError(
-            f"step {run.step + 1}: out of memory ({why}); last good checkpoint: {run.saved or 'none'}; {how}, or set "
-            "train.logit_rows = 1024"
-        )
-    run.batch, run.accumulate = run.batch // by, run.accumulate * by
-    if run.device.type == "cuda":
-        torch.cuda.empty_cache()
-    run.notes.append(
-        f"step {run.step + 1}: out of memory ({why}); goes on with micro-batches of {run.batch} windows, "
-        f"{run.accumulate} a step: the same batch of {run.batch * run.accumulate}"
-    )
-
-
 def not_finite(run: Run, log: Log, what: str) -> TrainingError:
     """The error that ends a run whose numbers broke; the batch's windows and documents go to the log in full."""
     size = run.settings.batch * run.settings.accumulate
-    shown = run.windows.visited(np.arange(run.step * size, (run.step + 1) * size, dtype=np.int64))
+    shown = run.windows.visited(np.arange(run.consumed, run.consumed + size, dtype=np.int64))
     documents = sorted({one for window in shown for one in run.windows.doc_ids(window)})
     log.write({"not_finite": what, "after_step": run.step, "windows": shown, "doc_ids": documents})
     some = ", ".join(str(window) for window in shown[:3]) + (" …" if len(shown) > 3 else "")
@@ -294,9 +267,13 @@ def validate(run: Run) -> None:
             each: Tensor = run.objective(inputs, targets, each=True)
         return each
 
-    count, batch = run.settings.batch * run.settings.eval_batches, 1 if run.settings.logit_rows else run.batch
+    def attempt() -> Measured:
+        batch = min(run.batch, run.validated)
+        return measure(losses, run.validation, run.lengths, count=count, batch=batch, device=run.device)
+
+    count = run.settings.batch * run.settings.eval_batches
     run.model.eval()
-    run.measured = measure(losses, run.validation, run.lengths, count=count, batch=batch, device=run.device)
+    run.measured = within_memory(attempt, partial(validate_fewer, run))
     run.model.train()
     parallel.reshard(run.objective)
 

@@ -28,6 +28,9 @@ SETTINGS = TrainSettings(
 
 
 def settings_with(**changes):
+    """SETTINGS with changes; a run of so few steps that its rate would only rise has no warm-up."""
+    if changes.get("steps", SETTINGS.steps) <= SETTINGS.warmup_steps:
+        changes.setdefault("warmup_steps", 0)
     return msgspec.structs.replace(SETTINGS, **changes)
 
 

@@ -1,0 +1,269 @@
+"""A run that goes on with other settings than it began with: which windows it shows, at which rate, what it says."""
+
+import json
+
+import msgspec
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+
+from pipeline.config import TrainSettings
+from pipeline.shards.outcomes import ConfigError, InputError, TrainingError
+from pipeline.text.bpe import files_of
+from tests.trainer.runs import VOCAB, log_of, run, settings_with, working_directory
+from trainer import checkpoint, objective, speed
+from trainer import train as training
+from trainer.begin import first_model
+from trainer.export import hf_config, hf_weights
+from trainer.model import GPT, shape_of
+from trainer.published import merges_of, tokenizer_notes
+from trainer.speed import Pace, listed_as, peak_flops
+from trainer.train import train
+
+torch.set_num_threads(1)
+QUIET = {"eval_every": 100, "checkpoint_every": 100}
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The windows that training was given, step by step."""
+    real, found = training.step_windows, {}
+
+    def spy(windows, step, micro, **more):
+        found.setdefault(step, {})[micro] = given = real(windows, step, micro, **more)
+        return given
+
+    monkeypatch.setattr(training, "step_windows", spy)
+    return lambda steps: [one for step in steps for _, some in sorted(found[step].items()) for one in some]
+
+
+@pytest.mark.parametrize(("batch", "accumulate"), [(1, 1), (4, 1), (2, 3), (5, 2)])
+def test_with_another_batch_a_run_goes_on_at_the_window_where_it_stopped(tmp_path, shown, batch, accumulate):
+    root = working_directory(tmp_path)
+    run(root, tmp_path / "order", settings_with(batch=1, steps=40, **QUIET))
+    order = shown(range(40))
+    run(root, tmp_path / "model", settings_with(batch=2, steps=6, **QUIET))
+    assert shown(range(6)) == order[:12]
+    changes = {"batch": batch, "accumulate": accumulate}
+    train(settings_with(steps=8, **QUIET | changes), root, tmp_path / "model", lambda _: None, allow=tuple(changes))
+    assert shown(range(6, 8)) == order[12 : 12 + 2 * batch * accumulate]
+    record = checkpoint.read(checkpoint.steps(tmp_path / "model")[-1], moments=False).record
+    assert record.consumed == 12 + 2 * batch * accumulate
+
+
+def test_a_checkpoint_that_does_not_say_what_it_consumed_had_one_batch_throughout(tmp_path, shown):
+    root = working_directory(tmp_path)
+    run(root, tmp_path / "order", settings_with(batch=1, steps=40, **QUIET))
+    order = shown(range(40))
+    result, _ = run(root, tmp_path / "model", settings_with(batch=2, steps=6, **QUIET))
+    older(result.checkpoint, consumed=None, steps=None, learning_rate=None)
+    train(settings_with(batch=4, steps=7, **QUIET), root, tmp_path / "model", lambda _: None, allow=("batch",))
+    assert shown([6]) == order[12:16]
+
+
+def older(path, **changes):
+    """Rewrite a checkpoint's record as an earlier version would have written it."""
+    found = checkpoint.read(path, moments=True)
+    checkpoint.remove(path)
+    identity = changes.pop("identity", found.record.identity)
+    record = msgspec.structs.replace(found.record, identity=identity, **changes)
+    checkpoint.save(path.parent, record, found.weights, found.moments)
+
+
+def test_windows_of_another_length_are_told_of(tmp_path):
+    root = working_directory(tmp_path)
+    run(root, tmp_path / "model", settings_with(rope=True))
+    longer = settings_with(rope=True, block=8, steps=7)
+    with pytest.raises(TrainingError, match="block was 16, is 8"):
+        train(longer, root, tmp_path / "model", lambda _: None)
+    seed = settings_with(rope=True, seed=2, steps=7)
+    result = train(seed, root, tmp_path / "model", lambda _: None, allow=("seed",))
+    assert any("another seed puts windows into another order" in note for note in result.notes)
+
+
+def test_a_setting_that_a_checkpoint_does_not_know_had_its_default(tmp_path):
+    root = working_directory(tmp_path)
+    result, _ = run(root, tmp_path / "model")
+    identity = checkpoint.read(result.checkpoint, moments=False).record.identity
+    known = {name: value for name, value in identity.items() if name not in ("train.rope", "train.optimizer")}
+    older(result.checkpoint, identity=known)
+    with pytest.raises(TrainingError, match=r"train\.rope was False, is True"):
+        run(root, tmp_path / "model", settings_with(rope=True, steps=7))
+    assert run(root, tmp_path / "model", settings_with(steps=7))[0].step == 7
+
+
+def test_more_steps_say_what_they_do_to_the_rate(tmp_path):
+    root = working_directory(tmp_path)
+    run(root, tmp_path / "model", settings_with(steps=6, **QUIET))
+    result, _ = run(root, tmp_path / "model", settings_with(steps=12, **QUIET))
+    rates = {line["step"]: line["learning_rate"] for line in log_of(tmp_path / "model") if "learning_rate" in line}
+    (told,) = [note for note in result.notes if "train.steps was 6, is 12" in note]
+    assert f"{rates[6]:.3g}" in told
+    assert f"{rates[7]:.3g}" in told
+    assert f"{rates[7] / rates[6]:.2g} times" in told
+    again, _ = run(root, tmp_path / "model", settings_with(steps=12, **QUIET))
+    assert not [note for note in again.notes if "train.steps" in note]
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(6, 6), (6, 700), (1, 1)])
+def test_a_warm_up_that_never_ends_is_refused(tmp_path, steps, warmup):
+    with pytest.raises(ConfigError, match=f"warmup_steps = {warmup} of train.steps = {steps}: .* would never fall"):
+        run(working_directory(tmp_path), tmp_path / "model", settings_with(steps=steps, warmup_steps=warmup))
+    assert not (tmp_path / "model").exists() or not list((tmp_path / "model").iterdir())
+
+
+# --- speed
+
+
+@given(first=st.floats(0.1, 100), others=st.lists(st.floats(0.001, 0.01), min_size=1, max_size=60))
+def test_the_speed_told_is_that_of_the_last_steps_without_the_first(first, others):
+    pace = Pace()
+    assert pace.after(first) == first
+    told = [pace.after(one) for one in others][-1]
+    assert told == pytest.approx(sum(others[-speed.LAST_STEPS :]) / len(others[-speed.LAST_STEPS :]))
+
+
+@pytest.mark.parametrize(
+    ("name", "tera"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA H200", 989),
+        ("NVIDIA H200 NVL", 835),
+        ("NVIDIA GH200 480GB", 989),
+        ("NVIDIA A100-SXM4-40GB", 312),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A100-PCIE-40GB", 312),
+        ("NVIDIA A100 80GB PCIe", 312),
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA RTX A1000 Laptop GPU", None),
+        ("NVIDIA A1000", None),
+        ("NVIDIA A100X", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA H1000", None),
+        ("NVIDIA L400", None),
+        ("Tesla T4", None),
+        ("AMD Instinct MI300X", None),
+        ("", None),
+    ],
+)
+def test_the_peak_of_a_gpu_is_that_of_its_whole_name_or_none(monkeypatch, name, tera):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    found = peak_flops(torch.device("cuda", 0), torch.bfloat16)
+    assert (found and found / 1e12) == tera
+    assert peak_flops(torch.device("cuda", 0), torch.float32) is None, listed_as(name)
+
+
+def test_a_gpu_without_a_known_peak_has_no_mfu(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "peak_flops", lambda *_: None)
+    _, seen = run(working_directory(tmp_path), tmp_path / "model")
+    assert all(one.mfu is None for one in seen)
+    assert all(one.tokens_per_s > 0 for one in seen[1:])
+
+
+# --- memory
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_validation_that_finds_no_memory_looks_at_fewer_windows_at_once(tmp_path, monkeypatch, rows):
+    root = working_directory(tmp_path)
+    plain = settings_with(rms_norm=True)
+    whole, _ = run(root, tmp_path / "whole", plain)
+    real = objective.Objective.forward
+
+    def forward(self, inputs, targets, each=False):
+        if each and len(inputs) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.40 GiB")
+        return real(self, inputs, targets, each)
+
+    monkeypatch.setattr(objective.Objective, "forward", forward)
+    parts, seen = run(root, tmp_path / "parts", plain)
+    assert parts.val_loss == pytest.approx(whole.val_loss, abs=1e-5)
+    said = [note for one in seen for note in one.notes if "validation after step" in note]
+    assert [note.partition("goes on with ")[2] for note in said] == ["2 windows at a time", "1 windows at a time"][
+        : 3 - rows
+    ]
+
+
+def test_validation_of_one_window_that_does_not_fit_says_what_to_do(tmp_path, monkeypatch):
+    def forward(self, inputs, targets, each=False):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.40 GiB")
+
+    monkeypatch.setattr(objective.Objective, "forward", forward)
+    with pytest.raises(TrainingError, match=r"validation after step 0: out of memory \(CUDA .*lower train\.block"):
+        run(working_directory(tmp_path), tmp_path / "model", settings_with(rms_norm=True))
+
+
+# --- published weights
+
+
+def published(folder, vocab, merges=None, **more):
+    """A folder of transformers with a drawn GPT-2 of the tests' shape, and a tokenizer where merges are given."""
+    folder.mkdir()
+    shape = shape_of("nano", 16, vocab, 0.0)
+    checkpoint.save_file(hf_weights(shape, GPT(shape).state_dict()), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(hf_config(shape)))
+    for name, content in files_of(merges).items() if merges else ():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_published_weights_drop_as_much_as_the_settings_say_in_every_layer(tmp_path):
+    folder = published(tmp_path / "published", 40)
+    settings = TrainSettings(preset="nano", block=16, dropout=0.25, start_from=str(folder))
+    model = first_model(settings, 40)
+    scratch = first_model(msgspec.structs.replace(settings, start_from=""), 40)
+    for one in (model, scratch):
+        assert one.shape.dropout == 0.25
+        assert {part.dropout for part in one.modules() if hasattr(part, "dropout")} == {0.25}
+
+
+OURS = [(b"h", b"e"), (b"l", b"l"), (b"he", b"ll")]
+
+
+@pytest.mark.parametrize("theirs", [[(b"l", b"l"), (b"h", b"e"), (b"he", b"ll")], OURS[:2], [*OURS[:2], (b"x", b"y")]])
+@pytest.mark.parametrize("kept", ["tokenizer.json", "merges.txt"])
+def test_published_weights_of_another_tokenizer_are_refused(tmp_path, theirs, kept):
+    folder = published(tmp_path / "published", VOCAB, theirs)
+    for name in {"tokenizer.json", "merges.txt"} - {kept}:
+        (folder / name).unlink()
+    described = tmp_path / "tokenizer.json"
+    described.write_bytes(files_of(OURS)["tokenizer.json"])
+    with pytest.raises(TrainingError, match=r"another tokenizer than the tokens were made with .*--allow tokenizer"):
+        tokenizer_notes(folder, described)
+    for name, content in files_of(OURS).items():
+        (folder / name).write_bytes(content)
+    assert tokenizer_notes(folder, described) == []
+
+
+def test_merges_are_read_in_both_forms_that_the_library_has_written(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    vocab = {"a": 0, "b": 1, "c": 2, "ab": 3, "abc": 4}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[("a", "b"), ("ab", "c")]))
+    described = json.loads(tokenizer.to_str())
+    for merges in (described["model"]["merges"], ["a b", "ab c"]):
+        described["model"]["merges"] = merges
+        path.write_text(json.dumps(described))
+        assert merges_of(path) == ["a b", "ab c"]
+    path.write_text("{}")
+    with pytest.raises(InputError, match="not a tokenizer of merges"):
+        merges_of(path)
+
+
+def test_a_published_model_without_a_tokenizer_is_noted_and_another_one_stops_the_run(tmp_path):
+    root = working_directory(tmp_path / "root")
+    bare = published(tmp_path / "bare", VOCAB)
+    result, _ = run(root, tmp_path / "model", settings_with(start_from=str(bare)))
+    assert any("was not compared" in note for note in result.notes)
+    broken = published(tmp_path / "broken", VOCAB)
+    (broken / "tokenizer.json").write_text('{"another": "tokenizer"}')
+    with pytest.raises(InputError, match="not a tokenizer of merges"):
+        run(root, tmp_path / "other", settings_with(start_from=str(broken)))
+    settings = settings_with(start_from=str(broken), steps=2)
+    assert train(settings, root, tmp_path / "meant", lambda _: None, allow=("tokenizer",)).step == 2
