@@ -33,6 +33,16 @@ def device_of(settings: TrainSettings) -> str:
     return "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def type_of(settings: TrainSettings, device: str) -> tuple[torch.dtype, list[str]]:
+    """The type of the matrix products, and a note where it is not the one that is asked for."""
+    if settings.dtype == "float32":
+        return torch.float32, []
+    if device == "cpu" and not has_bfloat16():
+        note = "this CPU has no instructions for bfloat16: computes in float32, several times as fast here"
+        return torch.float32, [note]
+    return torch.bfloat16, []
+
+
 def begin(
     settings: TrainSettings,
     data: TokenData,
@@ -49,11 +59,7 @@ def begin(
     windows, validation = Windows(data, settings.block, settings.seed), Windows(val, settings.block, SEED)
     windows.require()
     check_world(settings, world)
-    notes = []
-    dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
-    if device == "cpu" and dtype == torch.bfloat16 and not has_bfloat16():
-        dtype = torch.float32
-        notes.append("this CPU has no instructions for bfloat16: computes in float32, several times as fast here")
+    dtype, notes = type_of(settings, device)
     if not validation.count:
         notes.append(f"tokens/val holds no window of {settings.block} + 1 tokens: no validation loss")
     torch.manual_seed(settings.seed)
