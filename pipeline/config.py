@@ -136,6 +136,7 @@ class TokensSettings(Section, frozen=True):
     """`[tokens]`: documents to token ids."""
 
     val_share: Share = 0.005  # of documents, by hash of doc_id; nanoGPT's OpenWebText split is 0.0005
+    seed: Count = 1  # of the order in which a shard's documents are packed; by url, neighbours would share a host
 
 
 class TrainSettings(Section, frozen=True):

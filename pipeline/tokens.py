@@ -4,10 +4,16 @@ Choice: tiktoken encodes with the merges of tokenizer.json, several times as fas
 shard are encoded by both and must agree. A shard is an Arrow IPC file, uncompressed, of one record batch, so that its
 values buffer is one flat stream of tokens. Cost: the tokens of a shard (2 or 4 bytes each) are held in memory, twice
 while it is written. Alternative: nanoGPT's bare .bin, which knows neither documents nor its tokenizer.
+
+Within a shard the documents lie in a seeded permutation. The corpus is sorted by URL, so most neighbours in a training
+window would be of one host, and one page would give away the next one's furniture; Megatron permutes for that reason,
+by an index that is read at every step (Shoeybi et al. 2019, megatron/core/datasets). Cost: a shard's neighbours are
+those of one permutation for all epochs. Alternative: an index of documents, which reads the map in leaps.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Sequence
@@ -23,7 +29,7 @@ import pyarrow as pa
 import tiktoken
 import tokenizers
 
-from pipeline.config import Settings, slice_of
+from pipeline.config import Settings, TokensSettings, slice_of
 from pipeline.shards import receipts, schemas
 from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
@@ -32,7 +38,7 @@ from pipeline.shards.runner import Run
 from pipeline.shards.storage import HashingFile
 from pipeline.text import bpe
 
-VERSION = 1
+VERSION = 2
 LIBRARIES = ("pyarrow", "tiktoken", "tokenizers")
 FORMAT = "1"  # of the Arrow file; in its metadata
 TOKENIZER = "tokenizer.json"
@@ -102,12 +108,19 @@ class Encoder:
 
 @dataclass
 class Split:
-    """Encoded documents of one shard and one split, in the order of the corpus."""
+    """Encoded documents of one shard and one split."""
 
     ids: list[npt.NDArray[Any]] = field(default_factory=list)
     doc_ids: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
     years: list[int | None] = field(default_factory=list)
+
+    def permuted(self, seed: int) -> Split:
+        """The documents in an order that hangs on their ids and the seed alone: by BLAKE2b of the two."""
+        places = [hashlib.blake2b(f"{seed}:{one}".encode(), digest_size=8).digest() for one in self.doc_ids]
+        order = sorted(range(len(places)), key=places.__getitem__)
+        columns = (self.ids, self.doc_ids, self.hosts, self.years)
+        return Split(*([column[place] for place in order] for column in columns))  # type: ignore[arg-type]
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
@@ -120,7 +133,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     tasks = tokens.begin(
         [receipts.fingerprint("tokens", VERSION, used, [tokenizer, text], LIBRARIES) for text in texts]
     )
-    run.map_shards(partial(encode_shard, settings.tokens.val_share, corpus, tokens), tasks)
+    run.map_shards(partial(encode_shard, settings.tokens, corpus, tokens), tasks)
     return tokens.finish(used, LIBRARIES, [corpus, Artefact(work, "tokenizer", 1)])
 
 
@@ -130,12 +143,13 @@ def encoder_of(tokenizer: Artefact, sha256: str) -> Encoder:
     return Encoder.of(tokenizer.named(0, TOKENIZER).read_bytes(), sha256)
 
 
-def encode_shard(share: float, corpus: Artefact, tokens: Artefact, task: Task) -> None:
+def encode_shard(settings: TokensSettings, corpus: Artefact, tokens: Artefact, task: Task) -> None:
     """Encode one corpus shard and write its two files."""
     tokenizer = Artefact(corpus.root, "tokenizer", 1)
     encoder = encoder_of(tokenizer, tokenizer.hashes(0)[TOKENIZER])
     batches = schemas.iterate_parquet(corpus.file(task.shard, ".parquet"), COLUMNS, rows=1_000)
-    splits = encode(batches, encoder, share)
+    encoded = encode(batches, encoder, settings.val_share)
+    splits = {name: split.permuted(settings.seed) for name, split in encoded.items()}
     with tokens.attempt(task) as attempt:
         for name, split in splits.items():
             with attempt.write(".arrow", name) as file:

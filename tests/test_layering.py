@@ -36,7 +36,10 @@ LAYERS = [
 ]
 TRAINER_MAY_KNOW = {
     "pipeline.config",
-    *(f"pipeline.shards.{m}" for m in ("outcomes", "schemas", "places", "storage", "transfer", "receipts", "artefacts")),
+    *(
+        f"pipeline.shards.{m}"
+        for m in ("outcomes", "schemas", "places", "storage", "transfer", "receipts", "artefacts")
+    ),
 }
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 50

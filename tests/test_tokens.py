@@ -3,7 +3,7 @@
 import json
 import re
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +241,35 @@ def test_the_stage_puts_each_document_into_its_split_once(tmp_path):
                 assert bpe.is_val(doc_id, 0.4) == (split == "val")
                 found[doc_id] = small().decode(ids[:-1]).decode()
     assert found == {row["doc_id"]: row["text"] for row in documents}
+
+
+def packed(documents, seed):
+    """Per document of a split, in the order in which they are packed: (id, host, year, text)."""
+    split = tokens.encode([batch(*documents)], small(), 0.0)["train"].permuted(seed)
+    texts = [small().decode(ids[:-1]).decode() for ids in split.ids]
+    return list(zip(split.doc_ids, split.hosts, split.years, texts, strict=True))
+
+
+@given(st.sets(st.text("abc0123", min_size=1), max_size=30), st.integers(0, 2**70), st.randoms())
+@settings(deadline=None)
+def test_documents_are_packed_in_an_order_of_ids_and_seed_alone(ids, seed, random):
+    documents = [
+        {"doc_id": one, "host": f"{one}.example", "text": f"the {one}", "created": 10**9} for one in sorted(ids)
+    ]
+    rows = packed(documents, seed)
+    assert sorted(rows) == [(one, f"{one}.example", 2001, f"the {one}") for one in sorted(ids)]
+    random.shuffle(documents)
+    assert packed(documents, seed) == rows
+
+
+def test_neighbours_share_a_host_no_more_often_than_chance_has_it():
+    hosts = [f"{number // 50:02}.example" for number in range(1_000)]  # sorted, as the corpus is: 20 hosts of 50
+    documents = [{"doc_id": f"{host} {n}", "host": host, "text": "the"} for n, host in enumerate(hosts)]
+    for seed in (0, 1):
+        found = [host for _, host, _, _ in packed(documents, seed)]
+        shared = sum(left == right for left, right in pairwise(found))
+        assert shared < 100  # of 999; 49 by chance, 980 in the order of the corpus
+    assert packed(documents, 0) != packed(documents, 1)
 
 
 def test_encoding_again_gives_the_same_bytes(tmp_path):

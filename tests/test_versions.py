@@ -33,7 +33,7 @@ WRITTEN = {
     "documents": (2, "85bf343da8bde721"),
     "corpus": (3, "2c65a5f73363c81f"),
     "tokenizer": (2, "a21c87f193cc009a"),
-    "tokens": (1, "539194472d7ea91d"),
+    "tokens": (2, "7070bf2f9886b723"),
 }
 
 
