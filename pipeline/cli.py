@@ -26,7 +26,7 @@ from pipeline import config
 from pipeline.cli_model import VERBS, sample, trained
 from pipeline.cli_plan import plan
 from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma
-from pipeline.options import Folder, Sets, needing, settings_of
+from pipeline.options import Folder, Sets, Verb, needing, settings_of, stage_and_options
 from pipeline.shards import storage
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
 from pipeline.shards.places import mirror, name_of, place
@@ -44,7 +44,7 @@ INTERRUPTED, TERMINATED = 130, 143  # what a shell reports of a process that SIG
 LEDGER = Path("harvest/ledger.sqlite")
 
 
-@app.command()
+@app.command(cls=Verb)
 def init(
     folder: Annotated[Path, typer.Argument(help="The working directory to begin.")] = Path(),
     submissions: Annotated[list[str] | None, typer.Option(help="Glob of Reddit dumps; repeatable.")] = None,
@@ -68,7 +68,7 @@ def init(
         out.print(f"without dumps: webtext harvest --subreddit books --dir {work}   # Reddit's API, see its --help")
 
 
-@app.command()
+@app.command(cls=Verb)
 def harvest(
     subreddit: Annotated[list[str] | None, typer.Option(help="Name of a subreddit; repeatable.")] = None,
     domain: Annotated[list[str] | None, typer.Option(help="Domain that submissions link to; repeatable.")] = None,
@@ -97,10 +97,10 @@ def harvest(
         out.print(f'next: submissions = ["{ledger}"] under [links] of {folder / config.FILE_NAME}')
 
 
-app.command()(plan)
+app.command(cls=Verb)(plan)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(cls=Verb, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def build(
     context: typer.Context,
     stage: Annotated[str, typer.Argument(help="Build up to this stage: links, pages, documents … (default: all)")] = "",
@@ -130,22 +130,7 @@ def build(
     print_funnel(folder, settings.build.shards)
 
 
-def stage_and_options(words: list[str]) -> tuple[str, tuple[str, ...]]:
-    """The stage among the words that the parser could not place (the last stage if none is), and Beam's options.
-
-    Raises ConfigError: a word that is neither.
-    """
-    from pipeline.build import STAGES
-
-    if words and not words[0].startswith("-") and words[0] not in STAGES:
-        raise ConfigError(f"{words[0]}: no such stage{config.nearest(words[0], STAGES)}")
-    named = [word for word in words if word in STAGES]
-    if len(named) > 1:
-        raise ConfigError(f"{' '.join(named)}: name one stage; those before it are built too")
-    return (named or [STAGES[-1]])[0], tuple(word for word in words if word not in STAGES)
-
-
-@app.command()
+@app.command(cls=Verb)
 def status(folder: Folder = Path(), sets: Sets = None) -> None:
     """Show which shards are made, the funnel from submissions to tokens, and how many pages were found by year."""
     from pipeline.build import standing
@@ -163,7 +148,7 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
         print_coverage(coverage(folder, settings.build.shards))
 
 
-@app.command()
+@app.command(cls=Verb)
 def report(
     folder: Folder = Path(),
     sets: Sets = None,
@@ -179,7 +164,7 @@ def report(
     out.print(f"{target / write.PAGE} and {target / write.CARD} written")
 
 
-@app.command()
+@app.command(cls=Verb)
 def explain(url: str, folder: Folder = Path(), sets: Sets = None) -> None:
     """Tell a page's whole life: what each stage made of URL, and why."""
     from pipeline.verbs.explain import explain as lives
@@ -191,7 +176,7 @@ def explain(url: str, folder: Folder = Path(), sets: Sets = None) -> None:
                 out.print(f"  {name}: {told(one)}")
 
 
-@app.command()
+@app.command(cls=Verb)
 def reference(
     source: Annotated[str, typer.Argument(help="What kind of text: wikipedia.")],
     dumps: Annotated[list[Path], typer.Argument(help="pages-articles dumps, .xml or .xml.bz2.")],
@@ -208,7 +193,7 @@ def reference(
     out.print(f'next: wikipedia_reference = "{file.absolute()}" under [corpus]')
 
 
-@app.command()
+@app.command(cls=Verb)
 def overlap(
     evaluations: Annotated[list[Path], typer.Argument(help="Evaluation texts: .txt, or .jsonl with any strings.")],
     train: Annotated[list[Path] | None, typer.Option(help="The train set of each, in the same order.")] = None,
@@ -224,7 +209,7 @@ def overlap(
     out.print(table)
 
 
-@app.command()
+@app.command(cls=Verb)
 def remove(
     orders: Annotated[
         Path | None, typer.Argument(help="A file: one URL, host, doc_id or submission id a line.")
@@ -253,7 +238,7 @@ def told(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-@app.command()
+@app.command(cls=Verb)
 def extract(
     files: Annotated[list[Path], typer.Argument(help="HTML files, or text files named .txt.")],
     engine: Annotated[str, typer.Option(help="cascade, trafilatura, resiliparse or newspaper.")] = "cascade",
@@ -266,14 +251,14 @@ def extract(
 
     for found in extracts(files, engine, content_type, url):
         if as_json:
-            sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+            out.write(json.dumps(found, ensure_ascii=False) + "\n")
             continue
         told_of = [found["outcome"], found["engine"], f"{found.get('word_count', 0)} words", found["title"]]
         err.print(f"{found['file']}: {', '.join(filter(None, told_of))}")
-        sys.stdout.write(found["text"] + "\n" if found["text"] else "")
+        out.write(found["text"] + "\n" if found["text"] else "")
 
 
-@app.command()
+@app.command(cls=Verb)
 def demo(
     folder: Annotated[Path, typer.Option("--dir", "-C", help="Where the demo works.")] = Path("webtext-demo"),
 ) -> None:
@@ -285,22 +270,25 @@ def demo(
         with Reporter(folder, settings.build.shards) as reporter:
             build_stages(folder.absolute(), settings, started=reporter.started, ended=reporter.ended)
         trained(folder, settings)
-    out.print("\nThe model writes:")
+    out.print()
+    out.print("The model writes:")
     for seed, prompt in enumerate(("The", "When you", "This")):
         sample(prompt, folder, tokens=40, temperature=0.8, top_k=50, top_p=1.0, seed=seed)
     out.print()
     print_funnel(folder, settings.build.shards)
+    out.print()
     out.print(
-        f"\nThe artefacts are in {folder}: links pages documents corpus tokenizer tokens model\n"
-        f"Next: webtext status --dir {folder}\n"
-        f"      webtext explain http://copyroom.test/guide/near-5.html --dir {folder}\n"
-        f"      webtext sample 'The' --dir {folder}\n"
-        "      webtext init mine --submissions 'dumps/*.zst'   # then: webtext build --dir mine"
+        f"The artefacts are in {folder}: links pages documents corpus tokenizer tokens model",
+        f"Next: webtext status --dir {folder}",
+        f"      webtext explain http://copyroom.test/guide/near-5.html --dir {folder}",
+        f"      webtext sample 'The' --dir {folder}",
+        "      webtext init mine --submissions 'dumps/*.zst'   # then: webtext build --dir mine",
+        sep="\n",
     )
 
 
 for verb in VERBS:
-    app.command()(verb)
+    app.command(cls=Verb)(verb)
 
 
 def main() -> None:
@@ -323,7 +311,7 @@ def main() -> None:
         raise
     except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into one line
         if debug:
-            traceback.print_exc()
+            err.print(*traceback.format_exc().splitlines(), sep="\n")
         if isinstance(error, OSError) and error.strerror:  # the system's word on a file or a socket: nobody's bug
             error = StorageError(f"{error.filename or 'a file or socket'}: {error.strerror}")
         if isinstance(error, WebTextError):

@@ -7,7 +7,6 @@ verb. Alternative: a typer application of its own, which would be typed as `webt
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -88,9 +87,8 @@ def sample(
         seed=seed,
     )
     for number, piece in enumerate(text):
-        sys.stdout.write(piece if number else prompt + piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        out.write(piece if number else prompt + piece)
+    out.write("\n")
 
 
 def fertility(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,7 +47,7 @@ def plan(
     machines = rented(machine, workers) if machine else here(folder, settings.build.workers)
     found = outlook(folder.absolute(), settings, costs, machines, price)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+        out.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
     else:
         print_plan(found)
 

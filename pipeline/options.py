@@ -1,26 +1,50 @@
-"""What several verbs of the command line take, and how a verb asks for an optional dependency."""
+"""What verbs of the command line take, which words are for Beam, and how a verb asks for an optional dependency."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from pipeline import config
-from pipeline.build import same_shards
+from pipeline.build import STAGES, same_shards
 from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.places import mirror
+from pipeline.shards.runner import flags
+
+
+class Verb(typer.core.TyperCommand):
+    """A command whose words are text. Paths may be any bytes: the system knows them by these."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for name, value in (*ctx.params.items(), ("", ctx.args)):
+            for word in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(word, str) and not is_text(word):
+                    raise ConfigError(f"{name or 'an option'}: {word!a} is not UTF-8; set the terminal's locale to it")
+        return super().invoke(ctx)
+
+
+def is_text(word: str) -> bool:
+    """Whether a word of the command line was UTF-8; Python gives other bytes as lone surrogates (PEP 383)."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def opened(folder: Path) -> Path:
     """The folder that stands here for a working directory; of one on an object store, all that is there is looked at.
 
-    Raises WebTextError: the store cannot be asked.
+    Raises ConfigError: a name that is not UTF-8, which no artefact could hold. WebTextError: the store cannot be asked.
     """
+    if not is_text(str(folder.absolute())):
+        raise ConfigError(f"--dir: {str(folder.absolute())!a} is not UTF-8; give the folder another name")
     here = mirror(folder)
     transfer.look(here)
     return here
@@ -55,3 +79,28 @@ def needing(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed; run: pip install 'webtext[{extra}]'") from None
+
+
+def stage_and_options(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The stage among the words that the parser could not place (the last stage if none is), and Beam's options.
+
+    A word after an option is its value, whatever it says (`--job_name tokens`), unless Beam knows the option for one
+    that takes none; of options that Beam does not know its own parser thinks so too. Each comes back as one word,
+    `--name=value`. Raises ConfigError: a word that is neither, or several stages.
+    """
+    without = flags() if any(word.startswith("-") for word in words) else frozenset()
+    stages, options, rest = [], list[str](), list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--"):
+            valued = rest and "=" not in word and word not in without and not rest[0].startswith("--")
+            options.append(f"{word}={rest.pop(0)}" if valued else word)
+        elif word.startswith("-"):
+            options.append(word)
+        elif word in STAGES:
+            stages.append(word)
+        else:
+            raise ConfigError(f"{word}: no such stage{config.nearest(word, STAGES)}")
+    if len(stages) > 1:
+        raise ConfigError(f"{' '.join(stages)}: name one stage; those before it are built too")
+    return (stages or [STAGES[-1]])[0], tuple(options)

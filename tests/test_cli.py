@@ -234,6 +234,88 @@ def test_a_failure_is_one_line_with_its_exit_code(arguments, code, said, tmp_pat
     assert code in EXIT_CODES
 
 
+STAGE_WORDS = [
+    ("--job_name tokens", "tokens", ["--job_name=tokens"]),
+    ("links --job_name tokens", "links", ["--job_name=tokens"]),
+    ("--job_name tokens links", "links", ["--job_name=tokens"]),
+    ("--job_name=pages corpus", "corpus", ["--job_name=pages"]),
+    ("--streaming tokens", "tokens", ["--streaming"]),
+    ("--streaming --job_name links pages", "pages", ["--streaming", "--job_name=links"]),
+    ("--experiments links --experiments pages", "tokens", ["--experiments=links", "--experiments=pages"]),
+    ("--of_a_job_service corpus links", "links", ["--of_a_job_service=corpus"]),
+    ("--num_workers -1 links", "links", ["--num_workers=-1"]),
+    ("links -- --job_name tokens", "links", ["--job_name=tokens"]),
+    ("--job_name tokens -- links", "links", ["--job_name=tokens"]),
+    ("", "tokens", []),
+]
+
+
+@pytest.mark.parametrize(("words", "stage", "options"), STAGE_WORDS)
+def test_an_option_of_beam_keeps_its_value_also_one_that_is_named_like_a_stage(
+    words, stage, options, tmp_path, monkeypatch
+):
+    (tmp_path / config.FILE_NAME).write_text("")
+    met = {}
+    monkeypatch.setattr("pipeline.build.beam", lambda *given: met.update(options=given[2]))
+    monkeypatch.setattr("pipeline.build.build", lambda *given, **_: met.update(stage=given[2]))
+    done = webtext("build", "--dir", ".", *words.split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert met == {"stage": stage, "options": tuple(options)}
+
+
+LATIN = "caf\udce9"  # what Python makes of café in Latin-1
+
+
+@pytest.mark.failure("a word of the command is not UTF-8", "exit 2; the line shows it", "set the terminal's locale")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sample", LATIN], r"prompt: 'caf\udce9' is not UTF-8; set the terminal's locale to it"),
+        (["explain", f"http://a.test/{LATIN}"], "url: "),
+        (["build", "--set", f"pages.contact={LATIN}"], "sets: "),
+        (["build", LATIN], "stage: "),
+        (["build", "links", f"--job_name={LATIN}"], "an option: "),
+        (["init", "work", "--submissions", LATIN], "submissions: "),
+        (["build", "--dir", LATIN], "--dir: "),
+    ],
+)
+def test_a_word_that_is_not_utf_8_is_refused_in_one_line(arguments, said, tmp_path):
+    done = webtext(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"webtext: {said}")
+
+
+def test_a_file_whose_name_is_not_utf_8_is_read(tmp_path):
+    (tmp_path / f"{LATIN}.html").write_text("<p>The sea was calm, and nobody spoke of it.")
+    done = webtext("extract", "--json", f"{LATIN}.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["file"] == f"{LATIN}.html"
+    done = webtext("extract", f"{LATIN}.html", cwd=tmp_path)
+    assert done.stderr.startswith(r"caf\udce9.html: kept")
+
+
+def test_what_outsiders_wrote_is_shown_and_not_sent(tmp_path):
+    evil = "\x1b]0;mine\x07\x1b[31m\nwebtext: forged"
+    (tmp_path / f"{evil.replace('/', '')}.html").write_text(
+        f"<title>a{evil}\u202eb</title><p>The sea was calm that day."
+    )
+    (tmp_path / config.FILE_NAME).write_text("")
+    calls = [
+        ["extract", f"{evil}.html"],
+        ["extract", f"{evil}.htm"],
+        ["explain", f"http://a.test/{evil}"],
+        ["build", evil],
+        ["status", evil],
+        ["build", "--set", f"links.submissions=[{json.dumps(evil)}]"],
+    ]
+    for call in calls:
+        done = webtext(*call, cwd=tmp_path)
+        assert not set("\x1b\x07\u202e") & set(done.stdout + done.stderr), call
+        assert "\nwebtext: forged" not in done.stderr, call
+        assert re.search(r"\\(u00|x)1b\[31m", done.stderr), call
+
+
 def test_debug_shows_the_traceback_too(tmp_path):
     done = webtext("build", "--debug", cwd=tmp_path)
     assert done.returncode == 2

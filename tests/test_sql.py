@@ -9,10 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import parse
+from pipeline.fetch import archive, segments
 from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import balanced
 from pipeline.submissions.bigquery import EXPORT, query_of
+from pipeline.verbs.coverage import place_of
 from pipeline.verbs.report.questions import sources_of
 from tests.verbs.report.working import built
 
@@ -80,6 +82,31 @@ def test_books_that_do_not_balance_are_named_with_file_and_difference(work, file
     assert data.count(old) == 1
     path.write_bytes(data.replace(old, new))
     assert report("balance.sql") == [(file, *expected)]
+
+
+def test_pages_are_counted_by_the_place_they_were_found_in(tmp_path, monkeypatch):
+    names = {
+        f"{segments.FOLDER}/00000-of-00001.00000.warc.gz": ("crawled", 1),
+        f"{archive.FOLDER}/00000-of-00001.00000.warc.gz": ("Common Crawl", 2),
+        "/data/a.warc.gz": ("WARC files that existed", 3),
+        "s3://bucket/segments/b.warc.gz": ("WARC files that existed", 4),
+    }
+    files = [name for name, (_, count) in names.items() for _ in range(count)]
+    rows = [{"host": f"h{n}.test", "warc": name, "length": 7, "outcome": "kept"} for n, name in enumerate(files)]
+    (tmp_path / "pages").mkdir()
+    pq.write_table(pa.Table.from_pylist([*rows, {**rows[0], "outcome": "not_found"}]), tmp_path / "pages/0.parquet")
+    monkeypatch.chdir(tmp_path)
+    assert report("places.sql") == [
+        ("WARC files that existed", 7, 7, 49), ("Common Crawl", 2, 2, 14), ("crawled", 1, 1, 7),
+    ]  # fmt: skip
+    told = {"crawled": "crawl", "Common Crawl": "commoncrawl", "WARC files that existed": "warc"}
+    assert all(place_of(name) == told[place] for name, (place, _) in names.items())
+
+
+def test_who_crawled_is_no_setting_that_a_report_shows(work):
+    Artefact(work, "pages", 2).finish({"contact": "me@here.test", "gap_s": 2.0}, ())
+    Artefact(work, "documents", 1).finish({"contact": "a setting of another stage"}, ())
+    assert [row[:2] for row in report("settings.sql")] == [("pages", "gap_s"), ("documents", "contact")]
 
 
 # --- every question by hand

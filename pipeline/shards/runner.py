@@ -210,6 +210,15 @@ def refuse_unfit(runner: str, options: Sequence[str], scratch: Path | None) -> N
         raise ConfigError(f"{DATAFLOW} needs Google's client; run: pip install 'webtext[gcp]'")
 
 
+def flags() -> frozenset[str]:
+    """The options of Beam that take no value, as `--streaming`."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parsers: list[Any] = []
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)  # hands out the parser of all options
+    return frozenset(name for one in parsers for act in one._actions if act.nargs == 0 for name in act.option_strings)
+
+
 def refuse_unknown(options: Sequence[str]) -> None:
     """Raise ConfigError for what is no option of Beam: a mistyped one of ours would be lost in silence."""
     from apache_beam.options.pipeline_options import PipelineOptions

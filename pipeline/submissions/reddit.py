@@ -77,16 +77,20 @@ class Pace:
         self.next_s = max(self.next_s, self.clock.monotonic() + seconds)
 
     def wait(self) -> None:
-        """Sleep until a request may go out."""
+        """Sleep until a request may go out; the next one may not for `gap_s`, whatever comes of this one."""
         pause = self.next_s - self.clock.monotonic()
         if pause > 0:
             self.clock.sleep(pause)
+        self.hold(self.gap_s)
 
     def answered(self, headers: Mapping[str, str]) -> None:
-        """Spread the requests that Reddit still grants (X-Ratelimit-Remaining) over the time to the next grant."""
+        """Spread the requests that Reddit still grants (X-Ratelimit-Remaining) over the time to the next grant.
+
+        However many are left, the gap is kept: near the end of a window the headers would allow bursts.
+        """
         remaining, reset = (seconds(headers.get(f"x-ratelimit-{name}")) for name in ("remaining", "reset"))
-        share = self.gap_s if remaining is None or reset is None else reset / max(remaining, 1.0)
-        self.hold(min(share, LONGEST_WAIT_S))
+        share = 0.0 if remaining is None or reset is None else reset / max(remaining, 1.0)
+        self.hold(max(self.gap_s, min(share, LONGEST_WAIT_S)))
 
 
 class Answer:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.build import artefact
-from pipeline.fetch import archive
+from pipeline.fetch import archive, segments
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import Outcome
 
@@ -66,7 +66,5 @@ def year_of(created: int | None) -> int | None:
 
 
 def place_of(warc: str) -> str:
-    """Where a page came from, told by its file: files that existed are named by their whole path."""
-    if Path(warc).is_absolute():
-        return "warc"
-    return "commoncrawl" if warc.startswith(f"{archive.FOLDER}/") else "crawl"
+    """Where a page came from, told by its file: what is neither crawled nor Common Crawl's is a file that existed."""
+    return {segments.FOLDER: "crawl", archive.FOLDER: "commoncrawl"}.get(warc.partition("/")[0], "warc")

@@ -1,11 +1,11 @@
--- Where were the pages found? Files that existed are named by their whole path, Common Crawl's records lie in
--- pages/archive, and everything else was crawled.
+-- Where were the pages found? What was crawled lies in pages/segments, Common Crawl's records in pages/commoncrawl, and
+-- everything else in WARC files that existed.
 -- Run it in a working directory: duckdb < sql/report/places.sql
 SELECT
     CASE
-        WHEN starts_with(warc, '/') OR contains(warc, ':') THEN 'WARC files that existed'
-        WHEN starts_with(warc, 'archive/') THEN 'Common Crawl'
-        ELSE 'crawled'
+        WHEN starts_with(warc, 'segments/') THEN 'crawled'
+        WHEN starts_with(warc, 'commoncrawl/') THEN 'Common Crawl'
+        ELSE 'WARC files that existed'
     END AS place,
     count(*) AS pages,
     count(DISTINCT host) AS hosts,

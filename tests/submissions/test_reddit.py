@@ -4,6 +4,7 @@ import logging
 import socket
 import traceback
 from email.utils import formatdate
+from itertools import pairwise
 
 import praw
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pipeline.shards.outcomes import ConfigError, Outcome, SourceError
 from pipeline.submissions import reddit as module
 from pipeline.submissions.listings import Unreadable, info, walk
-from pipeline.submissions.reddit import Outage
+from pipeline.submissions.reddit import Outage, Pace
 from tests.submissions.local_reddit import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -186,6 +187,35 @@ def test_requests_keep_the_gap_and_spread_what_reddit_grants_over_the_time_to_th
         for _ in range(4):
             client.ask("r/books/new", {})
     assert fake.slept == pytest.approx([0.6, 3.0, 300.0, 0.6])  # after the sign-in, and after each answer
+
+
+@pytest.mark.parametrize("gap_s", [0.6, 7.0, 1_200.0])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-ratelimit-remaining": "990", "x-ratelimit-reset": "5"},
+        {"x-ratelimit-remaining": "1000", "x-ratelimit-reset": "0"},
+        {"x-ratelimit-remaining": "inf", "x-ratelimit-reset": "1e9"},
+    ],
+)
+def test_no_header_makes_the_gap_between_two_requests_smaller_than_the_setting(gap_s, headers):
+    fake = FakeClock()
+    pace, sent = Pace(fake.clock(), gap_s), []
+    for number in range(20):
+        pace.wait()
+        sent.append(fake.time)
+        fake.time += 0.05
+        if number % 3:  # every third request ends without an answer
+            pace.answered(headers)
+    assert min(later - one for one, later in pairwise(sent)) >= gap_s - 1e-6
+
+
+def test_a_retry_keeps_the_gap_too():
+    with local_reddit(in_turn((503, {"Retry-After": "0"}, b""), hang_up, GOOD)) as reddit:
+        fake = FakeClock()
+        reddit.client(fake.clock(), gap_s=9.0).ask("r/books/new", {})
+        assert fake.slept == [9.0, 9.0, 9.0]
 
 
 def test_a_server_that_hangs_is_left_at_the_deadline():
