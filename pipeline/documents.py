@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from pipeline.config import DocumentsSettings, Settings, slice_of
 from pipeline.dedup import minhash
 from pipeline.fetch.heads import header
-from pipeline.fetch.warc import BadRecord, Response, read_response
+from pipeline.fetch.readback import BadRecord, Response, read_response
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import IntegrityError, Outcome

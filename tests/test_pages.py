@@ -23,8 +23,8 @@ from warcio.warcwriter import WARCWriter
 from pipeline import documents, links, pages
 from pipeline.config import BuildSettings, PagesSettings, Settings, parse
 from pipeline.fetch import pointers, segments
+from pipeline.fetch.readback import read_response
 from pipeline.fetch.surt import surt
-from pipeline.fetch.warc import read_response
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome

@@ -23,9 +23,10 @@ from warcio.warcwriter import WARCWriter
 from pipeline.config import PagesSettings
 from pipeline.fetch.captures import Capture, capture_of
 from pipeline.fetch.client import open_session
+from pipeline.fetch.heads import HEAD_BYTES
 from pipeline.fetch.pointers import Row, capture_row, row_of, text, without_location
 from pipeline.fetch.ranges import Piece, fetch_pieces
-from pipeline.fetch.records import GZIP, HEAD_BYTES, Kind, slice_at
+from pipeline.fetch.records import GZIP, Kind, record_at
 from pipeline.fetch.response import Refused
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import schemas, storage
@@ -154,7 +155,7 @@ def page_in(piece: Piece, got: bytes | Refused, settings: PagesSettings) -> tupl
     """The bytes of a record and what it captured. Raises Refused: it did not come, or is not the page of its link."""
     if isinstance(got, Refused):
         raise got
-    found = slice_at(io.BytesIO(got), Kind(GZIP), 0, settings.limit_bytes + HEAD_BYTES)
+    found = record_at(io.BytesIO(got), Kind(GZIP, 0, len(got)), 0, settings.limit_bytes + HEAD_BYTES)
     if found.damage or found.length != len(got):
         raise Refused(Outcome.BAD_RECORD, found.damage or f"the record is {found.length:,} of {len(got):,} bytes long")
     capture = capture_of(found, remote(settings, piece.file), settings, {})

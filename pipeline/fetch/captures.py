@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ada_url
-from fastwarc.warc import WarcRecord, WarcRecordType
 
 from pipeline.config import PagesSettings
+from pipeline.fetch import heads
+from pipeline.fetch.continued import is_segment, records
+from pipeline.fetch.fields import bare
 from pipeline.fetch.heads import Headers
-from pipeline.fetch.records import HEAD_BYTES, Slice, slices
+from pipeline.fetch.readback import answer_of, is_page, is_revisit
+from pipeline.fetch.records import Record
 from pipeline.fetch.response import REDIRECTS, Refused, judge
-from pipeline.fetch.warc import bare, dechunked, http_of, is_response, is_revisit, record_of, url_of
 from pipeline.shards.outcomes import Outcome
 from pipeline.urls import fetch_url
 
@@ -54,8 +56,8 @@ def index(path: Path, settings: PagesSettings) -> Iterator[Capture]:
     be read or is no WARC file.
     """
     originals: dict[str, str] = {}  # WARC-Record-ID -> address: what a revisit of WARC 1.0 refers to
-    for piece in slices(path, settings.limit_bytes + HEAD_BYTES):
-        capture = capture_of(piece, str(path), settings, originals)
+    for record in records(path, settings.limit_bytes + heads.HEAD_BYTES):
+        capture = capture_of(record, str(path), settings, originals)
         if capture is not None:
             yield capture
 
@@ -70,68 +72,66 @@ def addresses(path: Path) -> Iterator[str | None]:
 
     Raises InputError for a file that cannot be read or is no WARC file.
     """
-    for piece in slices(path, HEAD_BYTES):
-        record = record_of(piece)
-        if piece.damage or record is None:
+    for record in records(path, 0):
+        if record.damage:
             yield None
-        elif is_response(record) or is_revisit(record):
-            yield url_of(record)
+        elif is_page(record) or is_revisit(record):
+            yield record.url
 
 
-def capture_of(piece: Slice, name: str, settings: PagesSettings, originals: dict[str, str]) -> Capture | None:
-    """What one slice of the file `name` captured; None for a whole record that is no HTTP response.
+def capture_of(record: Record, name: str, settings: PagesSettings, originals: dict[str, str]) -> Capture | None:
+    """What one record of the file `name` captured; None for a whole record that is no page.
 
     `originals` maps the ids of responses seen before to their addresses, and learns this one's.
     """
-    record = record_of(piece)
-    where = f"{name} at offset {piece.offset}"
-    if piece.damage or record is None:
-        url = url_of(record) if record is not None and is_response(record) else ""
-        detail = f"{where}: {piece.damage or 'the record header cannot be read'}"
-        return Capture(url, None, "", piece.offset, piece.length, "", "", Outcome.BAD_RECORD, (), detail)
-    if record.record_type in (WarcRecordType.unknown, WarcRecordType.no_type):
-        detail = f"{where}: no record type of the standard: {record.headers.get('WARC-Type') or 'none'}"
-        return Capture(url_of(record), None, "", piece.offset, piece.length, "", "", Outcome.BAD_RECORD, (), detail)
+    where = f"{name} at offset {record.offset}"
+    damage = record.damage or ("one segment of a record, without the others" if is_segment(record) else "")
+    damage = damage or ("" if record.kind else "no record type")
+    if damage:
+        url = record.url if is_page(record) else ""
+        detail = f"{where}: {damage}"
+        return Capture(url, None, "", record.offset, record.length, "", "", Outcome.BAD_RECORD, (), detail)
     if is_revisit(record):
-        return revisit_of(piece, record, originals)
-    if not is_response(record):
+        return revisit_of(record, originals)
+    if not is_page(record):
         return None
-    url, date = url_of(record), record.headers.get("WARC-Date") or ""
-    originals[record.record_id or ""] = url
+    url, date = record.url, record.fields.get("warc-date", "")
+    originals[bare(record.fields.get("warc-record-id"))] = url
     try:
-        stored, status, headers = http_of(piece, record, settings.limit_bytes)
-        body = dechunked(stored, headers)
+        answer = answer_of(record, settings.limit_bytes)
+        if answer.missing:
+            raise Refused(Outcome.BAD_ENCODING, answer.missing)
     except Refused as refusal:
         detail = f"{where}: {refusal.detail}"
-        return Capture(url, None, "", piece.offset, piece.length, "", date, refusal.outcome, (), detail)
-    verdict = judge(status, headers, body, settings)
+        return Capture(url, None, "", record.offset, record.length, "", date, refusal.outcome, (), detail)
+    verdict = judge(answer.status, answer.headers, answer.body, settings)
     return Capture(
         url,
-        status,
+        answer.status,
         verdict.content_type,
-        piece.offset,
-        piece.length,
-        hashlib.sha256(stored).hexdigest(),
+        record.offset,
+        record.length,
+        hashlib.sha256(answer.stored).hexdigest(),
         date,
         verdict.outcome,
         verdict.opt_outs,
         verdict.detail,
-        redirected(url, headers) if status in REDIRECTS else "",
+        redirected(url, answer.headers) if answer.status in REDIRECTS else "",
     )
 
 
-def revisit_of(piece: Slice, record: WarcRecord, originals: Mapping[str, str]) -> Capture:
+def revisit_of(record: Record, originals: Mapping[str, str]) -> Capture:
     """The capture of a revisit: a response that was left out because an earlier record holds it.
 
     WARC 1.1, section 6.7: WARC-Refers-To-Target-URI names the address of that record; older writers give its id alone,
     in WARC-Refers-To, and mean the same address where the id is not of this file (as wget's --warc-dedup does).
     """
-    url, headers = url_of(record), record.headers
-    named = bare(headers.get("WARC-Refers-To-Target-URI")) or originals.get(headers.get("WARC-Refers-To") or "") or url
-    status = record.http_headers.status_code if record.is_http_parsed else None
-    date = headers.get("WARC-Date") or ""
-    detail = f"a revisit of {named}"
-    return Capture(url, status, "", piece.offset, piece.length, "", date, Outcome.NOT_IN_WARC, (), detail, named)
+    url, fields = record.url, record.fields
+    named = bare(fields.get("warc-refers-to-target-uri")) or originals.get(bare(fields.get("warc-refers-to"))) or url
+    head = heads.parse(record.block)
+    status = head[0].status if head else None
+    date, detail = fields.get("warc-date", ""), f"a revisit of {named}"
+    return Capture(url, status, "", record.offset, record.length, "", date, Outcome.NOT_IN_WARC, (), detail, named)
 
 
 def redirected(url: str, headers: Headers) -> str:

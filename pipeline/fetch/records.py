@@ -1,13 +1,14 @@
-"""A WARC file cut into its records, with every damaged stretch named: what a reader library passes over in silence.
+"""An archive cut into its records, with every damaged stretch named: what a reader library passes over in silence.
 
-Choice: the cut is made here, by the compressed members (gzip, zstd) or by Content-Length (plain), and checked to the
-last byte; FastWARC then reads the headers of each whole record. Cost: the cut runs in Python around zlib, at
-half FastWARC's speed (350 MB of content a second and core against 750). Alternative: FastWARC's iterator, which ends
-without a word where a file was cut off.
+Choice: the cut is made here, by the compressed members (gzip, zstd) or by the promised length (plain), and checked to
+the last byte. Cost: the cut runs in Python around zlib, at half FastWARC's speed (350 MB of content a second and core
+against 750). Alternative: FastWARC's iterator, which ends without a word where a file was cut off.
 
 A damaged record is reported once, with its offset and the offset where reading goes on: the next place that looks like
 a record and is one. Gzip checks itself; where nothing does (plain, most zstd), the record's WARC-Block-Digest is
-compared. A file that was cut exactly between two records is whole by its format and cannot be told.
+compared. A file that was cut exactly between two records is whole by its format and cannot be told. Any number of
+empty lines may follow a record, none included, as all readers of the field have it; a plain record is then whole if
+what follows is another record or the end, or if its digest says so.
 """
 
 from __future__ import annotations
@@ -17,30 +18,45 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import zstandard
 
+from pipeline.fetch.fields import (
+    ARC_LINE,
+    ARC_START,
+    HEAD_BYTES,
+    WARC,
+    Fields,
+    Head,
+    bare,
+    head_of,
+    may_begin,
+    requested,
+)
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 
-GZIP, ZSTD, PLAIN = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"WARC/"
+GZIP, ZSTD, PLAIN, ARC = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", WARC, b"\n"
 DICTIONARY = b"\x5d\x2a\x4d\x18"  # of the first frame of a file: Zstandard Compression for WARC Files 1.0 (IIPC)
+FILEDESC = b"filedesc:"  # the first record of an ARC file
 DICTIONARY_BYTES = 2**27  # Archive Team's have 1 MB at most
-HEAD_BYTES = 65_536  # of a record, searched for the end of its header; FastWARC reads 32 KiB
 WINDOW_BYTES = 2**27  # of a zstd frame: what decoders take by default (zstd manual, --memory=128MB)
 PIECE_BYTES = {GZIP: 16_384, ZSTD: 1_024}  # read at once: becomes 16 MB (gzip) or 33 MB (zstd) at most
 SEARCH_BYTES = 1 << 20
+TAIL_BYTES = 4_096  # of empty lines after a record in its member
 FALSE_STARTS = 10_000  # places in one damaged stretch that look like a record and are none, until the search ends
 
-FIRST_LINE = re.compile(rb"WARC/\d{1,3}\.\d{1,3}[ \t]*\r?\n")
-HEAD_END = re.compile(rb"\r?\n\r?\n")
-CONTENT_LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
-BLOCK_DIGEST = re.compile(
-    rb"^warc-block-digest[ \t]*:[ \t]*(sha-?1|sha-?256|md5):([A-Za-z0-9]+)=*[ \t]*\r?$", re.IGNORECASE | re.MULTILINE
-)
+DIGEST = re.compile(r"(sha-?1|sha-?256|sha-?512|md5):([A-Za-z0-9]+)=*", re.IGNORECASE)
+LINE_ENDS = b"\r\n"
+OTHER_BLOCK = "the block is not the one of its digest"
+RECOMPRESS = "run: warcio recompress FILE NEW_FILE, and name the new one"
+
+
+class NotAnArchive(InputError):  # noqa: N818 - named for what the file is
+    """A file holds no records: it is of another kind."""
 
 
 class Decoder(Protocol):
@@ -54,57 +70,92 @@ class Decoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """One record: where it lies in the file, in bytes, and its decompressed bytes, the first `limit_bytes` of them.
+class Record:
+    """One record: where it lies in the file, in bytes, its fields by name in lower case, and its block.
 
-    `size`: all of its decompressed bytes. `damage`: why it cannot be trusted; "" for a whole record.
+    `block`: its first bytes, as many as were asked for; `size`: all of its bytes. `damage`: why it cannot be trusted;
+    "" for a whole record. One without fields and without damage is none: a compressed member that holds nothing.
     """
 
     offset: int
     length: int
-    data: bytes
-    size: int
+    fields: Fields = field(default_factory=dict)
+    block: bytes = b""
+    size: int = 0
     damage: str = ""
 
+    @property
+    def kind(self) -> str:
+        """WARC-Type in lower case: as response, revisit or resource."""
+        return self.fields.get("warc-type", "").lower()
 
-def slices(path: Path, limit_bytes: int) -> Iterator[Slice]:
-    """All records of a WARC file in order, damaged ones marked. Raises InputError: unreadable, or no WARC file."""
+    @property
+    def url(self) -> str:
+        """The target of the record; "" where it names none."""
+        return requested(bare(self.fields.get("warc-target-uri")))
+
+    @property
+    def is_web(self) -> bool:
+        """Whether its target is an address of the web, and not, say, one of DNS."""
+        return self.url[:8].lower().startswith(("http://", "https://"))
+
+
+def cut(path: Path, limit_bytes: int) -> Iterator[Record]:
+    """All records of an archive in order, damaged stretches marked; of each block, `limit_bytes` or a little more.
+
+    Raises InputError: unreadable; NotAnArchive: of another kind.
+    """
     try:
         with storage.reading(path) as file:
-            end = storage.size_of(path)
-            kind = kind_of(file, path)
-            at, damaged, false_starts = kind.begins, None, 0
-            while at < end:
-                piece = slice_at(file, kind, at, limit_bytes)
-                if at == kind.begins and not PLAIN.startswith(piece.data[: len(PLAIN)]):
-                    raise InputError(f"{path}: not a WARC file: it begins with {piece.data[:20]!r}")
-                if piece.damage:
-                    damaged, false_starts = damaged or piece, false_starts + 1
-                    at = next_start(file, kind.magic, at + 1) if false_starts < FALSE_STARTS else end
-                    continue
-                if piece.size and damaged:
-                    yield stretch(damaged, at, f"reading goes on at offset {at:,}")
-                    damaged, false_starts = None, 0
-                if piece.size:
-                    yield piece
-                at += piece.length  # without size it is an empty member: legal, and says nothing
-            if damaged:
-                yield stretch(damaged, end, "no whole record follows in the file")
+            yield from cut_between(file, kind_of(file, path), path, limit_bytes)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def stretch(piece: Slice, end: int, after: str) -> Slice:
-    """A damaged slice with all bytes up to the next whole record."""
-    return replace(piece, length=end - piece.offset, damage=f"{piece.damage}; {after}")
+def cut_between(file: BinaryIO, kind: Kind, path: Path, limit_bytes: int) -> Iterator[Record]:
+    """The records of a stretch of a file, as `cut` gives them."""
+    at, damaged, false_starts = kind.begins, None, 0
+    while at < kind.ends:
+        record = record_at(file, kind, at, limit_bytes)
+        if at == kind.begins and record.damage and not record.fields and is_other(record):
+            raise NotAnArchive(f"{path}: not a WARC file: it begins with {record.block[:20]!r}")
+        if record.damage:
+            damaged, false_starts = damaged or record, false_starts + 1
+            at = next_start(file, kind, at + 1) if false_starts < FALSE_STARTS else kind.ends
+            continue
+        if record.fields and damaged:
+            yield stretch(damaged, at, f"reading goes on at offset {at:,}")
+            damaged, false_starts = None, 0
+        if record.fields:
+            yield record
+        at += record.length
+    if damaged:
+        yield stretch(damaged, kind.ends, "no whole record follows in the file")
+
+
+def is_other(record: Record) -> bool:
+    """Whether what a file begins with is no record of any kind, damaged or cut off."""
+    start = record.block.lstrip(LINE_ENDS)
+    return not (
+        start[: len(WARC)] == WARC[: len(start)] or ARC_LINE.match(start) or start[:9] == FILEDESC[: len(start)]
+    )
+
+
+def stretch(record: Record, end: int, after: str) -> Record:
+    """A damaged record with all bytes up to the next whole one."""
+    return replace(record, length=end - record.offset, damage=f"{record.damage}; {after}")
+
+
+# --- the form of a file
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The form of a file: the magic bytes of its records, where they begin, and the zstd dictionary of them all."""
+    """The form of a stretch of a file: magic bytes of records, where it begins and ends, zstd dictionary."""
 
     magic: bytes
-    begins: int = 0
+    begins: int
+    ends: int
     dictionary: zstandard.ZstdCompressionDict | None = None
 
     def decoder(self) -> Decoder:
@@ -115,18 +166,29 @@ class Kind:
 
 
 def kind_of(file: BinaryIO, path: Path) -> Kind:
-    """The form of a file that stands at its beginning. Raises InputError where it is none of ours."""
-    start = file.read(len(PLAIN))
+    """The form of a file that stands at its beginning. Raises NotAnArchive where it is none of ours."""
+    start = file.read(HEAD_BYTES)
+    ends = storage.size_of(path)
     if start.startswith(DICTIONARY):
         file.seek(len(DICTIONARY))
-        return with_dictionary(file, path)
-    for magic in (GZIP, ZSTD, PLAIN):
+        return with_dictionary(file, path, ends)
+    magic = magic_of(start)
+    if magic is None:
+        raise NotAnArchive(f"{path}: not a WARC file (.warc, .warc.gz, .warc.zst): it begins with {start[:20]!r}")
+    return Kind(magic, 0, ends)
+
+
+def magic_of(start: bytes) -> bytes | None:
+    """What the records of a file have in common, by how it begins; None: it is no archive."""
+    for magic in (GZIP, ZSTD):
         if start.startswith(magic):
-            return Kind(magic)
-    raise InputError(f"{path}: not a WARC file (.warc, .warc.gz, .warc.zst): it begins with {start!r}")
+            return magic
+    if start.lstrip(LINE_ENDS).startswith(PLAIN):
+        return PLAIN
+    return ARC if ARC_START.match(start.lstrip(LINE_ENDS)) else None
 
 
-def with_dictionary(file: BinaryIO, path: Path) -> Kind:
+def with_dictionary(file: BinaryIO, path: Path, ends: int) -> Kind:
     """The form of a zstd file that begins with the dictionary of its records, itself compressed or not."""
     size = int.from_bytes(file.read(4), "little")
     held = file.read(size) if size <= DICTIONARY_BYTES else b""
@@ -137,105 +199,141 @@ def with_dictionary(file: BinaryIO, path: Path) -> Kind:
         zstandard.ZstdDecompressor(dictionary).decompressobj()
     except (zstandard.ZstdError, ValueError, MemoryError) as error:
         raise InputError(f"{path}: the dictionary at its beginning cannot be read: {error}; fetch it again") from None
-    return Kind(ZSTD, file.tell(), dictionary)
+    return Kind(ZSTD, file.tell(), ends, dictionary)
 
 
-def next_start(file: BinaryIO, magic: bytes, at: int) -> int:
-    """The first offset from `at` on where the magic bytes stand, or the end of the file."""
+def next_start(file: BinaryIO, kind: Kind, at: int) -> int:
+    """The first offset from `at` on where a record may begin, or the end of the stretch."""
     file.seek(at)
     before = b""
-    while found := file.read(SEARCH_BYTES):
+    while at < kind.ends and (found := file.read(min(SEARCH_BYTES, kind.ends - at))):
         window = before + found
-        place = window.find(magic)
+        place = start_in(window, kind.magic)
         if place >= 0:
             return at - len(before) + place
         at += len(found)
-        before = window[1 - len(magic) :]
-    return at
+        before = window[1 - len(kind.magic) :] if kind.magic != ARC else window[-HEAD_BYTES:]
+    return kind.ends
 
 
-def slice_at(file: BinaryIO, kind: Kind, at: int, limit_bytes: int) -> Slice:
+def start_in(window: bytes, magic: bytes) -> int:
+    """Where in some bytes a record may begin; -1: nowhere."""
+    if magic != ARC:
+        return window.find(magic)
+    line = ARC_START.search(window, 1)
+    return line.start() if line else -1
+
+
+# --- one record
+
+
+def record_at(file: BinaryIO, kind: Kind, at: int, limit_bytes: int) -> Record:
     """The record at an offset, damage marked, never raised. Raises OSError where the disk does."""
     file.seek(at)
-    if kind.magic == PLAIN:
-        return digested(plain(file, at, limit_bytes))
-    piece = member(file, at, kind.decoder(), PIECE_BYTES[kind.magic], limit_bytes)
-    return piece if kind.magic == GZIP else digested(piece)
+    if kind.magic in (PLAIN, ARC):
+        return plain(file, kind, at, limit_bytes)
+    record = member(file, at, kind, limit_bytes)
+    return record if kind.magic == GZIP or proven(record) is not False else replace(record, damage=OTHER_BLOCK)
 
 
-def member(file: BinaryIO, at: int, decoder: Decoder, piece_bytes: int, limit_bytes: int) -> Slice:
+def member(file: BinaryIO, at: int, kind: Kind, limit_bytes: int) -> Record:
     """The record that one compressed member holds, from where the file stands."""
-    data, size, taken, damage = bytearray(), 0, 0, ""
+    decoder, most = kind.decoder(), limit_bytes + HEAD_BYTES
+    data, last, size, taken, damage = bytearray(), b"", 0, 0, ""
     while not decoder.eof and not damage:
-        piece = file.read(piece_bytes)
+        piece = file.read(max(0, min(PIECE_BYTES[kind.magic], kind.ends - at - taken)))
         try:
             found = decoder.decompress(piece) if piece else b""
         except (zlib.error, zstandard.ZstdError) as error:
-            return Slice(at, taken, bytes(data), size, f"the compressed bytes are damaged: {error}")
+            damage = f"the compressed bytes are damaged: {error}"
+            break
         taken += len(piece)
         size += len(found)
-        data += found[: max(0, limit_bytes - len(data))]
+        data += found[: max(0, most - len(data))]
+        last = found[-TAIL_BYTES:] if len(found) >= TAIL_BYTES else (last + found)[-TAIL_BYTES:]
         if not piece:
             damage = f"the file ends inside the record, after {taken:,} of its bytes"
-        elif not data.startswith(PLAIN) and not PLAIN.startswith(data):
+        elif len(data) >= len(WARC) and not may_begin(data):
             damage = "not a WARC record"
     length = taken - len(decoder.unused_data)
-    return Slice(at, length, bytes(data), size, damage or (mismatch(bytes(data[:HEAD_BYTES]), size) if size else ""))
+    if size == len(last) and not damage and not last.strip(LINE_ENDS):
+        return Record(at, length)  # an empty member: legal, and says nothing
+    head = head_of(bytes(data[:HEAD_BYTES]))
+    if damage or head.fault:
+        return Record(at, length, head.fields, bytes(data[head.begins :]), size, damage or head.fault)
+    block = bytes(data[head.begins : head.ends])
+    return Record(at, length, head.fields, block, head.ends - head.begins, mismatch(head, size, last))
 
 
-def plain(file: BinaryIO, at: int, limit_bytes: int) -> Slice:
-    """The uncompressed record from where the file stands."""
-    head = file.read(HEAD_BYTES)
-    size = promised(head)
-    if size is None:
-        return Slice(at, len(head), head, len(head), "no WARC header with one Content-Length")
-    file.seek(at)
-    data = file.read(min(size, limit_bytes))
-    file.seek(at + size)
-    after = file.read(4)
-    file.seek(0, 2)
-    if at + size > file.tell():
-        return Slice(at, file.tell() - at, data, size, f"the file ends inside the record: {size:,} bytes promised")
-    blank = len(after) - len(after.lstrip(b"\r\n"))
-    damage = "" if blank else "the record does not end where its Content-Length says"
-    return Slice(at, size + blank, data, size, damage)
-
-
-def mismatch(head: bytes, size: int) -> str:
-    """Why a member of `size` decompressed bytes does not hold exactly one record; "" where it does."""
-    wanted = promised(head)
-    if wanted is None:
-        return "no WARC header with one Content-Length"
-    if size < wanted:
-        return f"the record ends early: {wanted:,} bytes promised, {size:,} there"
-    if size > wanted + 4:  # two empty lines: WARC 1.1, section 4
-        return f"more than one record in a compressed member ({size:,} bytes, {wanted:,} promised): recompress the file"
+def mismatch(head: Head, size: int, last: bytes) -> str:
+    """Why a member of `size` decompressed bytes, of which `last` are the last, does not hold exactly one record."""
+    if size < head.ends:
+        return f"the record ends early: {head.ends:,} bytes promised, {size:,} there"
+    more = size - head.ends
+    if more > len(last) or last[len(last) - more :].strip(LINE_ENDS):
+        return f"more than one record in a compressed member ({size:,} bytes, {head.ends:,} promised): {RECOMPRESS}"
     return ""
 
 
-def digested(piece: Slice) -> Slice:
-    """The slice, damaged if it is held whole and its block is not the one that WARC-Block-Digest describes.
+def plain(file: BinaryIO, kind: Kind, at: int, limit_bytes: int) -> Record:
+    """The uncompressed record from where the file stands."""
+    start = file.read(max(0, min(HEAD_BYTES, kind.ends - at)))
+    head = head_of(start)
+    if head.fault:
+        if start and not start.strip(LINE_ENDS):
+            return Record(at, len(start))
+        return Record(at, len(start), head.fields, start, len(start), head.fault)
+    size = head.ends - head.begins
+    most = head.begins + min(size, limit_bytes)
+    if most <= len(start):
+        block = start[head.begins : most]
+    else:
+        file.seek(at + head.begins)
+        block = file.read(min(most - head.begins, kind.ends - at - head.begins))
+    if at + head.ends > kind.ends:
+        said = f"the file ends inside the record: {head.ends:,} bytes promised"
+        return Record(at, kind.ends - at, head.fields, block, size, said)
+    end, in_order = after(file, at + head.ends, kind)
+    record = Record(at, end - at, head.fields, block, size)
+    found = proven(record)
+    if not (in_order or (found and end > at + head.ends)):
+        return replace(record, damage="the record does not end where its Content-Length says")
+    return replace(record, damage=OTHER_BLOCK) if found is False else record
+
+
+def after(file: BinaryIO, at: int, kind: Kind) -> tuple[int, bool]:
+    """Where the empty lines from an offset on end, and whether a record ended before them.
+
+    One did where they are the two of the standard, whatever is wrong with what follows; or where another record, or
+    nothing, follows.
+    """
+    file.seek(at)
+    as_told = False
+    start = at
+    while at < kind.ends:
+        found = file.read(min(HEAD_BYTES, kind.ends - at))
+        rest = found.lstrip(LINE_ENDS)
+        as_told = as_told or (at == start and found.startswith(b"\r\n\r\n"))
+        at += len(found) - len(rest)
+        if rest or not found:
+            return at, as_told or follows(rest, kind.magic)
+    return at, True
+
+
+def follows(rest: bytes, magic: bytes) -> bool:
+    """Whether some bytes begin like a record, as far as they go."""
+    if magic == PLAIN:
+        return rest[: len(PLAIN)] == PLAIN[: len(rest)]
+    return ARC_START.match(rest) is not None or b"\n" not in rest
+
+
+def proven(record: Record) -> bool | None:
+    """Whether the block is the one that WARC-Block-Digest describes; None: nobody can tell.
 
     WARC 1.1, section 5.8: the digest is of the whole block; written in base 32 or in hexadecimal digits.
     """
-    head = HEAD_END.search(piece.data)
-    told = BLOCK_DIGEST.search(piece.data, 0, head.end()) if head else None
-    length = promised(piece.data[:HEAD_BYTES])
-    if piece.damage or head is None or told is None or length is None or length > len(piece.data):
-        return piece
-    found = hashlib.new(told[1].decode().lower().replace("-", ""), piece.data[head.end() : length])
-    spellings = (base64.b32encode(found.digest()).rstrip(b"="), found.hexdigest().upper().encode())
-    return piece if told[2].upper() in spellings else replace(piece, damage="the block is not the one of its digest")
-
-
-def promised(head: bytes) -> int | None:
-    """Bytes of header and content together, by the Content-Length of the header; None where there is none.
-
-    A header with two of them, or with a second first line, is that of two records with something missing in between.
-    """
-    end = HEAD_END.search(head)
-    if end is None or not FIRST_LINE.match(head):
+    told = DIGEST.fullmatch(record.fields.get("warc-block-digest", ""))
+    if record.damage or told is None or record.size > len(record.block):
         return None
-    lengths = CONTENT_LENGTH.findall(head, 0, end.end())
-    run_on = FIRST_LINE.search(head, len(PLAIN), end.end())
-    return end.end() + int(lengths[0]) if len(lengths) == 1 and not run_on else None
+    found = hashlib.new(told[1].lower().replace("-", ""), record.block)
+    return told[2].upper() in (base64.b32encode(found.digest()).decode().rstrip("="), found.hexdigest().upper())

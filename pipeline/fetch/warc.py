@@ -1,6 +1,6 @@
-"""WARC: what a crawl writes, and what a pointer into any WARC file reads back.
+"""WARC: what a crawl writes.
 
-Choice: one compressed member a record, written by warcio, read with FastWARC; a response is kept as its bytes came,
+Choice: one compressed member a record, written by warcio; a response is kept as its bytes came,
 content coding included, chunking removed. Cost: a pointer is good for one file and offset only. Alternative: a store of
 our own, which no other tool could read.
 
@@ -12,30 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.heads import Headers, header
-from pipeline.fetch.records import HEAD_BYTES, Slice, kind_of, slice_at
-from pipeline.fetch.response import Hop, Refused, content_type_of, decode, sniffed
+from pipeline.fetch.response import Hop
 from pipeline.fetch.robots import CRAWL_DELAY_MAX_S, user_agent
-from pipeline.shards import storage
-from pipeline.shards.outcomes import InputError, Outcome
-
-RECORD_BYTES = 1 << 17  # asked of an object store at once, for one record: most pages are smaller
-CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")  # RFC 9112, section 7.1
-
-
-class BadRecord(Refused):
-    """A WARC record cannot be read as a page: `outcome` is BAD_RECORD, TOO_LARGE or BAD_ENCODING."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +32,6 @@ class Pointer:
     file: str
     offset: int
     length: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """One response read back. `body` is decoded; `sha256` is of the HTTP body as stored, to compare with a pointer."""
-
-    status: int
-    headers: Headers
-    body: bytes
-    content_type: str
     sha256: str
 
 
@@ -155,95 +131,3 @@ def request_line(url: str) -> str:
     """The first line of the GET request for an address."""
     _, slash, path = url.partition("://")[2].partition("/")
     return f"GET {slash or '/'}{path} HTTP/1.1"
-
-
-def read_response(path: Path, offset: int, length: int | None, limit_bytes: int) -> Response:
-    """The response at an offset of a WARC file, transfer and content codings undone, at most limit_bytes.
-
-    `length` (None: unknown) must be the record's. Raises BadRecord for anything that is not such a response, InputError
-    where the file cannot be read.
-    """
-    try:
-        with storage.reading(path, RECORD_BYTES) as file:
-            kind = kind_of(file, path)
-            piece = slice_at(file, kind, offset, limit_bytes + HEAD_BYTES)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    where = f"{path} at offset {offset}"
-    if piece.damage or not piece.size:
-        raise BadRecord(Outcome.BAD_RECORD, f"{where}: {piece.damage or 'nothing there'}")
-    if length is not None and length != piece.length:
-        raise BadRecord(Outcome.BAD_RECORD, f"{where}: {piece.length} bytes long, {length} expected")
-    record = record_of(piece)
-    if record is None or not is_response(record):
-        raise BadRecord(Outcome.BAD_RECORD, f"{where}: not an HTTP response")
-    try:
-        stored, status, headers = http_of(piece, record, limit_bytes)
-        body = decode(dechunked(stored, headers), header(headers, "content-encoding"), limit_bytes)
-    except Refused as refusal:
-        raise BadRecord(refusal.outcome, f"{where}: {refusal.detail}") from None
-    content_type = content_type_of(headers) or sniffed(body)
-    return Response(status, headers, body, content_type, hashlib.sha256(stored).hexdigest())
-
-
-def record_of(piece: Slice) -> WarcRecord | None:
-    """The record of a slice with its HTTP header read; None where the reader finds none in it."""
-    try:
-        # quirks_mode: header lines that end in \n alone, as in ClueWeb09
-        return next(iter(ArchiveIterator(io.BytesIO(piece.data), quirks_mode=True, stream_detect=False)), None)
-    except Exception:  # noqa: BLE001 - hostile bytes in a third-party parser: whatever it raises, the record is bad
-        return None
-
-
-def is_response(record: WarcRecord) -> bool:
-    """Whether a record holds an HTTP response (and not, say, one of DNS)."""
-    return record.record_type == WarcRecordType.response and url_of(record).lower().startswith(("http://", "https://"))
-
-
-def is_revisit(record: WarcRecord) -> bool:
-    """Whether a record says that an HTTP response was the same as one before."""
-    return record.record_type == WarcRecordType.revisit and url_of(record).lower().startswith(("http://", "https://"))
-
-
-def url_of(record: WarcRecord) -> str:
-    """The target of a record."""
-    return bare(record.headers.get("WARC-Target-URI"))
-
-
-def bare(uri: str | None) -> str:
-    """An address without the angle brackets that WARC 1.0's grammar asked for and wget writes."""
-    return (uri or "").strip().removeprefix("<").removesuffix(">")
-
-
-def http_of(piece: Slice, record: WarcRecord, limit_bytes: int) -> tuple[bytes, int, Headers]:
-    """Body as stored, status and headers of a response record. Raises Refused: BAD_RECORD, TOO_LARGE."""
-    status = record.http_headers.status_code if record.is_http_parsed else None
-    if status is None:
-        raise Refused(Outcome.BAD_RECORD, "no HTTP status line")
-    body = record.reader.read(limit_bytes + 1)
-    if piece.size > len(piece.data) or len(body) > limit_bytes:
-        raise Refused(Outcome.TOO_LARGE, f"a record of {piece.size:,} bytes; the limit is {limit_bytes:,}")
-    return body, status, record.http_headers.to_tuples()
-
-
-def dechunked(body: bytes, headers: Headers) -> bytes:
-    """The body without chunking. Raises Refused with BAD_ENCODING where the chunks break off.
-
-    A body that says it is chunked and does not begin like it is left alone: many writers remove the chunks only.
-    """
-    chunk = CHUNK_SIZE.match(body)
-    if "chunked" not in header(headers, "transfer-encoding").lower() or chunk is None:
-        return body
-    pieces: list[bytes] = []
-    at = 0
-    while chunk is not None:
-        size, start = int(chunk[1], 16), chunk.end()
-        if size == 0:
-            return b"".join(pieces)
-        if start + size > len(body):
-            break
-        pieces.append(body[start : start + size])
-        at = start + size
-        at += len(body[at : at + 2]) - len(body[at : at + 2].lstrip(b"\r\n"))
-        chunk = CHUNK_SIZE.match(body, at)
-    raise Refused(Outcome.BAD_ENCODING, f"the chunks break off after {at:,} of {len(body):,} bytes")

@@ -12,7 +12,7 @@ from warcio.warcwriter import WARCWriter
 from pipeline.config import PagesSettings
 from pipeline.fetch import archive
 from pipeline.fetch.captures import index
-from pipeline.fetch.warc import read_response
+from pipeline.fetch.readback import read_response
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.urls import canonical_url, doc_id
 from tests.fetch.archive_web import archive_web

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.config import PagesSettings
 from pipeline.fetch import records
 from pipeline.fetch.captures import addresses, index, is_warc
-from pipeline.fetch.warc import read_response
+from pipeline.fetch.readback import read_response
 from pipeline.shards.outcomes import InputError, Outcome
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data/warc"
@@ -156,8 +156,8 @@ def test_the_search_for_the_next_record_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "FALSE_STARTS", 50)
     content = PAGES[0] + b"WARC/" * 10_000 + PAGES[1]
     read = []
-    whole = records.slice_at
-    monkeypatch.setattr(records, "slice_at", lambda *place: read.append(place) or whole(*place))
+    whole = records.record_at
+    monkeypatch.setattr(records, "record_at", lambda *place: read.append(place) or whole(*place))
     captures = list(index(written(tmp_path, content, "s.warc"), SETTINGS))
     assert [str(one.outcome) for one in captures] == ["kept", "bad_record"]
     assert len(read) == 51
@@ -227,7 +227,7 @@ def test_whatever_happens_to_a_file_every_page_is_whole_or_a_named_place(tmp_pat
         assert harmed
         assert str(path) in str(error)
         return
-    ends = [(piece.offset, piece.length) for piece in records.slices(path, 100_000)]
+    ends = [(piece.offset, piece.length) for piece in records.cut(path, 100_000)]
     assert [offset for offset, _ in ends] == [0, *itertools.accumulate(length for _, length in ends)][:-1]
     bodies = {hashlib.sha256(b"<p>%d " % n * 40).hexdigest() for n in range(5)}
     for one in captures:
@@ -269,10 +269,15 @@ def test_two_records_that_run_into_each_other_are_no_record(tmp_path):
     ]
 
 
-def test_a_record_of_no_known_type_is_named(tmp_path):
-    [capture] = found(tmp_path, PAGES[0].replace(b"Type: response", b"Type: resqonse"), name="s.warc")
-    assert (capture.url, capture.outcome) == ("http://a.test/0", Outcome.BAD_RECORD)
-    assert "no record type of the standard" in capture.detail
+def test_a_record_of_a_type_outside_the_standard_is_passed_over_and_one_of_no_type_is_named(tmp_path):
+    """WARC 1.1, section 6.1: software shall skip records of unknown types; section 5.5: the type is mandatory."""
+    of_another, of_none = (
+        PAGES[0].replace(b"Type: response", b"Type: snapshot"),
+        PAGES[1].replace(b"WARC-Type", b"WARC-Tipe"),
+    )
+    [capture, whole] = found(tmp_path, of_another, of_none, PAGES[2], name="s.warc")
+    assert (capture.offset, capture.outcome, whole.url) == (len(of_another), Outcome.BAD_RECORD, "http://a.test/2")
+    assert "no record type" in capture.detail
 
 
 @pytest.mark.failure(

@@ -13,7 +13,7 @@ from warcio.warcwriter import WARCWriter
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import pointers
-from pipeline.fetch.warc import read_response
+from pipeline.fetch.readback import read_response
 from pipeline.shards.outcomes import InputError
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import canonical_url, doc_id, host_of

@@ -19,8 +19,10 @@ from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.captures import index
+from pipeline.fetch.readback import BadRecord, answer_of, read_response
+from pipeline.fetch.records import Record
 from pipeline.fetch.response import Fetched, Hop
-from pipeline.fetch.warc import BadRecord, SegmentWriter, dechunked, read_response
+from pipeline.fetch.warc import SegmentWriter
 from pipeline.shards.outcomes import InputError, Outcome
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
@@ -355,7 +357,13 @@ def test_a_record_that_unpacks_without_end_is_too_large(tmp_path):
     assert [str(row.outcome) for row in rows] == ["too_large"]
 
 
-CHUNKED = (("Transfer-Encoding", "chunked"),)
+CHUNKED = "Transfer-Encoding: chunked\r\n"
+
+
+def of_body(body, headers):
+    fields = {"warc-type": "response", "warc-target-uri": "http://a.test/"}
+    block = http(body, headers=headers)
+    return Record(0, len(block), fields, block, len(block))
 
 
 @pytest.mark.parametrize(
@@ -364,12 +372,12 @@ CHUNKED = (("Transfer-Encoding", "chunked"),)
         (b"4\r\nwiki\r\n5;x=y\r\npedia\r\n0\r\n\r\n", CHUNKED, b"wikipedia"),
         (b"00A\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n", CHUNKED, b"0123456789"),
         (b"<p>the chunks are gone", CHUNKED, b"<p>the chunks are gone"),
-        (b"4\r\nwiki\r\n0\r\n\r\n", (), b"4\r\nwiki\r\n0\r\n\r\n"),
+        (b"4\r\nwiki\r\n0\r\n\r\n", "", b"4\r\nwiki\r\n0\r\n\r\n"),
         (b"", CHUNKED, b""),
     ],
 )
 def test_chunks_are_joined_where_there_are_any(body, headers, expected):
-    assert dechunked(body, headers) == expected
+    assert answer_of(of_body(body, headers), 1_000).body == expected
 
 
 @pytest.mark.parametrize("body", [b"4\r\nwi", b"4\r\nwiki\r\nzz\r\n", b"4\r\nwiki\r\n", b"ffffffffffffffff\r\nwiki"])

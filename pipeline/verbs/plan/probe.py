@@ -22,8 +22,8 @@ from pipeline.build import STAGES, artefact, standing
 from pipeline.config import Settings
 from pipeline.dedup import minhash
 from pipeline.fetch.captures import Capture
+from pipeline.fetch.readback import BadRecord, Response, read_response
 from pipeline.fetch.response import Refused
-from pipeline.fetch.warc import BadRecord, Response, read_response
 from pipeline.pages import may_crawl
 from pipeline.shards import inputs, schemas
 from pipeline.shards.outcomes import ConfigError, Outcome

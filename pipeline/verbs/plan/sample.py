@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from pipeline import urls
 from pipeline.config import PagesSettings, Settings
 from pipeline.fetch.captures import Capture, capture_of, is_warc
-from pipeline.fetch.records import HEAD_BYTES, slices
+from pipeline.fetch.continued import records
+from pipeline.fetch.heads import HEAD_BYTES
 from pipeline.links import table_of
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome
@@ -157,7 +158,7 @@ def without_same(table: pa.Table) -> pa.Table:
 def piece_of(path: Path, settings: PagesSettings) -> Piece:
     """The beginning of one source, by the reader of its kind."""
     if is_warc(path):
-        captures, share = begun(path, WARC_BYTES, HEAD_BYTES, settings)
+        captures, share = begun(path, WARC_BYTES, 0, settings)
         posts = [Submission("", one.url, None, None, "", False) for one in captures if one.url]
         return Piece(posts, len(captures), share)
     suffix = path.suffix.lower()
@@ -268,7 +269,7 @@ def is_wanted(url: str, wanted: frozenset[str] | None) -> bool:
 def begun(path: Path, limit_bytes: int, most: int, settings: PagesSettings) -> tuple[list[Capture], float]:
     """The captures in the first bytes of a WARC file, and the share of the file that was read."""
     captures, originals, end = [], dict[str, str](), storage.size_of(path)
-    for piece in slices(path, most):
+    for piece in records(path, most):
         capture = capture_of(piece, str(path), settings, originals)
         if capture is not None:
             captures.append(capture)

@@ -1,0 +1,129 @@
+"""What a record says as an answer of a web server, and what a pointer into any archive reads back.
+
+Choice: the head is read by the parser that the crawl uses, and framing, transfer and content codings are undone here,
+so that the stored bytes are the ones that came. Cost: each body is decoded again by every reader. Alternative: warcio's
+readers, which give the bytes of a broken chunk as the page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.fetch import heads
+from pipeline.fetch.continued import is_segment, joined
+from pipeline.fetch.heads import Headers, header
+from pipeline.fetch.records import Kind, Record, cut_between, kind_of, record_at
+from pipeline.fetch.response import Refused, content_type_of, decode, sniffed
+from pipeline.shards import storage
+from pipeline.shards.outcomes import InputError, Outcome
+
+RECORD_BYTES = 1 << 17  # asked of an object store at once, for one record: most pages are smaller
+PAGES = ("response", "resource")  # kinds of records that hold a page
+
+
+class BadRecord(Refused):
+    """A record cannot be read as a page: `outcome` is BAD_RECORD, TOO_LARGE or BAD_ENCODING."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One response read back. `body` is decoded; `sha256` is of the HTTP body as stored, to compare with a pointer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    content_type: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A record as an answer: `stored` as it lies after the head, `body` without framing, still content-encoded.
+
+    `missing`: what of the body is not there, "" for a whole one.
+    """
+
+    status: int
+    headers: Headers
+    stored: bytes
+    body: bytes
+    missing: str = ""
+
+
+def is_page(record: Record) -> bool:
+    """Whether a record holds a page of the web: a response, or the page itself as a resource (WARC 1.1, 6.4)."""
+    return record.kind in PAGES and record.is_web
+
+
+def is_revisit(record: Record) -> bool:
+    """Whether a record says that an HTTP response was the same as one before."""
+    return record.kind == "revisit" and record.is_web
+
+
+def answer_of(record: Record, limit_bytes: int) -> Answer:
+    """What a record of a page answers. Raises Refused: BAD_RECORD, TOO_LARGE, BAD_ENCODING.
+
+    A resource is a page without an HTTP head; its media type is the record's, its status 200 by convention.
+    """
+    if record.kind == "resource":
+        said = record.fields.get("content-type")
+        check_size(record, len(record.block), limit_bytes)
+        return Answer(200, (("Content-Type", said),) if said else (), record.block, record.block)
+    found = heads.parse(record.block)
+    if found is None:
+        raise Refused(Outcome.BAD_RECORD, "no HTTP status line")
+    head, begins = found
+    stored = record.block[begins:]
+    check_size(record, len(stored), limit_bytes)
+    body, missing = heads.unframed(head, stored)
+    for name in reversed(heads.transfer_codings(head.headers)):
+        if name != "chunked" and body:
+            body = decode(body, name, limit_bytes)
+    return Answer(head.status, head.headers, stored, body, missing)
+
+
+def check_size(record: Record, length: int, limit_bytes: int) -> None:
+    """Raises Refused: TOO_LARGE."""
+    if record.size > len(record.block) or length > limit_bytes:
+        raise Refused(Outcome.TOO_LARGE, f"a record of {record.size:,} bytes; the limit is {limit_bytes:,}")
+
+
+def read_response(path: Path, offset: int, length: int | None, limit_bytes: int) -> Response:
+    """The response at an offset of an archive, transfer and content codings undone, at most limit_bytes.
+
+    `length` (None: unknown) must be the record's. Raises BadRecord for anything that is not such a response, InputError
+    where the file cannot be read.
+    """
+    where = f"{path} at offset {offset}"
+    record = read_record(path, offset, length, limit_bytes + heads.HEAD_BYTES)
+    if record.damage or not record.fields:
+        raise BadRecord(Outcome.BAD_RECORD, f"{where}: {record.damage or 'nothing there'}")
+    if length is not None and length != record.length:
+        raise BadRecord(Outcome.BAD_RECORD, f"{where}: {record.length} bytes long, {length} expected")
+    if not is_page(record):
+        raise BadRecord(Outcome.BAD_RECORD, f"{where}: not an HTTP response")
+    try:
+        answer = answer_of(record, limit_bytes)
+        body = decode(answer.body, header(answer.headers, "content-encoding"), limit_bytes)
+    except Refused as refusal:
+        raise BadRecord(refusal.outcome, f"{where}: {refusal.detail}") from None
+    content_type = content_type_of(answer.headers) or sniffed(body)
+    return Response(answer.status, answer.headers, body, content_type, hashlib.sha256(answer.stored).hexdigest())
+
+
+def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -> Record:
+    """The record at an offset, segments joined. Raises InputError: the file cannot be read."""
+    try:
+        with storage.reading(path, RECORD_BYTES) as file:
+            kind = kind_of(file, path)
+            record = record_at(file, kind, offset, limit_bytes)
+            if record.damage or not is_segment(record):
+                return record
+            ends = min(kind.ends, offset + length) if length else kind.ends
+            stretch = Kind(kind.magic, offset, ends, kind.dictionary)
+            pieces = joined(cut_between(file, stretch, path, limit_bytes), limit_bytes)
+            return next((one for one in pieces if one.offset == offset), record)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
