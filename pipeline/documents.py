@@ -32,10 +32,10 @@ from pipeline.text.normalize import text_hash, words
 from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import SIGNALS, signals
 
-VERSION = 2
+VERSION = 3
 LIBRARIES = (
     "brotli", "datasketch", "fastwarc", "ftfy", "justext", "lxml", "numpy", "py3langid", "pyarrow", "resiliparse",
-    "trafilatura", "unicode", "zstandard",
+    "trafilatura", "turbohtml", "unicode", "zstandard",
 )  # fmt: skip
 NEWSPAPERS = ("newspaper3k", "newspaper4k")  # either, where it is the engine
 COLUMNS = ("url", "doc_id", "host", "final_url", "warc", "offset", "length", "sha256", "outcome")

@@ -1,18 +1,27 @@
 """Bytes to characters: what a page's server, its markup and its bytes say about its encoding, and who is believed.
 
 Choice: believe the bytes first. A byte order mark, UTF-16's zeros and valid UTF-8 are proofs; what header and page
-declare is an opinion; a detector is heard only where it is good, on scripts that are not Latin. Cost: a page in a
-legacy encoding whose bytes happen to be valid UTF-8 is read as UTF-8, of which no real page is known. Alternative: the
-declared encoding first, as browsers do (WHATWG HTML, 13.2.3), which garbles pages whose server says Latin-1 unasked.
+declare is an opinion, tested by the faults that it leads to; a detector is asked last. Legacy encodings are decoded as
+browsers do (WHATWG Encoding, by turbohtml's tables: Python's codecs of these names lack rows and characters), each
+fault a U+FFFD. Cost: a page in a legacy encoding whose bytes happen to be valid UTF-8 is read as UTF-8, of which no
+real page is known. Alternative: the declared encoding first, as browsers do (WHATWG HTML, 13.2.3), which garbles pages
+whose server says Latin-1 unasked.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 
-from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+from turbohtml.detect import detect
 
-META_HEAD = 4_096  # bytes; HTML's prescan reads 1,024, real pages put scripts before their charset
+from pipeline.text.charset import codec_of, declared_early, declared_late
+
+# Faults that an encoding may lead to: one in ten of the characters beyond ASCII. The right one leads to a few (a cut
+# end, a stray byte, a pasted quotation mark). Of wrong ones, two bytes for an alphabet of one lead to one in eight or
+# more (measured on fourteen encodings); one byte for another, and Chinese for Japanese, may lead to none at all.
+FEW = 10
+BEGINNING = 4_096  # bytes in which UTF-16 shows itself by its zeros
 JUNK_SHARE = 0.05  # of characters that no text holds; the bound of resiliparse's detect_mime
 BOMS = (
     (b"\xef\xbb\xbf", "utf-8"),
@@ -26,30 +35,38 @@ BINARY = bytes(
     {*range(0x01, 0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)}
 )  # WHATWG MIME sniffing, section 3; without NUL
 HIGH = bytes(range(0x80, 0x100))
-RUN = re.compile(rb"[\x80-\xff]{4,}")
-ISO_2022_JP = re.compile(rb"\x1b\$[@B][!-~]{2,400}\x1b\([BJ]")
+ISO_2022_JP = re.compile(rb"\x1b(?:\$[@B][!-~]{2,400}|\(I[!-_]{1,400})\x1b\([BJ]")
+SHIFTED = (
+    b"\x1b$)",
+    b"~{",
+)  # how the encodings begin that the standard replaces: text in seven bits, which is no ASCII
+REPLACEMENT = "\ufffd"  # all that their decoder gives (WHATWG Encoding, 14.1)
 HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:+-]{1,40})", re.IGNORECASE)
-META_CHARSET = re.compile(rb"<meta[^<>]{1,500}?charset\s*=\s*[\"']?\s*([\w.:+-]{1,40})", re.IGNORECASE)
-XML_CHARSET = re.compile(rb"^\s*<\?xml[^<>]{1,200}?encoding\s*=\s*[\"']([\w.:+-]{1,40})", re.IGNORECASE)
-# What browsers mean by a label is more than Python's codec of that name holds (WHATWG Encoding, section 4.2).
-WIDER = {"shift_jis": "cp932", "gbk": "gb18030", "euc_kr": "cp949", "big5": "big5hkscs", "iso8859-11": "cp874"}
-
-LATIN = frozenset({"cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "mac-roman"}) | {
-    f"iso8859-{part}" for part in (1, 2, 3, 4, 9, 10, 13, 14, 15, 16)
-}
+READ = 500_000  # bytes of a body that a detector looks at
+UNREAD = re.compile(rb"<(script|style)\b.*?</\1|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+PIECE = re.compile(rb"[^\r\n]*[\x80-\xff][^\r\n]*")
+LEAST_PIECE = 48  # bytes beyond ASCII that are judged as one
+RUN = re.compile(rb"[\x80-\xff]{4,}")
+LETTER = bytes(range(0xC0, 0x100))  # in nearly all encodings of one byte; quotation marks and dashes are below
+LEAST_LETTERS = 100  # bytes of text a letter beyond ASCII: Polish has one in 30, English one in thousands
+LATIN = frozenset({
+    "iso-8859-2", "iso-8859-4", "iso-8859-15", "windows-1250", "windows-1252", "windows-1254", "windows-1257",
+    "windows-1258",
+})  # fmt: skip
 
 
 def decode(body: bytes, content_type: str) -> str | None:
     """The characters of a body; None when its bytes are no text in any encoding. No NUL, no lone surrogate in it.
 
     In this order: byte order mark; UTF-16 by its zeros; UTF-8 when valid or nearly so, whatever is declared; what
-    header or page declare; a detector's opinion; Windows-1252, as browsers do.
+    header or page declare, unless it leads to many faults; a detector's opinion; Windows-1252, as browsers do. A fault
+    is one U+FFFD.
     """
     if body.startswith(MAGIC):
         return None
     text = characters(body, content_type)
     plain = text.encode()
-    junk = len(plain) - len(plain.translate(None, BINARY)) + text.count("\ufffd")
+    junk = len(plain) - len(plain.translate(None, BINARY)) + text.count(REPLACEMENT)
     return None if junk > JUNK_SHARE * len(text) else text.replace("\0", "")
 
 
@@ -62,17 +79,22 @@ def characters(body: bytes, content_type: str) -> str:
     if wide:
         return body.decode(wide, "replace")
     if ISO_2022_JP.search(body):  # in seven bits: it would pass for UTF-8
-        return body.decode("iso2022_jp", "replace")
+        return body.decode("whatwg-iso-2022-jp", "replace")
+    if any(sign in body for sign in SHIFTED) and is_replaced(declared(body, content_type)):
+        return REPLACEMENT
     text = body.decode("utf-8", "replace")
-    faults = text.count("\ufffd")
-    foreign = len(text) - len(body.translate(None, HIGH)) if faults else 0
-    # A cut end or a pasted quotation mark: one fault in ten non-ASCII characters is still UTF-8, one in two is not.
-    return text if faults * 10 <= foreign else legacy(body, content_type)
+    faults = text.count(REPLACEMENT) - body.count(REPLACEMENT.encode())  # one that the author wrote is none
+    return text if faults * FEW <= beyond_ascii(text) else legacy(body, content_type)
+
+
+def beyond_ascii(text: str) -> int:
+    """How many characters are not ASCII's."""
+    return 0 if text.isascii() else len(text) - len(text.encode("ascii", "ignore"))
 
 
 def utf16_without_mark(body: bytes) -> str | None:
     """The byte order of UTF-16 without a mark: ASCII's zeros stand at odd (LE) or at even (BE) places only."""
-    head = body[:META_HEAD]
+    head = body[:BEGINNING]
     even, odd = head[0::2].count(0), head[1::2].count(0)
     few, many = sorted((even, odd))
     if many < max(4, len(head) // 10) or few * 10 > many:
@@ -83,30 +105,68 @@ def utf16_without_mark(body: bytes) -> str | None:
 def legacy(body: bytes, content_type: str) -> str:
     """The body in an encoding older than UTF-8.
 
-    A declared Latin-1 says little: servers say it unasked. The detector is heard only where letters beyond ASCII come
-    in runs, as in scripts that are not Latin; among Latin ones it took half of English pages for Central European.
+    A declared Latin-1 says little: servers say it unasked. It is enough against a detector's other Latin encodings.
     """
-    order = [codec for codec in declared_encodings(body, content_type) if codec != "cp1252"]
-    if sum(map(len, RUN.findall(body))) * 2 > len(body) - len(body.translate(None, HIGH)):
-        found = detect_encoding(body) or "utf-8"
-        detected = WIDER.get(found, found)
-        if detected in order:
-            order = [detected]
-        elif not detected.startswith("utf") and detected not in LATIN:
-            order.append(detected)
-    for encoding in order:
-        try:
-            return body.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return body.decode("cp1252", "replace")
+    said = declared(body, content_type)
+    order = [codec for codec in said if not is_latin_1(codec)]
+    for encoding in (*order, None):
+        codec = encoding or detected(body, latin=len(order) == len(said))
+        text = body.decode(codec, "replace")
+        if text.count(REPLACEMENT) * FEW <= beyond_ascii(text):
+            return text
+    return body.decode("whatwg-windows-1252", "replace")
 
 
-def declared_encodings(body: bytes, content_type: str) -> list[str]:
-    """Python codecs of the charsets declared by HTTP header, meta element and XML declaration, known ones only."""
-    labels = [match[1] for match in HEADER_CHARSET.finditer(content_type)]
-    head = body[:META_HEAD]
-    found = [form.search(head) for form in (META_CHARSET, XML_CHARSET)]
-    labels += [match[1].decode("ascii", "replace") for match in found if match]
-    codecs = [map_encoding_to_html5(label.lower(), fallback_utf8=False) for label in labels]
-    return [WIDER.get(codec, codec) for codec in codecs if codec and not codec.startswith("utf")]
+def declared(body: bytes, content_type: str) -> list[str]:
+    """Codecs of the charsets declared by HTTP header, markup's beginning and, where these say nothing, later markup.
+
+    Without UTF-8, which is believed for its bytes alone.
+    """
+    said = [codec_of(match[1]) for match in HEADER_CHARSET.finditer(content_type)]
+    markup = not content_type.lstrip().lower().startswith("text/plain")
+    found = [codec for codec in (*said, *(declared_early(body) if markup else ())) if codec and not is_utf_8(codec)]
+    if markup and all(map(is_latin_1, found)):
+        found += [codec for codec in declared_late(body) if not is_utf_8(codec)]
+    return found
+
+
+def detected(body: bytes, latin: bool) -> str:
+    """The codec that most of the text's bytes beyond ASCII look like; one for Latin letters only if `latin`.
+
+    Heard only where there is something to hear, letters beyond ASCII in runs or in numbers: by its quotation marks
+    and pound signs one English page in twenty was taken for Central European. It is asked piece by piece, because one
+    bad byte rules the right encoding out for whatever it stands in.
+    """
+    text = UNREAD.sub(b"\n", body[:READ])
+    high, letters = (len(text) - len(text.translate(None, some)) for some in (HIGH, LETTER))
+    in_runs = sum(map(len, RUN.findall(text))) * 2 > high
+    if not in_runs and letters * LEAST_LETTERS < len(text):
+        return "whatwg-windows-1252"
+    votes: Counter[str] = Counter()
+    piece, weight = b"", 0
+    for part in (*PIECE.findall(text), b""):
+        piece += part + b"\n"
+        weight += len(part) - len(part.translate(None, HIGH))
+        if weight >= LEAST_PIECE or not part:
+            votes[(detect(piece).encoding or "").lower()] += weight
+            piece, weight = b"", 0
+    best = next((name for name, _ in votes.most_common() if name and (latin or name not in LATIN)), "windows-1252")
+    return f"whatwg-{best}"
+
+
+# --- what a codec is, told by what it does, because an encoding has many labels
+
+
+def is_latin_1(codec: str) -> bool:
+    """Whether a codec is windows-1252, which is what the standard makes of Latin-1 and ASCII."""
+    return b"\x80\xd0\xfd\xfe".decode(codec, "replace") == "\u20acÐýþ"
+
+
+def is_utf_8(codec: str) -> bool:
+    """Whether a codec is UTF-8."""
+    return "é".encode().decode(codec, "replace") == "é"
+
+
+def is_replaced(codecs: list[str]) -> bool:
+    """Whether the first of some codecs is the standard's replacement, for encodings that hide markup."""
+    return bool(codecs) and b"ab".decode(codecs[0], "replace") == REPLACEMENT
