@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from pipeline import urls
 from pipeline.config import LinksSettings, Settings, slice_of
-from pipeline.fetch.captures import addresses, is_warc
+from pipeline.fetch.captures import addresses
+from pipeline.fetch.kinds import LEFT_OUT, NotAnArchive, is_archive
 from pipeline.shards import inputs, receipts, schemas, storage
 from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
+from pipeline.shards.places import name_of
 from pipeline.shards.receipts import Books, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.submissions import bigquery
@@ -53,6 +55,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     shards = settings.build.shards
     rules = Rules.of(settings.links, work)
     paths = snapshots(find(settings.links, work), work / "scratch" / "ledgers") + exported(settings.links, work, run)
+    paths, left_out = sorted_out(paths)
     sources, submissions = collect(paths, work, shards, run)
     splits = urls.split_hosts(*count_links(submissions), shards)
     links = Artefact(work, "links", shards)
@@ -63,7 +66,9 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     if tasks:
         scatter, gather = partial(scatter_shards, submissions, splits), partial(decide_shard, rules, splits, links)
         run.exchange(scatter, list(groups(submissions)), gather, tasks)
-    return links.finish(used, LIBRARIES, books={BOOK: whole_book(sources, submissions)})
+    return links.finish(
+        used, LIBRARIES, books={BOOK: whole_book(sources, submissions)}, notes=notes_of(sources, left_out)
+    )
 
 
 def find(links: LinksSettings, work: Path) -> list[Path]:
@@ -112,9 +117,24 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[A
     return sources, submissions
 
 
+def sorted_out(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """The sources of kinds that are read, and a note on each other one. Raises InputError: there are only such."""
+    chosen, left_out = [], []
+    for path in paths:
+        try:
+            reader_for(path)
+        except InputError as error:
+            left_out.append(f"{LEFT_OUT}{error}")
+        else:
+            chosen.append(path)
+    if left_out and not chosen:
+        raise InputError(left_out[0].removeprefix(LEFT_OUT))
+    return chosen, left_out
+
+
 def reader_for(path: Path) -> Reader:
     """What reads a source: the addresses of a WARC file are links themselves. Raises InputError: an unknown suffix."""
-    return read_captures if is_warc(path) else reader_of(path)
+    return read_captures if is_archive(path) else reader_of(path)
 
 
 def read_captures(path: Path, rows: int) -> Iterator[Block]:
@@ -128,23 +148,46 @@ def read_captures(path: Path, rows: int) -> Iterator[Block]:
 
 
 def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) -> Iterator[tuple[int, bytes]]:
-    """The rows of one source as (scratch shard, block of SUBMISSIONS); at the end, its receipt with its book."""
+    """The rows of one source as (scratch shard, block of SUBMISSIONS); at the end, its receipt with its book.
+
+    A source named as an archive that is none is left out, with a note, as is told of one that gives no link.
+    """
     task, path = source
     book: Counter[str] = Counter()
+    notes: list[str] = []
 
     def tables() -> Iterator[pa.Table]:
-        for kept, fates in reader_for(path)(path, READ_ROWS):
-            table = table_of(kept)
-            book.update(fates)
-            book.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})
-            yield table
+        try:
+            for kept, fates in reader_for(path)(path, READ_ROWS):
+                table = table_of(kept)
+                book.update(fates)
+                book.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})
+                yield table
+        except NotAnArchive as error:
+            notes.append(f"{LEFT_OUT}{error}")
 
     for table in schemas.in_runs(tables(), SCATTER_BYTES):
         yield from schemas.scatter(table, [int(one[:8], 16) % shards for one in table["doc_id"].to_pylist()])
-    if book.total() and book[Outcome.BAD_LINE] == book.total():
+    if book.total() and book[Outcome.BAD_LINE] == book.total() and not is_archive(path):
         raise InputError(f"{path}: none of its {book.total():,} lines is a submission; is it another kind of file?")
+    if not (book[Outcome.KEPT] or notes):
+        notes.append(f"{name_of(path)}: no link: {said_of(book)}")
     with sources.attempt(task) as attempt:
-        attempt.commit({BOOK: receipts.balanced(BOOK, book.total(), book)})
+        attempt.commit({BOOK: receipts.balanced(BOOK, book.total(), book)}, notes)
+
+
+def said_of(book: Mapping[str, int]) -> str:
+    """What became of the rows of a source that gave no link."""
+    return ", ".join(f"{count:,} {fate}" for fate, count in sorted(book.items()) if count) or "it holds nothing"
+
+
+def notes_of(sources: Artefact, left_out: Sequence[str]) -> tuple[str, ...]:
+    """What to tell of the sources. Raises InputError where none of them is read."""
+    notes = (*left_out, *(note for receipt in sources.receipts() for note in receipt.notes))
+    unread = [note for note in notes if note.startswith(LEFT_OUT)]
+    if len(unread) == sources.shards + len(left_out):
+        raise InputError(unread[0].removeprefix(LEFT_OUT))
+    return notes
 
 
 def table_of(posts: Iterable[Submission]) -> pa.Table:

@@ -24,9 +24,10 @@ from pipeline.config import PagesSettings
 from pipeline.fetch.captures import Capture, capture_of
 from pipeline.fetch.client import open_session
 from pipeline.fetch.heads import HEAD_BYTES
+from pipeline.fetch.kinds import GZIP, Kind
 from pipeline.fetch.pointers import Row, capture_row, row_of, text, without_location
 from pipeline.fetch.ranges import Piece, fetch_pieces
-from pipeline.fetch.records import GZIP, Kind, record_at
+from pipeline.fetch.records import record_at
 from pipeline.fetch.response import Refused
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import schemas, storage

@@ -62,11 +62,6 @@ def index(path: Path, settings: PagesSettings) -> Iterator[Capture]:
             yield capture
 
 
-def is_warc(path: Path) -> bool:
-    """Whether a file is named as WARC files are."""
-    return path.name.lower().endswith((".warc", ".warc.gz", ".warc.zst"))
-
-
 def addresses(path: Path) -> Iterator[str | None]:
     """The address of every HTTP response and revisit of a WARC file, in order; None for every damaged stretch.
 
@@ -104,10 +99,10 @@ def capture_of(record: Record, name: str, settings: PagesSettings, originals: di
     except Refused as refusal:
         detail = f"{where}: {refusal.detail}"
         return Capture(url, None, "", record.offset, record.length, "", date, refusal.outcome, (), detail)
-    verdict = judge(answer.status, answer.headers, answer.body, settings)
+    verdict = judge(answer.head.status, answer.head.headers, answer.body, settings)
     return Capture(
         url,
-        answer.status,
+        answer.head.status,
         verdict.content_type,
         record.offset,
         record.length,
@@ -116,7 +111,7 @@ def capture_of(record: Record, name: str, settings: PagesSettings, originals: di
         verdict.outcome,
         verdict.opt_outs,
         verdict.detail,
-        redirected(url, answer.headers) if answer.status in REDIRECTS else "",
+        redirected(url, answer.head.headers) if answer.head.status in REDIRECTS else "",
     )
 
 

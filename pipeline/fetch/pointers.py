@@ -8,6 +8,7 @@ starts a Beam pipeline for each step of the longest chain.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.captures import Capture, index
+from pipeline.fetch.kinds import LEFT_OUT, NotAnArchive
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import inputs, receipts, schemas
 from pipeline.shards.artefacts import Artefact
@@ -70,7 +72,11 @@ def collect(
         targets = [Task(shard, wanted) for shard in range(shards)]
     sources = [Source(path, Task(number, marks[number])) for number, (path, _) in enumerate(found)]
     run.exchange(partial(scatter, settings, files, splits, shards), sources, partial(gather, captures), targets)
-    return captures, tuple(note for receipt in files.receipts() for note in receipt.notes)
+    notes = tuple(note for receipt in files.receipts() for note in receipt.notes)
+    left_out = [note for note in notes if note.startswith(LEFT_OUT)]
+    if len(left_out) == len(found):
+        raise InputError(left_out[0].removeprefix(LEFT_OUT))
+    return captures, notes
 
 
 def files_of(patterns: Iterable[str], work: Path, setting: str) -> list[Path]:
@@ -85,20 +91,44 @@ def files_of(patterns: Iterable[str], work: Path, setting: str) -> list[Path]:
 
 
 def scatter(settings: PagesSettings, files: Artefact, splits: Splits, shards: int, source: Source) -> Iterator[Block]:
-    """The captures of one WARC file, to the shards of their links; then the file's receipt, with what is damaged."""
+    """The captures of one archive, to the shards of their links; then the file's receipt, with what is damaged.
+
+    A file of another kind is left out, with a note.
+    """
     damaged: list[str] = []
-    found = indexed(source.path, settings, damaged)
-    while rows := list(islice(found, schemas.ROW_GROUP)):
-        places = [shard_of(host, row["doc_id"], shards, splits) for host, row in rows]
-        yield from schemas.scatter(pa.Table.from_pylist([row for _, row in rows], schemas.CAPTURES), places)
+    ends: Counter[str] = Counter()
+    left_out: list[str] = []
+    found = indexed(source.path, settings, damaged, ends)
+    try:
+        while rows := list(islice(found, schemas.ROW_GROUP)):
+            places = [shard_of(host, row["doc_id"], shards, splits) for host, row in rows]
+            yield from schemas.scatter(pa.Table.from_pylist([row for _, row in rows], schemas.CAPTURES), places)
+    except NotAnArchive as error:
+        left_out.append(f"{LEFT_OUT}{error}")
+    else:
+        left_out += without_pages(source.path, ends)
     more = [f"{name_of(source.path)}: {len(damaged) - NOTES:,} more damaged places"] if len(damaged) > NOTES else []
     with files.attempt(source.task) as attempt:
-        attempt.commit({}, damaged[:NOTES] + more)
+        attempt.commit({}, left_out + damaged[:NOTES] + more)
 
 
-def indexed(path: Path, settings: PagesSettings, damaged: list[str]) -> Iterator[tuple[str, Row]]:
-    """(host, row of CAPTURES) of each response of a WARC file. What is damaged goes to `damaged`, with its place."""
+def without_pages(path: Path, ends: Mapping[str, int]) -> list[str]:
+    """What to say of an archive whose captures ended so, where not one is a page, beside what is said of damage."""
+    if ends.get(Outcome.KEPT) or set(ends) == {Outcome.BAD_RECORD}:
+        return []
+    if not ends:
+        return [f"{name_of(path)}: no page: it holds no response, resource or revisit of an address of the web"]
+    said = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(ends.items()))
+    return [f"{name_of(path)}: no page among its captures: {said}"]
+
+
+def indexed(path: Path, settings: PagesSettings, damaged: list[str], ends: Counter[str]) -> Iterator[tuple[str, Row]]:
+    """(host, row of CAPTURES) of each capture of an archive.
+
+    What is damaged goes to `damaged`, with its place; how captures end is counted in `ends`.
+    """
     for capture in index(path, settings):
+        ends[str(capture.outcome)] += 1
         if capture.outcome is Outcome.BAD_RECORD:
             damaged.append(text(capture.detail))
         try:

@@ -8,13 +8,14 @@ readers, which give the bytes of a broken chunk as the page.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.fetch import heads
 from pipeline.fetch.continued import is_segment, joined
 from pipeline.fetch.heads import Headers, header
-from pipeline.fetch.records import Kind, Record, cut_between, kind_of, record_at
+from pipeline.fetch.kinds import stretch_at
+from pipeline.fetch.records import Record, cut_between, record_at
 from pipeline.fetch.response import Refused, content_type_of, decode, sniffed
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError, Outcome
@@ -45,8 +46,7 @@ class Answer:
     `missing`: what of the body is not there, "" for a whole one.
     """
 
-    status: int
-    headers: Headers
+    head: heads.Head
     stored: bytes
     body: bytes
     missing: str = ""
@@ -70,7 +70,9 @@ def answer_of(record: Record, limit_bytes: int) -> Answer:
     if record.kind == "resource":
         said = record.fields.get("content-type")
         check_size(record, len(record.block), limit_bytes)
-        return Answer(200, (("Content-Type", said),) if said else (), record.block, record.block)
+        return Answer(
+            heads.Head("1.1", 200, "OK", (("Content-Type", said),) if said else ()), record.block, record.block
+        )
     found = heads.parse(record.block)
     if found is None:
         raise Refused(Outcome.BAD_RECORD, "no HTTP status line")
@@ -81,7 +83,7 @@ def answer_of(record: Record, limit_bytes: int) -> Answer:
     for name in reversed(heads.transfer_codings(head.headers)):
         if name != "chunked" and body:
             body = decode(body, name, limit_bytes)
-    return Answer(head.status, head.headers, stored, body, missing)
+    return Answer(head, stored, body, missing)
 
 
 def check_size(record: Record, length: int, limit_bytes: int) -> None:
@@ -106,24 +108,25 @@ def read_response(path: Path, offset: int, length: int | None, limit_bytes: int)
         raise BadRecord(Outcome.BAD_RECORD, f"{where}: not an HTTP response")
     try:
         answer = answer_of(record, limit_bytes)
-        body = decode(answer.body, header(answer.headers, "content-encoding"), limit_bytes)
+        body = decode(answer.body, header(answer.head.headers, "content-encoding"), limit_bytes)
     except Refused as refusal:
         raise BadRecord(refusal.outcome, f"{where}: {refusal.detail}") from None
-    content_type = content_type_of(answer.headers) or sniffed(body)
-    return Response(answer.status, answer.headers, body, content_type, hashlib.sha256(answer.stored).hexdigest())
+    content_type = content_type_of(answer.head.headers) or sniffed(body)
+    return Response(
+        answer.head.status, answer.head.headers, body, content_type, hashlib.sha256(answer.stored).hexdigest()
+    )
 
 
 def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -> Record:
     """The record at an offset, segments joined. Raises InputError: the file cannot be read."""
     try:
         with storage.reading(path, RECORD_BYTES) as file:
-            kind = kind_of(file, path)
+            kind = stretch_at(file, path, offset, length)
             record = record_at(file, kind, offset, limit_bytes)
             if record.damage or not is_segment(record):
                 return record
             ends = min(kind.ends, offset + length) if length else kind.ends
-            stretch = Kind(kind.magic, offset, ends, kind.dictionary)
-            pieces = joined(cut_between(file, stretch, path, limit_bytes), limit_bytes)
+            pieces = joined(cut_between(file, replace(kind, begins=offset, ends=ends), limit_bytes), limit_bytes)
             return next((one for one in pieces if one.offset == offset), record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None

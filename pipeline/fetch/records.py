@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import zstandard
 
@@ -36,37 +36,18 @@ from pipeline.fetch.fields import (
     may_begin,
     requested,
 )
+from pipeline.fetch.kinds import ARC, GZIP, LINE_ENDS, PLAIN, ZSTD, Kind, next_start, not_an_archive, stretches
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 
-GZIP, ZSTD, PLAIN, ARC = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", WARC, b"\n"
-DICTIONARY = b"\x5d\x2a\x4d\x18"  # of the first frame of a file: Zstandard Compression for WARC Files 1.0 (IIPC)
 FILEDESC = b"filedesc:"  # the first record of an ARC file
-DICTIONARY_BYTES = 2**27  # Archive Team's have 1 MB at most
-WINDOW_BYTES = 2**27  # of a zstd frame: what decoders take by default (zstd manual, --memory=128MB)
 PIECE_BYTES = {GZIP: 16_384, ZSTD: 1_024}  # read at once: becomes 16 MB (gzip) or 33 MB (zstd) at most
-SEARCH_BYTES = 1 << 20
 TAIL_BYTES = 4_096  # of empty lines after a record in its member
 FALSE_STARTS = 10_000  # places in one damaged stretch that look like a record and are none, until the search ends
 
 DIGEST = re.compile(r"(sha-?1|sha-?256|sha-?512|md5):([A-Za-z0-9]+)=*", re.IGNORECASE)
-LINE_ENDS = b"\r\n"
 OTHER_BLOCK = "the block is not the one of its digest"
 RECOMPRESS = "run: warcio recompress FILE NEW_FILE, and name the new one"
-
-
-class NotAnArchive(InputError):  # noqa: N818 - named for what the file is
-    """A file holds no records: it is of another kind."""
-
-
-class Decoder(Protocol):
-    """What zlib's and zstandard's decompressors have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +88,22 @@ def cut(path: Path, limit_bytes: int) -> Iterator[Record]:
     """
     try:
         with storage.reading(path) as file:
-            yield from cut_between(file, kind_of(file, path), path, limit_bytes)
+            for kind in stretches(file, path):
+                if kind.magic in (GZIP, ZSTD) and (kind.begins == 0 or kind.dictionary):
+                    check_first(file, kind, path)
+                yield from cut_between(file, kind, limit_bytes)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def cut_between(file: BinaryIO, kind: Kind, path: Path, limit_bytes: int) -> Iterator[Record]:
+def cut_between(file: BinaryIO, kind: Kind, limit_bytes: int) -> Iterator[Record]:
     """The records of a stretch of a file, as `cut` gives them."""
+    if kind.fault:
+        yield Record(kind.begins, kind.ends - kind.begins, damage=kind.fault)
+        return
     at, damaged, false_starts = kind.begins, None, 0
     while at < kind.ends:
         record = record_at(file, kind, at, limit_bytes)
-        if at == kind.begins and record.damage and not record.fields and is_other(record):
-            raise NotAnArchive(f"{path}: not a WARC file: it begins with {record.block[:20]!r}")
         if record.damage:
             damaged, false_starts = damaged or record, false_starts + 1
             at = next_start(file, kind, at + 1) if false_starts < FALSE_STARTS else kind.ends
@@ -133,95 +118,22 @@ def cut_between(file: BinaryIO, kind: Kind, path: Path, limit_bytes: int) -> Ite
         yield stretch(damaged, kind.ends, "no whole record follows in the file")
 
 
-def is_other(record: Record) -> bool:
-    """Whether what a file begins with is no record of any kind, damaged or cut off."""
-    start = record.block.lstrip(LINE_ENDS)
-    return not (
-        start[: len(WARC)] == WARC[: len(start)] or ARC_LINE.match(start) or start[:9] == FILEDESC[: len(start)]
-    )
+def check_first(file: BinaryIO, kind: Kind, path: Path) -> None:
+    """Raises NotAnArchive where a file begins with no record of any kind, be it a damaged one."""
+    first = record_at(file, kind, kind.begins, 0)
+    if first.damage and not first.fields and is_other(first.block.lstrip(LINE_ENDS)):
+        raise not_an_archive(path, first.block)
+
+
+def is_other(start: bytes) -> bool:
+    """Whether these bytes begin no record, damaged or cut off."""
+    begun = any(start[: len(one)] == one[: len(start)] for one in (WARC, FILEDESC))
+    return not (begun or ARC_LINE.match(start))
 
 
 def stretch(record: Record, end: int, after: str) -> Record:
     """A damaged record with all bytes up to the next whole one."""
     return replace(record, length=end - record.offset, damage=f"{record.damage}; {after}")
-
-
-# --- the form of a file
-
-
-@dataclass(frozen=True)
-class Kind:
-    """The form of a stretch of a file: magic bytes of records, where it begins and ends, zstd dictionary."""
-
-    magic: bytes
-    begins: int
-    ends: int
-    dictionary: zstandard.ZstdCompressionDict | None = None
-
-    def decoder(self) -> Decoder:
-        """A decoder of one compressed record."""
-        if self.magic == GZIP:
-            return zlib.decompressobj(zlib.MAX_WBITS | 16)
-        return zstandard.ZstdDecompressor(self.dictionary, max_window_size=WINDOW_BYTES).decompressobj()
-
-
-def kind_of(file: BinaryIO, path: Path) -> Kind:
-    """The form of a file that stands at its beginning. Raises NotAnArchive where it is none of ours."""
-    start = file.read(HEAD_BYTES)
-    ends = storage.size_of(path)
-    if start.startswith(DICTIONARY):
-        file.seek(len(DICTIONARY))
-        return with_dictionary(file, path, ends)
-    magic = magic_of(start)
-    if magic is None:
-        raise NotAnArchive(f"{path}: not a WARC file (.warc, .warc.gz, .warc.zst): it begins with {start[:20]!r}")
-    return Kind(magic, 0, ends)
-
-
-def magic_of(start: bytes) -> bytes | None:
-    """What the records of a file have in common, by how it begins; None: it is no archive."""
-    for magic in (GZIP, ZSTD):
-        if start.startswith(magic):
-            return magic
-    if start.lstrip(LINE_ENDS).startswith(PLAIN):
-        return PLAIN
-    return ARC if ARC_START.match(start.lstrip(LINE_ENDS)) else None
-
-
-def with_dictionary(file: BinaryIO, path: Path, ends: int) -> Kind:
-    """The form of a zstd file that begins with the dictionary of its records, itself compressed or not."""
-    size = int.from_bytes(file.read(4), "little")
-    held = file.read(size) if size <= DICTIONARY_BYTES else b""
-    try:
-        if held.startswith(ZSTD) and zstandard.frame_content_size(held) <= DICTIONARY_BYTES:
-            held = zstandard.ZstdDecompressor().decompress(held, max_output_size=DICTIONARY_BYTES)
-        dictionary = zstandard.ZstdCompressionDict(held, dict_type=zstandard.DICT_TYPE_FULLDICT)
-        zstandard.ZstdDecompressor(dictionary).decompressobj()
-    except (zstandard.ZstdError, ValueError, MemoryError) as error:
-        raise InputError(f"{path}: the dictionary at its beginning cannot be read: {error}; fetch it again") from None
-    return Kind(ZSTD, file.tell(), ends, dictionary)
-
-
-def next_start(file: BinaryIO, kind: Kind, at: int) -> int:
-    """The first offset from `at` on where a record may begin, or the end of the stretch."""
-    file.seek(at)
-    before = b""
-    while at < kind.ends and (found := file.read(min(SEARCH_BYTES, kind.ends - at))):
-        window = before + found
-        place = start_in(window, kind.magic)
-        if place >= 0:
-            return at - len(before) + place
-        at += len(found)
-        before = window[1 - len(kind.magic) :] if kind.magic != ARC else window[-HEAD_BYTES:]
-    return kind.ends
-
-
-def start_in(window: bytes, magic: bytes) -> int:
-    """Where in some bytes a record may begin; -1: nowhere."""
-    if magic != ARC:
-        return window.find(magic)
-    line = ARC_START.search(window, 1)
-    return line.start() if line else -1
 
 
 # --- one record

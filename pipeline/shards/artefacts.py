@@ -187,8 +187,9 @@ class Artefact:
         libraries: Iterable[str],
         made_from: Iterable[Artefact] = (),
         books: Mapping[str, Books] | None = None,
+        notes: Iterable[str] = (),
     ) -> Manifest:
-        """Write manifest.json from the receipts of all shards; `books` adds those of earlier phases.
+        """Write manifest.json from the receipts of all shards; `books` and `notes` add those of earlier phases.
 
         `made_from` are the artefacts it was made from: see `stale`.
         """
@@ -201,7 +202,7 @@ class Artefact:
             versions=versions(libraries),
             files={name: stamp for one in receipts for name, stamp in one.files.items()},
             books=added([dict(books or {}), *(one.books for one in receipts)]),
-            notes=tuple(note for one in receipts for note in one.notes),
+            notes=(*notes, *(note for one in receipts for note in one.notes)),
             made_from={one.name: one.fingerprint() for one in made_from},
             counts={name: sum(one.counts.get(name, 0) for one in receipts) for name in receipts[0].counts},
         )

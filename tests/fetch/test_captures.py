@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import records
-from pipeline.fetch.captures import addresses, index, is_warc
+from pipeline.fetch.captures import addresses, index
+from pipeline.fetch.kinds import is_archive
 from pipeline.fetch.readback import read_response
 from pipeline.shards.outcomes import InputError, Outcome
 
@@ -125,7 +126,7 @@ def test_addresses_are_those_of_responses_and_revisits(tmp_path):
     packed.insert(1, packed[0][:-9])
     path = written(tmp_path, b"".join(packed))
     assert list(addresses(path)) == ["http://a.test/1", None, "http://a.test/2", "http://a.test/long"]
-    assert [is_warc(Path(name)) for name in ("a.warc", "A.WARC.GZ", "b.warc.zst", "c.gz", "warc")] == [
+    assert [is_archive(Path(name)) for name in ("a.warc", "A.WARC.GZ", "b.warc.zst", "c.gz", "warc")] == [
         True, True, True, False, False
     ]  # fmt: skip
 

@@ -205,7 +205,7 @@ def test_a_changed_file_is_read_again_and_no_other_work_is_done(tmp_path):
     assert brief(rows["http://a.test/"]) == ("kept", "http://a.test/")
 
 
-@pytest.mark.parametrize(("name", "said"), [("x.warc.gz", "not a WARC file"), (None, "matches no file")])
+@pytest.mark.parametrize(("name", "said"), [("x.warc.gz", "not a WARC, WACZ or ARC file"), (None, "matches no file")])
 def test_a_file_that_is_none_stops_with_its_name(tmp_path, name, said):
     if name:
         (tmp_path / name).write_bytes(b"hello")

@@ -320,7 +320,7 @@ def test_a_record_that_makes_no_sense_is_a_bad_record(tmp_path, name):
     ids=["empty", "text", "gzip", "zstd"],
 )
 def test_what_is_no_warc_file_is_an_input_error(tmp_path, content):
-    with pytest.raises(InputError, match="not a WARC file"):
+    with pytest.raises(InputError, match="not a WARC, WACZ or ARC file"):
         list(index(written(tmp_path, content), SETTINGS)) or pytest.fail("no row and no error")
 
 

@@ -24,9 +24,10 @@ import pyarrow.parquet as pq
 
 from pipeline import urls
 from pipeline.config import PagesSettings, Settings
-from pipeline.fetch.captures import Capture, capture_of, is_warc
+from pipeline.fetch.captures import Capture, capture_of
 from pipeline.fetch.continued import records
 from pipeline.fetch.heads import HEAD_BYTES
+from pipeline.fetch.kinds import is_archive
 from pipeline.links import table_of
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome
@@ -157,7 +158,7 @@ def without_same(table: pa.Table) -> pa.Table:
 
 def piece_of(path: Path, settings: PagesSettings) -> Piece:
     """The beginning of one source, by the reader of its kind."""
-    if is_warc(path):
+    if is_archive(path):
         captures, share = begun(path, WARC_BYTES, 0, settings)
         posts = [Submission("", one.url, None, None, "", False) for one in captures if one.url]
         return Piece(posts, len(captures), share)
