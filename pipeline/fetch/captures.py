@@ -94,12 +94,10 @@ def capture_of(record: Record, name: str, settings: PagesSettings, originals: di
     originals[bare(record.fields.get("warc-record-id"))] = url
     try:
         answer = answer_of(record, settings.limit_bytes)
-        if answer.missing:
-            raise Refused(Outcome.BAD_ENCODING, answer.missing)
     except Refused as refusal:
         detail = f"{where}: {refusal.detail}"
         return Capture(url, None, "", record.offset, record.length, "", date, refusal.outcome, (), detail)
-    verdict = judge(answer.head.status, answer.head.headers, answer.body, settings)
+    verdict = judge(answer.head, answer.body, settings, record.fields.get("warc-truncated", "") or answer.missing)
     return Capture(
         url,
         answer.head.status,
@@ -131,7 +129,7 @@ def revisit_of(record: Record, originals: Mapping[str, str]) -> Capture:
 
 def redirected(url: str, headers: Headers) -> str:
     """The address that a redirect leads to, "" where it names none that can be requested."""
-    location = next((value for name, value in headers if name.lower() == "location"), "")
+    location = heads.location_of(headers)
     try:
         return fetch_url(ada_url.join_url(url, location)) if location else ""
     except ValueError:

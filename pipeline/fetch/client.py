@@ -27,7 +27,7 @@ from yarl import URL
 from pipeline.config import PLACEHOLDER_CONTACT, PagesSettings
 from pipeline.fetch.errands import Errand, Later, Unfinished
 from pipeline.fetch.guard import NotPublic, connector
-from pipeline.fetch.heads import header
+from pipeline.fetch.heads import Head, header
 from pipeline.fetch.response import PAGE_TYPES, REDIRECTS, Fetched, Hop, Refused, content_type_of, judge
 from pipeline.fetch.robots import user_agent
 from pipeline.shards.outcomes import ConfigError, Outcome
@@ -158,10 +158,9 @@ def worth_retrying(status: int) -> bool:
 def judged(url: str, hops: tuple[Hop, ...], settings: PagesSettings) -> Fetched:
     """The end of a chain whose last response is no redirect."""
     last = hops[-1]
-    verdict = judge(last.status, last.headers, last.body, settings)
+    head = Head(last.http_version, last.status, last.reason, last.headers)
+    verdict = judge(head, last.body, settings, "length" if last.truncated else "")
     outcome, detail = verdict.outcome, verdict.detail
-    if last.truncated and outcome in (Outcome.KEPT, Outcome.OPTED_OUT, Outcome.BAD_ENCODING):
-        outcome, detail = Outcome.TOO_LARGE, f"more than {settings.limit_bytes:,} bytes on the wire"
     return Fetched(url, last.url, hops, outcome, last.status, verdict.content_type, verdict.opt_outs, detail)
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pipeline.fetch import heads
 from pipeline.fetch.continued import is_segment, joined
-from pipeline.fetch.heads import Headers, header
+from pipeline.fetch.heads import Head, Headers
 from pipeline.fetch.kinds import stretch_at
 from pipeline.fetch.records import Record, cut_between, record_at
-from pipeline.fetch.response import Refused, content_type_of, decode, sniffed
+from pipeline.fetch.response import Refused, content_type_of, decode, is_decoded, sniffed
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError, Outcome
 
@@ -41,12 +41,12 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A record as an answer: `stored` as it lies after the head, `body` without framing, still content-encoded.
+    """A record as an answer: `stored` as it lies after the head, `body` without chunks, still in its codings.
 
     `missing`: what of the body is not there, "" for a whole one.
     """
 
-    head: heads.Head
+    head: Head
     stored: bytes
     body: bytes
     missing: str = ""
@@ -63,16 +63,14 @@ def is_revisit(record: Record) -> bool:
 
 
 def answer_of(record: Record, limit_bytes: int) -> Answer:
-    """What a record of a page answers. Raises Refused: BAD_RECORD, TOO_LARGE, BAD_ENCODING.
+    """What a record of a page answers. Raises Refused: BAD_RECORD, TOO_LARGE.
 
     A resource is a page without an HTTP head; its media type is the record's, its status 200 by convention.
     """
     if record.kind == "resource":
         said = record.fields.get("content-type")
         check_size(record, len(record.block), limit_bytes)
-        return Answer(
-            heads.Head("1.1", 200, "OK", (("Content-Type", said),) if said else ()), record.block, record.block
-        )
+        return Answer(Head("1.1", 200, "", (("Content-Type", said),) if said else ()), record.block, record.block)
     found = heads.parse(record.block)
     if found is None:
         raise Refused(Outcome.BAD_RECORD, "no HTTP status line")
@@ -80,9 +78,8 @@ def answer_of(record: Record, limit_bytes: int) -> Answer:
     stored = record.block[begins:]
     check_size(record, len(stored), limit_bytes)
     body, missing = heads.unframed(head, stored)
-    for name in reversed(heads.transfer_codings(head.headers)):
-        if name != "chunked" and body:
-            body = decode(body, name, limit_bytes)
+    if is_decoded(stored, head.headers):  # and the length that is left in the head is that of the packed bytes
+        body, missing = stored, ""
     return Answer(head, stored, body, missing)
 
 
@@ -108,13 +105,12 @@ def read_response(path: Path, offset: int, length: int | None, limit_bytes: int)
         raise BadRecord(Outcome.BAD_RECORD, f"{where}: not an HTTP response")
     try:
         answer = answer_of(record, limit_bytes)
-        body = decode(answer.body, header(answer.head.headers, "content-encoding"), limit_bytes)
+        body = decode(answer.body, answer.head.headers, limit_bytes)
     except Refused as refusal:
         raise BadRecord(refusal.outcome, f"{where}: {refusal.detail}") from None
-    content_type = content_type_of(answer.head.headers) or sniffed(body)
-    return Response(
-        answer.head.status, answer.head.headers, body, content_type, hashlib.sha256(answer.stored).hexdigest()
-    )
+    head = answer.head
+    content_type = content_type_of(head.headers) or sniffed(body)
+    return Response(head.status, head.headers, body, content_type, hashlib.sha256(answer.stored).hexdigest())
 
 
 def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -> Record:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.heads import Headers, header
+from pipeline.fetch.heads import Head, Headers, contradiction, elements, header, is_part, transfer_codings
 from pipeline.shards.outcomes import Outcome
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # RFC 9110, section 15.4: those that name one new place
@@ -32,16 +32,34 @@ HOST_FAILURES = frozenset(
         Outcome.ROBOTS_UNREACHABLE,
     }
 )
-CODINGS = 3  # content codings laid over each other; one is usual, more than two never meant well
+CODINGS = 3  # laid over each other; one is usual, more than two never meant well
+READ_CODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd")
+CHANCE_BYTES = 64  # packed bytes so many look like text once in a thousand times, twice as many once in a million
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # what they begin with: RFC 1952, section 2.3.1; RFC 8878, section 3.1.1
 INFLATE_BYTES = 4_096  # handed to zlib at once: becomes 4 MB at most, and many tiny members are not copied long
 META_BYTES = 65_536  # of a page, searched for opt-outs in meta elements
 
-# WHATWG MIME Sniffing, section 7.1: what an unlabelled document that is HTML begins with.
+# Why a body is cut short, in the words of WARC-Truncated (WARC 1.1, section 5.13), and how such a page ends; by any
+# other word its connection broke.
+CUT_SHORT: Mapping[str, Outcome] = {"length": Outcome.TOO_LARGE, "time": Outcome.TIMED_OUT}
+
+# WHATWG MIME Sniffing. Section 4.4: a type that parses; 7: types that say nothing; 7.1: what a document of unknown type
+# is by its beginning, section 5.2: 1,445 bytes of it; 7.2: bytes that no text holds.
+MEDIA_TYPE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:;.*)?", re.DOTALL)
+LISTED = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)  # Fetch, "get, decode, and split": quoted commas
+UNKNOWN_TYPES = ("unknown/unknown", "application/unknown", "*/*")
+SNIFFED_BYTES = 1_445
 HTML_LOOK = re.compile(
     rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<(?:!--|(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|"
     rb"body|br|p)[ >\t\n\f\r])",
     re.IGNORECASE,
 )
+XHTML_LOOK = re.compile(
+    rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<\?xml\s.{0,1024}?<(?:!doctype\s+)?html[ >\t\n\f\r]", re.I | re.S
+)
+OTHER_LOOK = re.compile(rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*(?:<|%PDF-|%!PS-Adobe-|\{\\rtf)")  # markup, or made by programs
+BYTE_ORDER_MARKS = (b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf")
+BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 META = re.compile(rb"<meta\b([^>]{1,500})>", re.IGNORECASE)
 NO_AI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)  # the directives that DeviantArt introduced in 2022
 # Names of training in usage preferences, the most particular first. Content-Usage: `train-ai` (draft-ietf-aipref-vocab)
@@ -99,19 +117,34 @@ class Judgement:
     detail: str
 
 
-def judge(status: int, headers: Headers, body: bytes, settings: PagesSettings) -> Judgement:
-    """The end of a final response whose body is still content-encoded. Never raises."""
-    content_type = content_type_of(headers)
-    outcome = outcome_of_status(status, content_type or "text/html", len(body))
+def judge(head: Head, body: bytes, settings: PagesSettings, cut: str = "") -> Judgement:
+    """The end of a final response whose body is without chunks and still in its codings. Never raises.
+
+    `cut`: why the body is not whole, as in CUT_SHORT or anything else that says it is not; "" where it is.
+    """
+    content_type = content_type_of(head.headers)
+    outcome = outcome_of_status(head.status, content_type or "text/html", 1)
     if outcome is not Outcome.KEPT:
-        return Judgement(outcome, content_type, (), b"", f"status {status}, {content_type or 'no content type'}")
+        return Judgement(outcome, content_type, (), b"", f"status {head.status}, {content_type or 'no content type'}")
+    if wrong := contradiction(head):
+        return Judgement(Outcome.BAD_RESPONSE, content_type, (), b"", wrong)
+    whole = judge_body(head, content_type, body, settings)
+    if cut and whole.outcome is not Outcome.NOT_HTML:
+        return replace(whole, outcome=CUT_SHORT.get(cut, Outcome.INCOMPLETE), detail=f"the body is cut short: {cut}")
+    if is_part(head):
+        return replace(whole, outcome=Outcome.INCOMPLETE, detail="a part of the page, which nobody asked for")
+    return whole
+
+
+def judge_body(head: Head, content_type: str, body: bytes, settings: PagesSettings) -> Judgement:
+    """The end of a final response that is a page by its head, if its body is whole."""
     try:
-        decoded = decode(body, header(headers, "content-encoding"), settings.limit_bytes)
+        decoded = decode(body, head.headers, settings.limit_bytes)
     except Refused as refusal:
         return Judgement(refusal.outcome, content_type, (), b"", refusal.detail)
     content_type = content_type or sniffed(decoded)
-    outcome = outcome_of_status(status, content_type, len(decoded))
-    opt_outs = opt_outs_of(headers, decoded[:META_BYTES])
+    outcome = outcome_of_status(head.status, content_type or ("" if decoded else "text/html"), len(decoded))
+    opt_outs = opt_outs_of(head.headers, decoded[:META_BYTES])
     if outcome is Outcome.KEPT and opt_outs and settings.opt_outs:
         outcome = Outcome.OPTED_OUT
     return Judgement(outcome, content_type, opt_outs, decoded, "")
@@ -135,14 +168,29 @@ def outcome_of_status(status: int, content_type: str, body_length: int) -> Outco
 
 
 def content_type_of(headers: Headers) -> str:
-    """The media type that the last Content-Type names, in lower case and without parameters; "" where none."""
-    values = [value for key, value in headers if key.lower() == "content-type"]
-    return values[-1].partition(";")[0].strip().lower() if values else ""
+    """The media type that the last Content-Type names that is one, in lower case, without parameters; "" where none.
+
+    Fetch, "extract a MIME type": headers and the elements of a header in order, those that do not parse passed over.
+    """
+    types = [MEDIA_TYPE.fullmatch(one.strip(" \t")) for one in LISTED.findall(header(headers, "content-type"))]
+    names = [one[1].lower() for one in types if one and one[1].lower() not in UNKNOWN_TYPES]
+    return names[-1] if names else ""
 
 
 def sniffed(body: bytes) -> str:
-    """The media type text/html for a body that looks like it, else ""."""
-    return "text/html" if HTML_LOOK.match(body) else ""
+    """The media type of a page that says none: HTML, XHTML or plain text by its beginning; "" for anything else."""
+    if HTML_LOOK.match(body):
+        return "text/html"
+    if XHTML_LOOK.match(body):
+        return "application/xhtml+xml"
+    return "text/plain" if body and is_text(body) and not OTHER_LOOK.match(body) else ""
+
+
+def is_text(body: bytes) -> bool:
+    """Whether a body begins like text rather than like anything packed or binary."""
+    if HTML_LOOK.match(body) or body.startswith(BYTE_ORDER_MARKS):  # a sign of control in HTML does not matter
+        return True
+    return not body.startswith((GZIP, ZSTD)) and not BINARY.search(body, 0, SNIFFED_BYTES)
 
 
 def opt_outs_of(headers: Headers, head: bytes) -> tuple[str, ...]:
@@ -188,41 +236,86 @@ def may_train(preferences: str) -> bool | None:
     return None
 
 
-def decode(body: bytes, encodings: str, limit_bytes: int) -> bytes:
-    """The body with its content codings undone, last one first. `encodings` is the value of Content-Encoding.
+def decode(body: bytes, headers: Headers, limit_bytes: int) -> bytes:
+    """The body with its content codings and, chunks apart, its transfer codings undone, the last one first.
 
-    Raises Refused: TOO_LARGE where any step gives more than limit_bytes, BAD_ENCODING for bytes or names that mean
-    nothing. A page in plain HTML labelled as compressed is taken for what it is (WARC files of archives hold such).
+    A name that is no coding (`none`, a charset) is passed over, and so is a coding that the body is not in: servers and
+    archives label as packed what they sent or stored as it is. Raises Refused: TOO_LARGE where any step gives more than
+    limit_bytes, BAD_ENCODING for damaged or unknown bytes.
     """
-    names = [name for name in (part.strip().lower() for part in encodings.split(",")) if name not in ("", "identity")]
-    if len(names) > CODINGS:
-        raise Refused(Outcome.BAD_ENCODING, f"{len(names)} content codings")
-    if names and sniffed(body):
-        names = []
+    names = codings_of(headers)
+    if sum(name in READ_CODINGS for name in names) > CODINGS:
+        raise Refused(Outcome.BAD_ENCODING, f"{len(names)} codings")
     for name in reversed(names):
-        if body:
+        if body and not as_it_is(body, name):
             body = decode_one(body, name, limit_bytes)
     if len(body) > limit_bytes:
         raise Refused(Outcome.TOO_LARGE, f"{len(body):,} bytes; the limit is {limit_bytes:,}")
     return body
 
 
+def codings_of(headers: Headers) -> list[str]:
+    """The codings of a body without chunks, in the order in which they were applied, whether they are any or not."""
+    content = [name.lower() for name in elements(headers, "content-encoding")]
+    return [name for name in (*content, *transfer_codings(headers)) if name not in ("identity", "chunked")]
+
+
+def as_it_is(body: bytes, name: str) -> bool:
+    """Whether a body is not in a coding: the name is none, or it is text, and long enough not to look so by chance."""
+    return is_text(body) and (name not in READ_CODINGS or len(body) >= CHANCE_BYTES)
+
+
+def is_decoded(body: bytes, headers: Headers) -> bool:
+    """Whether a body is in none of its codings any more, or never was."""
+    names = [name for name in codings_of(headers) if name in READ_CODINGS]
+    return bool(names) and all(as_it_is(body, name) for name in names)
+
+
 def decode_one(body: bytes, name: str, limit_bytes: int) -> bytes:
-    """One content coding undone. Raises Refused as `decode` does."""
+    """One coding undone. Raises Refused as `decode` does."""
     try:
-        if name in ("gzip", "x-gzip"):
-            pieces = inflated(body, zlib.MAX_WBITS | 16)
-        elif name == "deflate":  # RFC 9110 means zlib; some servers send raw deflate, as browsers know
-            zlib_wrapped = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
-            pieces = inflated(body, zlib.MAX_WBITS if zlib_wrapped else -zlib.MAX_WBITS)
-        elif name in ("br", "zstd"):
-            reader = (BrotliReader if name == "br" else ZstdReader)(io.BytesIO(body))
-            pieces = iter(lambda: reader.read(65_536), b"")
-        else:
-            raise Refused(Outcome.BAD_ENCODING, f"unknown content coding {name[:40]!r}")
-        return joined(pieces, name, limit_bytes)
-    except (zlib.error, OSError) as error:
-        raise Refused(Outcome.BAD_ENCODING, f"{name}: {error}") from None
+        found = joined(unpacked(body, name), name, limit_bytes)
+    except (zlib.error, OSError, LookupError) as error:
+        if is_text(body):
+            return body
+        raise Refused(Outcome.BAD_ENCODING, f"{name[:40]!r}: {error}") from None
+    return found or (body if is_text(body) else b"")
+
+
+def beginning(body: bytes, headers: Headers, limit_bytes: int) -> bytes:
+    """The first limit_bytes of a text in its codings, which may be cut off, damaged, or mislabelled.
+
+    Raises Refused with BAD_ENCODING where not one byte comes of it.
+    """
+    names = [name for name in codings_of(headers) if name in READ_CODINGS]
+    for name in reversed(names[:CODINGS] or (["gzip"] if body.startswith(GZIP) else [])):
+        found = bytearray()
+        try:
+            for piece in () if is_text(body) else unpacked(body, name):
+                found += piece
+                if len(found) >= limit_bytes:
+                    break
+        except (zlib.error, OSError, LookupError) as error:
+            if not found and not is_text(body):
+                raise Refused(Outcome.BAD_ENCODING, f"{name[:40]!r}: {error}") from None
+        body = body if is_text(body) else bytes(found)
+    return body[:limit_bytes]
+
+
+def unpacked(body: bytes, name: str) -> Iterable[bytes]:
+    """The decompressed pieces of a body in a coding. They raise zlib.error or OSError; LookupError: no known coding.
+
+    What gzip made is known by its first bytes, whatever coding it is said to be in.
+    """
+    if name in ("gzip", "x-gzip") or body.startswith(GZIP):
+        return inflated(body, zlib.MAX_WBITS | 16)
+    if name == "deflate":  # RFC 9110 means zlib; some servers send raw deflate, as browsers know
+        zlib_wrapped = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+        return inflated(body, zlib.MAX_WBITS if zlib_wrapped else -zlib.MAX_WBITS)
+    if name in ("br", "zstd"):
+        reader = (BrotliReader if name == "br" else ZstdReader)(io.BytesIO(body))
+        return iter(lambda: reader.read(65_536), b"")
+    raise LookupError("no coding that is read here")
 
 
 def joined(pieces: Iterable[bytes], name: str, limit_bytes: int) -> bytes:

@@ -18,8 +18,7 @@ import msgspec
 from protego import Protego
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.heads import header
-from pipeline.fetch.response import HOST_FAILURES, Fetched, Refused, decode, may_train
+from pipeline.fetch.response import HOST_FAILURES, Fetched, Refused, beginning, may_train
 from pipeline.shards.outcomes import ConfigError, Outcome
 
 LIMIT_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least 500 kibibytes are parsed
@@ -36,6 +35,7 @@ LINE = re.compile(
 )
 TOKEN = re.compile(r"[A-Za-z_-]+")  # RFC 9309, section 2.2.1
 AGENT = re.compile(r"[A-Za-z0-9_-]+")  # the tokens that are in use: AI2Bot
+ACCESS = ("allow", "disallow")
 USAGE = ("content-usage", "content-signal")
 CACHE_S = 86_400.0  # RFC 9309, section 2.4: not used for more than 24 hours
 CACHE_CHARACTERS = 64_000_000  # of robots.txt in memory; the ones read first go first, and are asked for again
@@ -111,9 +111,10 @@ def rules_for_status(status: int | None, body: bytes, token: str, others: tuple[
     """Rules from the answer to the request for robots.txt; status None = no answer. RFC 9309, section 2.3.1.
 
     2xx: parsed. 4xx, and redirects beyond the limit: everything is allowed. 5xx, no answer, or a status that means
-    nothing here: everything is disallowed.
+    nothing here: everything is disallowed; and 429, as Google reads it (How Google interprets the robots.txt
+    specification, "Handling of errors and HTTP status codes"): who is asked too much has not said what is allowed.
     """
-    if status is None or status < 200 or status >= 500:
+    if status is None or status < 200 or status >= 500 or status == 429:
         return Rules(token, refusal=Outcome.ROBOTS_UNREACHABLE)
     return parse(body, token, others) if status < 300 else Rules(token)
 
@@ -131,19 +132,36 @@ def parse(body: bytes, token: str, others: tuple[str, ...]) -> Rules:
 
 @dataclass(frozen=True)
 class Group:
-    """The agents of consecutive User-agent lines, and the (name in lower case, value) of the rules after them."""
+    """The agents of consecutive User-agent lines, and (name in lower case, value, agents before it) of each rule.
+
+    Only Allow and Disallow end the list of agents: other lines must not interfere with it (RFC 9309, section 2.2.4). A
+    rule of another name that stands among the agents is for those before it.
+    """
 
     agents: list[str]
-    rules: list[tuple[str, str]]
+    rules: list[tuple[str, str, int]]
 
-    def names(self, token: str) -> list[str]:
-        """`*` and the token, as far as the group is theirs. What follows a product token does not count."""
-        found = ["*"] if any(agent == "*" or agent.startswith("* ") for agent in self.agents) else []
-        named = any(
-            agent.lower().startswith(token) and not TOKEN.match(agent[len(token) : len(token) + 1])
-            for agent in self.agents
-        )
-        return [*found, token] if token and named else found
+    def add(self, name: str, value: str) -> None:
+        """One more rule."""
+        self.rules.append((name, value, len(self.agents)))
+
+    @property
+    def full(self) -> bool:
+        """Whether the next User-agent line begins another group."""
+        return any(name in ACCESS for name, _, _ in self.rules)
+
+    def rules_for(self, token: str) -> dict[str, list[tuple[str, str]]]:
+        """(name, value) of the rules for `*` and for the token, as far as the group is theirs.
+
+        What follows a product token does not count.
+        """
+        found: dict[str, list[tuple[str, str]]] = {}
+        for number, agent in enumerate(self.agents):
+            name = "*" if agent == "*" or agent.startswith("* ") else agent[: len(token)].lower()
+            named = name == "*" or (name == token != "" and not TOKEN.match(agent[len(token) : len(token) + 1]))
+            if named and name not in found:
+                found[name] = [(rule, value) for rule, value, agents in self.rules if rule in ACCESS or agents > number]
+        return found
 
 
 def groups_of(body: bytes) -> Iterator[Group]:
@@ -151,10 +169,10 @@ def groups_of(body: bytes) -> Iterator[Group]:
     group = Group([], [])
     for name, value in known_lines(body):
         if name != "user-agent":
-            group.rules.append((name, value))
+            group.add(name, value)
             continue
-        if group.rules:
-            if group.agents:  # rules before any agent are nobody's
+        if group.full or not group.agents:  # rules before any agent are nobody's
+            if group.agents:
                 yield group
             group = Group([], [])
         group.agents.append(value)
@@ -172,28 +190,28 @@ def known_lines(body: bytes) -> Iterator[tuple[str, str]]:
 def access_lines(groups: list[Group], token: str) -> Iterator[str]:
     """Allow, Disallow and Crawl-delay for one token and for `*`, one spelling each."""
     for group in groups:
-        yield from (f"user-agent: {name}" for name in group.names(token))
-        if group.names(token):
-            yield from (f"{name}: {value}" for name, value in group.rules if name not in USAGE)
+        for agent, rules in group.rules_for(token).items():
+            yield f"user-agent: {agent}"
+            yield from (f"{name}: {value}" for name, value in rules if name not in USAGE)
             yield "crawl-delay:"  # ends the group, also one without rules
 
 
 def any_usage(groups: list[Group]) -> bool:
     """Whether any rule speaks of usage."""
-    return any(name in USAGE for group in groups for name, _ in group.rules)
+    return any(name in USAGE for group in groups for name, _, _ in group.rules)
 
 
 def usage_lines(groups: list[Group], token: str) -> Iterator[str]:
     """The rules of usage as Allow and Disallow. Of two for one path the stricter counts (draft-ietf-aipref-vocab)."""
     for group in groups:
-        asked: dict[str, bool] = {}
-        for name, value in group.rules:
-            path, space, preference = value.partition(" ") if value.startswith("/") else ("/", " ", value)
-            trains = may_train(preference) if name in USAGE and space else None
-            if trains is not None:
-                asked[path] = trains and asked.get(path, True)
-        yield from (f"user-agent: {name}" for name in group.names(token))
-        if group.names(token):
+        for agent, rules in group.rules_for(token).items():
+            asked: dict[str, bool] = {}
+            for name, value in rules:
+                path, space, preference = value.partition(" ") if value.startswith("/") else ("/", " ", value)
+                trains = may_train(preference) if name in USAGE and space else None
+                if trains is not None:
+                    asked[path] = trains and asked.get(path, True)
+            yield f"user-agent: {agent}"
             yield from (f"{'allow' if trains else 'disallow'}: {path}" for path, trains in asked.items())
             yield "crawl-delay:"
 
@@ -224,7 +242,7 @@ def found_in(answer: Fetched, address: str, now: float) -> Known | Outcome:
         return answer.outcome if host_is_gone else Outcome.ROBOTS_UNREACHABLE
     last = answer.hops[-1]
     try:
-        body = decode(last.body, header(last.headers, "content-encoding"), 10 * LIMIT_BYTES)
+        body = beginning(last.body, last.headers, LIMIT_BYTES)
     except Refused:
         return Outcome.ROBOTS_UNREACHABLE
     refusal = rules_for_status(last.status, b"", "", ()).refusal

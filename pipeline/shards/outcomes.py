@@ -55,7 +55,9 @@ class Outcome(StrEnum):
     OPTED_OUT = "opted_out", "the page asks not to be used for training (noai, TDM-Reservation, Content-Usage)"
     NOT_PUBLIC = "not_public", "the name leads to an address that is not public"
     NAME_ERROR = "name_error", "the host name cannot be resolved"
-    CONNECT_ERROR = "connect_error", "no connection, or it broke"
+    CONNECT_ERROR = "connect_error", "no connection, or it broke before an answer"
+    BAD_RESPONSE = "bad_response", "what answers does not speak HTTP, or says of the body two things at once"
+    INCOMPLETE = "incomplete", "a part of the page: the connection broke within it, or the server sent no more (206)"
     TLS_ERROR = "tls_error", "the certificate or the TLS handshake is not valid"
     TIMED_OUT = "timed_out", "the deadline of the request passed"
     TOO_LARGE = "too_large", "more bytes than the limit, on the wire or decompressed"
@@ -97,10 +99,10 @@ FATES: dict[str, tuple[Outcome, ...]] = {
     ),
     "pages": (
         Outcome.KEPT, Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.ROBOTS_DISALLOWED, Outcome.ROBOTS_UNREACHABLE,
-        Outcome.OPTED_OUT, Outcome.NOT_PUBLIC, Outcome.NAME_ERROR, Outcome.CONNECT_ERROR, Outcome.TLS_ERROR,
-        Outcome.TIMED_OUT, Outcome.TOO_LARGE, Outcome.BAD_ENCODING, Outcome.REDIRECT_LOOP, Outcome.TOO_MANY_REDIRECTS,
-        Outcome.BAD_REDIRECT, Outcome.NOT_FOUND, Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR, Outcome.BAD_STATUS,
-        Outcome.NOT_HTML, Outcome.EMPTY_BODY,
+        Outcome.OPTED_OUT, Outcome.NOT_PUBLIC, Outcome.NAME_ERROR, Outcome.CONNECT_ERROR, Outcome.BAD_RESPONSE,
+        Outcome.INCOMPLETE, Outcome.TLS_ERROR, Outcome.TIMED_OUT, Outcome.TOO_LARGE, Outcome.BAD_ENCODING,
+        Outcome.REDIRECT_LOOP, Outcome.TOO_MANY_REDIRECTS, Outcome.BAD_REDIRECT, Outcome.NOT_FOUND,
+        Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR, Outcome.BAD_STATUS, Outcome.NOT_HTML, Outcome.EMPTY_BODY,
     ),
     "documents": (
         Outcome.KEPT, Outcome.UNDECODABLE, Outcome.NO_TEXT, Outcome.EXTRACT_TIMED_OUT, Outcome.EXTRACT_MEMORY,
@@ -116,7 +118,7 @@ FATES: dict[str, tuple[Outcome, ...]] = {
 # Ends of a page that another day may change: `pages.passes` asks again.
 PASSING = frozenset({
     Outcome.ROBOTS_UNREACHABLE, Outcome.NAME_ERROR, Outcome.CONNECT_ERROR, Outcome.TLS_ERROR, Outcome.TIMED_OUT,
-    Outcome.SERVER_ERROR,
+    Outcome.SERVER_ERROR, Outcome.INCOMPLETE,
 })  # fmt: skip
 
 

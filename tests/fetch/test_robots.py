@@ -64,7 +64,7 @@ def test_the_assertions_of_googles_parser_hold():
         (403, "kept"),
         (404, "kept"),
         (410, "kept"),
-        (429, "kept"),
+        (429, "robots_unreachable"),
         (500, "robots_unreachable"),
         (503, "robots_unreachable"),
         (999, "robots_unreachable"),
@@ -88,6 +88,29 @@ def test_the_status_of_robots_txt_decides(status, outcome):
 )
 def test_crawl_delay_is_seconds_or_nothing(line, seconds):
     assert parse(f"User-agent: *\n{line}\nDisallow: /x".encode(), "webtext", ()).crawl_delay == seconds
+
+
+@pytest.mark.parametrize(
+    "line", ["Crawl-delay: 5", "Sitemap: /s.xml", "Content-Signal: search=yes", "Host: a.test", "x"]
+)
+@pytest.mark.parametrize("order", [("webtext", "*"), ("*", "webtext"), ("other", "*"), ("other", "webtext")])
+def test_only_allow_and_disallow_end_the_agents_of_a_group(line, order):
+    first, second = order
+    text = f"User-agent: {first}\n{line}\n\nUser-agent: {second}\nDisallow: /private\n"
+    assert not parse(text.encode(), "webtext", ()).allowed(PAGE)
+    assert parse(f"{text}User-agent: webtext\nAllow: /private/page".encode(), "webtext", ()).allowed(PAGE)
+
+
+def test_other_lines_among_the_agents_are_for_those_before_them():
+    text = b"User-agent: other\nCrawl-delay: 5\nContent-Usage: train-ai=n\nUser-agent: %s\nDisallow: /private\n"
+    others = parse(text % b"webtext", "webtext", ())
+    assert (others.crawl_delay, others.opt_outs("http://a.test/"), others.allowed(PAGE)) == (0.0, (), False)
+    ours = parse(text.replace(b"other", b"webtext") % b"*", "webtext", ())
+    assert (ours.crawl_delay, ours.opt_outs("http://a.test/"), ours.allowed(PAGE)) == (
+        5.0,
+        ("robots:content-usage",),
+        False,
+    )
 
 
 def test_crawl_delay_for_another_agent_does_not_count():
