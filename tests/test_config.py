@@ -1,5 +1,6 @@
 """The config file is read strictly, and its mistakes are named."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -12,7 +13,9 @@ TEMPLATE = Path(config.__file__).with_name("webtext.toml")
 
 
 def test_the_commented_file_says_exactly_the_defaults():
-    tables = tomllib.loads(TEMPLATE.read_text())
+    text = TEMPLATE.read_text()
+    assert config.parse(tomllib.loads(text)) == config.Settings()
+    tables = tomllib.loads(re.sub(r"(?m)^# (\w+ = )", r"\1", text))  # and what follows the preset
     assert config.parse(tables) == config.Settings()
     for name in config.Settings.__struct_fields__:
         known = set(getattr(config.Settings(), name).__struct_fields__)
@@ -47,6 +50,21 @@ def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path):
     path.write_text("karma = = 3")
     with pytest.raises(ConfigError, match="not TOML"):
         config.load(path)
+
+
+def test_a_preset_brings_what_the_file_does_not_say(tmp_path):
+    path = tmp_path / "webtext.toml"
+    path.write_bytes(TEMPLATE.read_bytes())
+    laptop = config.WITH_PRESET["laptop"]
+    train = config.load(path, ["train.preset=laptop"]).train
+    assert {name: getattr(train, name) for name in laptop} == laptop
+    assert train.warmup_steps < train.steps
+    train = config.load(path, ["train.preset=laptop", "train.steps=7"]).train
+    assert (train.steps, train.block) == (7, laptop["block"])
+    path.write_text('[train]\npreset = "laptop"\nblock = 64\n')
+    train = config.load(path).train
+    assert (train.steps, train.block) == (laptop["steps"], 64)
+    assert config.load(path, ["train.preset=nano"]).train.steps == config.TrainSettings().steps
 
 
 def test_the_command_line_wins_over_the_file(tmp_path):

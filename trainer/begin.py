@@ -19,7 +19,8 @@ from trainer.data import TokenData, Windows
 from trainer.evaluate import SEED
 from trainer.export import load_hf
 from trainer.fast import FastObjective, has_bfloat16
-from trainer.model import GPT, shape_of
+from trainer.fits import memory_told
+from trainer.model import GPT, Shape, shape_of
 from trainer.objective import Objective
 from trainer.optimizer import make_optimizers
 from trainer.parallel import World
@@ -59,6 +60,7 @@ def begin(
     windows, validation = Windows(data, settings.block, settings.seed), Windows(val, settings.block, SEED)
     windows.require()
     check_world(settings, world)
+    memory = memory_told(shape_in(settings, data.vocab), settings, device, world.size)
     dtype, notes = type_of(settings, device)
     if not validation.count:
         notes.append(f"tokens/val holds no window of {settings.block} + 1 tokens: no validation loss")
@@ -84,6 +86,7 @@ def begin(
         batch=settings.batch,
         accumulate=settings.accumulate // world.size,
         validated=1 if settings.logit_rows else settings.batch,
+        memory=memory,
         notes=notes,
     )
     plain_gpt2 = model.shape.published and end is None and not settings.dropout
@@ -113,12 +116,17 @@ def check_world(settings: TrainSettings, world: World) -> None:
         raise TrainingError("train.optimizer = muon needs whole matrices, train.parallel = fsdp cuts them; take ddp")
 
 
+def shape_in(settings: TrainSettings, vocab: int) -> Shape:
+    """The shape that settings and tokens ask for."""
+    return shape_of(settings.preset, settings.block, vocab, settings.dropout, settings.rope, settings.rms_norm)
+
+
 def first_model(settings: TrainSettings, vocab: int) -> GPT:
     """The model before its first step: drawn, or read from a published one.
 
     Raises TrainingError: that one has another shape. InputError: it is none.
     """
-    shape = shape_of(settings.preset, settings.block, vocab, settings.dropout, settings.rope, settings.rms_norm)
+    shape = shape_in(settings, vocab)
     if not settings.start_from:
         return GPT(shape)
     model = load_hf(Path(settings.start_from), settings.dropout).train()

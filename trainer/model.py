@@ -26,6 +26,7 @@ ROPE_BASE = 10_000.0  # the slowest of the rotations turns once in about 2 pi x 
 PAD_TO = 64  # rows of the embedding: matrix kernels like multiples of 64
 # layers, heads, width. The last four are those of Radford et al. 2019, table 2; the others are small enough for a CPU.
 PRESETS: dict[str, tuple[int, int, int]] = {
+    "laptop": (4, 4, 128),
     "nano": (4, 4, 128),
     "micro": (6, 6, 192),
     "mini": (6, 6, 384),

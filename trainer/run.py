@@ -56,6 +56,7 @@ class Run:
     batch: int
     accumulate: int
     validated: int  # validation windows at once, if the micro-batch is no smaller
+    memory: str = ""  # that it takes, in words
     step: int = 0
     shift: int = 0  # windows by which the stream is ahead of step x batch: see `step_windows`
     loss: float | None = None
@@ -157,7 +158,7 @@ def refuse_another(run: Run, record: Record, allow: tuple[str, ...]) -> list[str
     now = identity_of(run.settings, run.windows.data, run.world)
     was_then = before_there_was(now) | record.identity
     names = sorted(was_then.keys() | now.keys())
-    allowed = {f"train.{name}" if f"train.{name}" in names else name for name in allow}
+    allowed = {f"train.{name}" if f"train.{name}" in names else name for name in allow if name != "time"}
     for name in sorted(allowed - set(names)):
         raise ConfigError(f"--allow {name}: no such field{nearest(name, names)}")
     pairs = [(name, was_then.get(name), now.get(name)) for name in names]

@@ -40,6 +40,7 @@ from trainer.begin import begin, device_of
 from trainer.data import load_split, step_windows
 from trainer.evaluate import Measured, lengths_of, measure
 from trainer.fast import keep_freed_memory
+from trainer.fits import time_told
 from trainer.memory import halve, validate_fewer, within_memory
 from trainer.metrics import METRICS, Log, Progress
 from trainer.optimizer import learning_rate, schedule
@@ -101,12 +102,17 @@ def run_to_end(run: Run, report: Report, fresh: bool, allow: tuple[str, ...] = (
     else:
         report = lambda _: None  # noqa: E731 - the first process speaks for all
     resume(run, fresh, allow)
+    one = peak_flops(run.device, run.dtype)
+    peak = one and run.world.size * one
+    left = max(0, settings.steps - run.step) * run.tokens_a_step
+    duration = time_told(run.model.shape, left, peak, "time" in allow)
     with Log(run.out, run.step, settings.tensorboard, run.world.first) as log, stopping(run):
         validate(run)
         if run.step == 0:
             log.write({"step": 0, **run.measured.line()})
-        report(replace(progress(run, 0.0, 0.0, True, tuple(run.notes)), opening=opening(run)))
-        loop(run, log, report)
+        lines = (*opening(run), run.memory, duration)
+        report(replace(progress(run, 0.0, peak, True, tuple(run.notes)), opening=lines))
+        loop(run, log, report, peak)
         path = save(run)
         if run.signal is not None and run.step < settings.steps:
             report(progress(run, 0.0, 0.0, False, (f"stopped; step {run.step} is saved in {path}",)))
@@ -128,11 +134,9 @@ def opening(run: Run) -> tuple[str, ...]:
     )
 
 
-def loop(run: Run, log: Log, report: Report) -> None:
+def loop(run: Run, log: Log, report: Report, peak: float | None) -> None:
     """Step until the last step or a signal; every step is logged and reported, some measured, some saved."""
     settings, pace = run.settings, Pace()
-    one = peak_flops(run.device, run.dtype)
-    peak = one and run.world.size * one
     while run.step < settings.steps and not asked_to_stop(run):
         start = time.perf_counter()
         notes = len(run.notes)

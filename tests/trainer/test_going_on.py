@@ -1,6 +1,7 @@
 """A run that goes on with other settings than it began with: which windows it shows, at which rate, what it says."""
 
 import json
+import re
 
 import msgspec
 import pytest
@@ -13,11 +14,11 @@ from pipeline.config import TrainSettings
 from pipeline.shards.outcomes import ConfigError, InputError, TrainingError
 from pipeline.text.bpe import files_of
 from tests.trainer.runs import VOCAB, log_of, run, settings_with, working_directory
-from trainer import checkpoint, objective, speed
+from trainer import begin, checkpoint, fits, objective, speed
 from trainer import train as training
 from trainer.begin import first_model
 from trainer.export import hf_config, hf_weights
-from trainer.model import GPT, shape_of
+from trainer.model import GPT, PRESETS, shape_of
 from trainer.published import merges_of, tokenizer_notes
 from trainer.speed import Pace, listed_as, peak_flops
 from trainer.train import train
@@ -167,7 +168,64 @@ def test_a_gpu_without_a_known_peak_has_no_mfu(tmp_path, monkeypatch):
     assert all(one.tokens_per_s > 0 for one in seen[1:])
 
 
-# --- memory
+# --- memory and time
+
+
+def test_memory_and_time_are_told_before_the_first_step(tmp_path):
+    _, seen = run(working_directory(tmp_path), tmp_path / "model")
+    said = "\n".join(seen[0].opening)
+    assert re.search(r"^memory: [\d.]+ GB at least, one window at a time", said, re.MULTILINE)
+    assert re.search(r"^time: about \d+ seconds?, if a step reaches half of this machine's peak$", said, re.MULTILINE)
+
+
+def test_a_run_that_no_micro_batch_fits_is_refused_before_its_model_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(fits, "free_bytes", lambda _: 10_000_000)
+    monkeypatch.setattr(begin, "first_model", None)
+    with pytest.raises(
+        TrainingError, match=r"memory: [\d.]+ GB at least.* are free on cpu: take a smaller train\.preset"
+    ):
+        run(working_directory(tmp_path), tmp_path / "model")
+
+
+def test_a_run_of_more_than_a_year_is_refused_unless_it_is_meant(tmp_path, monkeypatch):
+    root = working_directory(tmp_path)
+    monkeypatch.setattr(training, "peak_flops", lambda *_: 1.0)
+    settings = settings_with(steps=4)
+    with pytest.raises(TrainingError, match=r"would take about [\d,]+ years here: .*--allow time"):
+        run(root, tmp_path / "model", settings)
+    assert train(settings, root, tmp_path / "model", lambda _: None, allow=("time",)).step == 4
+    assert (
+        train(settings, root, tmp_path / "model", lambda _: None, allow=("time",)).step == 4
+    )  # resumed: no such field
+
+
+def test_the_memory_of_a_container_counts(monkeypatch):
+    said = {"/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n", fits.CGROUPS[0]: "4096000\n"}
+    monkeypatch.setattr(fits, "text_of", lambda path: said.get(path, ""))
+    assert fits.free_bytes("cpu") == 4_096_000
+    said[fits.CGROUPS[0]] = "max\n"
+    assert fits.free_bytes("cpu") == 8_192_000
+    said.clear()
+    assert fits.free_bytes("cpu") is None
+    assert "free" not in fits.memory_told(shape_of("nano", 16, 40, 0.0), settings_with(), "cpu")
+
+
+@given(st.sampled_from(sorted(PRESETS)), st.integers(2, 2048), st.integers(257, 60_000), st.integers(1, 8))
+def test_the_least_memory_holds_weights_gradients_and_moments(preset, block, vocab, processes):
+    shape = shape_of(preset, block, vocab, 0.0)
+    whole = fits.least_bytes(shape, TrainSettings(), processes)
+    assert whole >= 16 * shape.parameters
+    assert whole >= fits.least_bytes(shape, TrainSettings(logit_rows=1), processes)
+    share = fits.least_bytes(shape, TrainSettings(parallel="fsdp"), processes)
+    assert whole >= share >= 16 * shape.parameters // processes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 seconds"), (100, "100 seconds"), (600, "10 minutes"), (9_000, "2 hours"), (864_000, "10 days")],
+)
+def test_a_duration_is_said_in_one_unit(seconds, words):
+    assert fits.in_words(seconds) == words
 
 
 @pytest.mark.parametrize("rows", [1, 2])
