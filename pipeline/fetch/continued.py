@@ -90,7 +90,8 @@ def as_one(segments: Segments) -> Record:
     pieces = [segments.found[number] for number in sorted(segments.found)]
     begins, ends = min(one.offset for one in pieces), max(one.offset + one.length for one in pieces)
     size = sum(one.size for one in pieces)
-    fields = {name: value for name, value in pieces[0].fields.items() if name not in (NUMBER, TOTAL)}
+    cut_short = {name: value for one in pieces for name, value in one.fields.items() if name == "warc-truncated"}
+    fields = {name: value for name, value in pieces[0].fields.items() if name not in (NUMBER, TOTAL)} | cut_short
     if segments.total != size:
         damage = f"its segments hold {size:,} of the {segments.total:,} bytes promised"
         return Record(begins, ends - begins, fields, b"", size, damage)

@@ -8,13 +8,14 @@ readers, which give the bytes of a broken chunk as the page.
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.fetch import heads
 from pipeline.fetch.continued import is_segment, joined
 from pipeline.fetch.heads import Head, Headers
-from pipeline.fetch.kinds import stretch_at
+from pipeline.fetch.kinds import Kind, stretch_at, stretches
 from pipeline.fetch.records import Record, cut_between, record_at
 from pipeline.fetch.response import Refused, content_type_of, decode, is_decoded, sniffed
 from pipeline.shards import storage
@@ -121,8 +122,16 @@ def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -
             record = record_at(file, kind, offset, limit_bytes)
             if record.damage or not is_segment(record):
                 return record
-            ends = min(kind.ends, offset + length) if length else kind.ends
-            pieces = joined(cut_between(file, replace(kind, begins=offset, ends=ends), limit_bytes), limit_bytes)
-            return next((one for one in pieces if one.offset == offset), record)
+            file.seek(0)
+            parts = [within(one, offset, offset + length if length else sys.maxsize) for one in stretches(file, path)]
+            pieces = (
+                piece for part in parts if part.begins < part.ends for piece in cut_between(file, part, limit_bytes)
+            )
+            return next((one for one in joined(pieces, limit_bytes) if one.offset == offset), record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def within(kind: Kind, begins: int, ends: int) -> Kind:
+    """What of a stretch lies between two offsets."""
+    return replace(kind, begins=max(kind.begins, begins), ends=min(kind.ends, ends))
