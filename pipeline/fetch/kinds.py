@@ -92,7 +92,7 @@ def stretches(file: BinaryIO, path: Path) -> Iterator[Kind]:
 
 
 def stretch_at(file: BinaryIO, path: Path, offset: int, length: int | None) -> Kind:
-    """The stretch from an offset on, at which a record should lie; to its end, where its `length` is known of a zip.
+    """The stretch that holds the record at an offset; in a zip the record alone, where its `length` is known.
 
     Raises as `stretches`.
     """
@@ -100,9 +100,11 @@ def stretch_at(file: BinaryIO, path: Path, offset: int, length: int | None) -> K
     start = file.read(HEAD_BYTES)
     if not start.startswith(ZIP):
         return whole_file(file, path, start, ends)
+    if length is None:
+        held = (one for one in members(file, path, ends) if one.begins <= offset < one.ends)
+        return next(held, Kind(PLAIN, offset, ends))
     file.seek(offset)
-    magic = magic_of(file.read(HEAD_BYTES)) or PLAIN
-    return Kind(magic, offset, min(ends, offset + length) if length else ends)
+    return Kind(magic_of(file.read(HEAD_BYTES)) or PLAIN, offset, min(ends, offset + length))
 
 
 def whole_file(file: BinaryIO, path: Path, start: bytes, ends: int) -> Kind:

@@ -216,16 +216,15 @@ def plain(file: BinaryIO, kind: Kind, at: int, limit_bytes: int) -> Record:
 def after(file: BinaryIO, at: int, kind: Kind) -> tuple[int, bool]:
     """Where the empty lines from an offset on end, and whether a record ended before them.
 
-    One did where they are the two of the standard, whatever is wrong with what follows; or where another record, or
-    nothing, follows.
+    One did where they are those of the standard (in ARC one line end), whatever is wrong with what follows; or where
+    another record, or nothing, follows.
     """
     file.seek(at)
-    as_told = False
-    start = at
+    start, as_told, standard = at, False, b"\n" if kind.magic == ARC else b"\r\n\r\n"
     while at < kind.ends:
         found = file.read(min(HEAD_BYTES, kind.ends - at))
         rest = found.lstrip(LINE_ENDS)
-        as_told = as_told or (at == start and found.startswith(b"\r\n\r\n"))
+        as_told = as_told or (at == start and found.startswith(standard))
         at += len(found) - len(rest)
         if rest or not found:
             return at, as_told or follows(rest, kind.magic)
