@@ -98,6 +98,7 @@ def harvest(
 
 
 app.command(cls=Verb)(plan)
+app.command(cls=Verb)(remove)
 
 
 @app.command(cls=Verb, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -207,28 +208,6 @@ def overlap(
     for one in overlaps(folder, settings_of(folder, sets).build.shards, evaluations, train or ()):
         table.add_row(one.name, f"{one.grams:,}", f"{one.corpus:.2%}", "-" if one.train is None else f"{one.train:.2%}")
     out.print(table)
-
-
-@app.command(cls=Verb)
-def remove(
-    orders: Annotated[
-        Path | None, typer.Argument(help="A file: one URL, host, doc_id or submission id a line.")
-    ] = None,
-    folder: Folder = Path(),
-    sets: Sets = None,
-) -> None:
-    """Take pages out of everything built, for good, and keep the proof below removals/.
-
-    Without a file: end what was cut short. Left as they are: your own WARC files, the tokenizer, trained models.
-    """
-    from pipeline.shards.removals import read_list
-    from pipeline.verbs.remove import remove as take_out
-    from pipeline.verbs.remove import report
-
-    shards = settings_of(folder, sets).build.shards
-    for one in take_out(folder.absolute(), shards, read_list(orders) if orders else ()):
-        for line in report(one):
-            out.print(line)
 
 
 def told(value: Any) -> str:

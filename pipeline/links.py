@@ -29,9 +29,10 @@ from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.places import name_of
 from pipeline.shards.receipts import Books, Manifest, Task
+from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Run
 from pipeline.submissions import bigquery
-from pipeline.submissions.decide import LISTS, Rules, decided
+from pipeline.submissions.decide import LISTS, Rules, decided, forgotten
 from pipeline.submissions.ledger import snapshots
 from pipeline.submissions.rows import Block, Submission, block_of
 from pipeline.submissions.sources import Reader, reader_of
@@ -204,13 +205,14 @@ def table_of(posts: Iterable[Submission]) -> pa.Table:
 
 
 def gather_shard(submissions: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
-    """Write one scratch shard: its rows without repeats, sorted by URL, time, id."""
+    """Write one scratch shard: its rows without repeats, sorted by URL, time, id, and nothing of what was removed."""
     received = schemas.unpack(blocks, schemas.SUBMISSIONS)
     kept = without_repeats(received)
     book: dict[str, int] = {Outcome.KEPT: kept.num_rows, Outcome.REPEATED: received.num_rows - kept.num_rows}
+    left = forgotten(kept, Removals.of(submissions.root))
     with submissions.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
-            rows = schemas.write_parquet(file, [kept], schemas.SUBMISSIONS)
+            rows = schemas.write_parquet(file, [left], schemas.SUBMISSIONS)
         attempt.rows(".parquet", rows)
         attempt.commit({BOOK: receipts.balanced(BOOK, received.num_rows, book)})
 
@@ -237,7 +239,7 @@ def count_links(submissions: Artefact) -> tuple[dict[str, int], int]:
     for counts in counts_of(submissions):
         links = pc.sum(counts["links"]).as_py() or 0
         over = pc.greater(pc.multiply(counts["links"], submissions.shards), 2 * links)
-        large.update(counts.filter(over)["host"].to_pylist())
+        large.update(host for host in counts.filter(over)["host"].to_pylist() if host)
         total += links
     found: Counter[str] = Counter()
     for counts in counts_of(submissions):
@@ -249,6 +251,7 @@ def count_links(submissions: Artefact) -> tuple[dict[str, int], int]:
 def counts_of(submissions: Artefact) -> Iterator[pa.Table]:
     """Of each scratch shard how many links its hosts have: host, links."""
     for shard in range(submissions.shards):
+        # without a host: what is left of removed links; they count among all, so that nobody else is spread anew
         table = schemas.read_parquet(submissions.file(shard, ".parquet"), ("host", "doc_id"))
         yield table.group_by("host").aggregate([("doc_id", "count_distinct")]).rename_columns(["host", "links"])
 
@@ -276,7 +279,11 @@ def scatter_shards(
 
 
 def owners(table: pa.Table, splits: Mapping[str, int], shards: int) -> NDArray[np.int32]:
-    """The shard of each row, by `urls.shard_of`, which is asked once a host that is not split."""
+    """The shard of each row, by `urls.shard_of`, which is asked once a host that is not split.
+
+    What is left of removed links has no host, and goes anywhere.
+    """
+    splits = {**splits, "": shards}
     hosts = table["host"].combine_chunks().dictionary_encode()
     names = hosts.dictionary.to_pylist()
     homes = np.array([urls.shard_of(name, "", shards, {}) for name in names], np.int32)

@@ -32,7 +32,7 @@ LAYERS = [
     {"links", "pages", "documents", "evidence", "corpus", "tokenizer", "tokens"},
     {"build"},
     {"verbs", "demo"},
-    {"cli", "cli_model", "cli_plan", "options", "console"},
+    {"cli", "cli_model", "cli_plan", "cli_remove", "options", "console"},
 ]
 TRAINER_MAY_KNOW = {
     "pipeline.config",

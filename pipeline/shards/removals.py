@@ -1,33 +1,48 @@
-"""What has been asked to go: orders on disk, which every later build of `links` obeys.
+"""What has been asked to go: orders on disk, which every later build obeys.
 
 Choice: one JSON file an order below `removals/`, written before anything is touched and completed, with the sha256 of
-every file before and after, when all is done: it is instruction, memory and proof in one. Cost: it keeps the ids and
-names that it was asked for. Alternative: a list in the config file, which proves nothing.
+every file before and after, when all is done: it is instruction, memory and proof in one. It names nothing in clear: of
+an address its doc_id, of a host a hash, so that a search of the working directory for what was removed finds nothing,
+not even here. Cost: nobody can read off an order what it covers; who holds an address can ask (`webtext explain`).
+Alternative: a list in the config file, which keeps the very names that somebody wanted gone.
+
+The hash of a host is not salted: an order can be taken along to another working directory, and a salt that lies beside
+the hash stops nobody who tries all hosts there are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import msgspec
+from tld import is_tld
 
 from pipeline import urls
 from pipeline.shards import storage
-from pipeline.shards.outcomes import BusyError, InputError, IntegrityError
+from pipeline.shards.outcomes import BusyError, InputError, IntegrityError, Outcome
 from pipeline.urls import HostList
 
 FOLDER = "removals"
+FORMAT = 2
 DOC_ID = re.compile(r"[0-9a-f]{32}")
 SUBMISSION = re.compile(r"(?:t3_)?([0-9a-z]{1,13})")  # Reddit's ids, base 36
+KINDS = {
+    "url": "the address of one page",
+    "host": "a host, with all names under it",
+    "submission": "the id of a submission on Reddit",
+    "doc_id": "a doc_id",
+}
+EXPECTED = "expected one URL, host, doc_id or submission id a line"
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One file that an order rewrote. `rows` left it: documents, or for WARC files records."""
+    """One file that an order rewrote, or deleted: then `sha256_after` is "". `rows` left it: rows, or WARC records."""
 
     file: str  # below the working directory
     rows: int
@@ -35,18 +50,47 @@ class Change(msgspec.Struct, frozen=True):
     sha256_after: str
 
 
+class Line(msgspec.Struct, frozen=True):
+    """One line of a list, as what it was taken, and what it met."""
+
+    number: int
+    kind: str  # of KINDS
+    mark: str  # a doc_id, the hash of a host, or the id of a submission
+    met: tuple[str, ...] = ()  # doc_ids of links: those it names, and those that redirect to what it names
+    links: int = 0
+    pages: int = 0
+    documents: int = 0
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Where the tokens of a removed document lie: `first` to `last` - 1 of the stream of one token shard."""
+
+    doc_id: str
+    file: str  # below `tokens/`
+    first: int
+    last: int
+
+
 class Order(msgspec.Struct, frozen=True):
     """One removal: what was asked, whom it met, and the proof."""
 
     asked_at: str  # ISO 8601, UTC
-    asked: tuple[str, ...]  # the lines of the list
-    hosts: tuple[str, ...] = ()
-    submissions: tuple[str, ...] = ()
-    doc_ids: tuple[str, ...] = ()  # asked for, and those that redirected to what was asked for
-    removed: tuple[str, ...] = ()  # doc_ids that some artefact held
+    lines: tuple[Line, ...] = ()
+    searched: bool = False  # whether the lines say whom they met
+    emptied: tuple[str, ...] = ()  # hashes of hosts of which no link is left
     returning: tuple[str, ...] = ()  # doc_ids that had lost to a removed keeper
+    spans: tuple[Span, ...] = ()
+    tokens: dict[str, str] = {}  # token shard below `tokens/` -> its sha256 before
     changes: tuple[Change, ...] = ()
+    left: dict[str, str] = {}  # file that may hold it still -> why it was left
+    undone: int = 0  # lines that were taken back
     ended_at: str = ""  # "" while the removal is under way, or was cut short
+    format: int = FORMAT
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """The doc_ids that some artefact held."""
+        return tuple(sorted({one for line in self.lines for one in line.met}))
 
 
 @dataclass(frozen=True)
@@ -60,36 +104,115 @@ class Removals:
         """The orders in `removals/`. Raises IntegrityError: a file that is none."""
         return cls(tuple(read(path) for path in paths(work)))
 
-    @cached_property
-    def doc_ids(self) -> frozenset[str]:
-        return frozenset(one for order in self.orders for one in order.doc_ids)
+    def marks(self, *kinds: str) -> frozenset[str]:
+        """What lines of these kinds name."""
+        return frozenset(line.mark for order in self.orders for line in order.lines if line.kind in kinds)
 
     @cached_property
-    def hosts(self) -> HostList:
-        return HostList(frozenset(one for order in self.orders for one in order.hosts))
+    def doc_ids(self) -> frozenset[str]:
+        met = (one for order in self.orders for line in order.lines for one in line.met)
+        return self.marks("url", "doc_id").union(met)
+
+    @cached_property
+    def hosts(self) -> frozenset[str]:
+        return self.marks("host")
 
     @cached_property
     def submissions(self) -> frozenset[str]:
-        return frozenset(one for order in self.orders for one in order.submissions)
+        return self.marks("submission")
 
-    def cover(self, doc_id: str, host: str, submissions: Iterable[str]) -> bool:
+    def cover(self, doc_id: str, host: str, submissions: Iterable[str] = ()) -> bool:
         """Whether a link with this id and host, which these submissions posted, has to go."""
         if not self.orders:
             return False
-        return doc_id in self.doc_ids or host in self.hosts or not self.submissions.isdisjoint(submissions)
+        return doc_id in self.doc_ids or self.cover_host(host) or not self.submissions.isdisjoint(submissions)
+
+    def cover_host(self, host: str) -> bool:
+        """Whether a host, or a domain above it, has to go."""
+        return bool(self.hosts) and any(hidden(one) in self.hosts for one in domains(host))
+
+    def cover_address(self, url: str) -> bool:
+        """Whether an address, in any spelling, is one that has to go."""
+        return bool(self.orders) and self.cover(*identity(url))
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Which addresses may not be a page, nor on the way to one: what was removed, and domains that a user blocks."""
+
+    removals: Removals = field(default_factory=Removals)
+    domains: HostList = field(default_factory=lambda: HostList(frozenset()))
+
+    def of(self, *addresses: str) -> Outcome:
+        """REMOVED or BLOCKED_DOMAIN if one of the addresses of a chain is refused, else KEPT."""
+        if not (self.removals.orders or self.domains.hosts):
+            return Outcome.KEPT
+        known = [identity(one) for one in addresses]
+        if any(self.removals.cover(*one) for one in known):
+            return Outcome.REMOVED
+        return Outcome.BLOCKED_DOMAIN if any(host in self.domains for _, host in known) else Outcome.KEPT
+
+
+@lru_cache(maxsize=4_096)
+def identity(url: str) -> tuple[str, str]:
+    """(doc_id, host) of an address as a link to it would have them; of what is no address, nothing that is known."""
+    try:
+        canonical = urls.canonical_url(url)
+    except urls.BadUrl:
+        return "", ""
+    return urls.doc_id(canonical), urls.host_of(canonical)
+
+
+@lru_cache(maxsize=65_536)
+def hidden(host: str) -> str:
+    """32 hex digits that stand for a canonical host: BLAKE2b with a digest of 128 bits (RFC 7693)."""
+    return hashlib.blake2b(host.encode(), digest_size=16, person=b"webtext host").hexdigest()
+
+
+def domains(host: str) -> Iterator[str]:
+    """A host and the domains above it, label by label from the left."""
+    rest = host.lower().removesuffix(".")
+    while rest:
+        yield rest
+        rest = rest.partition(".")[2]
+
+
+# --- files
 
 
 def paths(work: Path) -> list[Path]:
     """The files of all orders, oldest first."""
-    return storage.names(work / FOLDER, "[0-9]*.json")
+    return [path for path in storage.names(work / FOLDER, "[0-9]*.json") if path.stem.isdecimal()]
 
 
 def read(path: Path) -> Order:
     """One order. Raises IntegrityError."""
     try:
-        return msgspec.json.decode(storage.read_bytes(path), type=Order)
+        data = storage.read_bytes(path)
+        if msgspec.json.decode(data, type=dict).get("format") != FORMAT:
+            return renewed(msgspec.json.decode(data, type=OldOrder))
+        return msgspec.json.decode(data, type=Order)
     except (OSError, msgspec.MsgspecError) as error:
         raise IntegrityError(f"{path}: not an order of removal ({error}); without it pages might come back") from None
+
+
+class OldOrder(msgspec.Struct, frozen=True):
+    """An order of format 1, which named hosts in clear."""
+
+    asked_at: str
+    hosts: tuple[str, ...] = ()
+    submissions: tuple[str, ...] = ()
+    doc_ids: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    ended_at: str = ""
+
+
+def renewed(old: OldOrder) -> Order:
+    """An order of format 1 as one of today that has still to be carried out: it erased less than one of today does."""
+    marks = [("host", hidden(one)) for one in old.hosts] + [("submission", one) for one in old.submissions]
+    marks += [("doc_id", one) for one in dict.fromkeys((*old.doc_ids, *old.removed))]
+    lines = tuple(Line(number, *mark) for number, mark in enumerate(marks, 1))
+    return Order(old.asked_at, lines)
 
 
 def write(path: Path, order: Order) -> None:
@@ -107,11 +230,9 @@ def refuse_unfinished(work: Path) -> None:
 def read_list(path: Path) -> list[str]:
     """The lines of a list. Raises InputError: no such file, or no text."""
     try:
-        return path.read_text("utf-8").splitlines()
+        return path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: cannot be read: {error}; expected one URL, host, doc_id or submission id a line"
-        ) from None
+        raise InputError(f"{path}: cannot be read: {error}; {EXPECTED}") from None
 
 
 def stamp(moment: datetime) -> str:
@@ -119,31 +240,58 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def order_of(lines: Iterable[str], now: datetime) -> Order:
-    """The order of a list: one entry a line, `#` begins a comment after a blank. Raises InputError with the line."""
-    asked: dict[str, list[str]] = {"hosts": [], "submissions": [], "doc_ids": []}
-    said = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
-    for number, entry in enumerate(said, 1):
-        if entry:
-            kind, value = meaning(entry, number)
-            asked[kind].append(value)
-    if not any(asked.values()):
-        raise InputError("the list names nothing to remove; expected one URL, host, doc_id or submission id a line")
-    hosts, submissions, doc_ids = (tuple(dict.fromkeys(found)) for found in asked.values())
-    return Order(stamp(now), tuple(filter(None, said)), hosts, submissions, doc_ids)
+# --- lists
 
 
-def meaning(entry: str, number: int) -> tuple[str, str]:
-    """Which list of an order an entry belongs to, and what stands there."""
+def order_of(lines: Iterable[str], now: datetime, whole_suffix: bool = False) -> Order:
+    """The order of a list: one entry a line, `#` begins a comment after a blank. Raises InputError with the line.
+
+    `whole_suffix`: a public suffix may go, and with it the hosts of everybody under it.
+    """
+    entries = [(number, entry) for number, line in enumerate(lines, 1) if (entry := entry_of(line))]
+    if not entries:
+        raise InputError(f"the list names nothing to remove; {EXPECTED}")
+    return Order(stamp(now), tuple(Line(number, *meaning(one, number, whole_suffix)) for number, one in entries))
+
+
+def entry_of(line: str) -> str:
+    """What a line of a list names; "" for a comment or a blank line. A byte order mark before it is no part of it."""
+    return re.sub(r"(^|\s)#.*", "", line.removeprefix("\ufeff")).strip()
+
+
+def meaning(entry: str, number: int, whole_suffix: bool) -> tuple[str, str]:
+    """The kind and mark of an entry. Raises InputError: of no kind, or a public suffix and not `whole_suffix`."""
     if "://" in entry:
         try:
-            return "doc_ids", urls.doc_id(urls.canonical_url(entry))
+            return "url", urls.doc_id(urls.canonical_url(entry))
         except urls.BadUrl as error:
             raise InputError(f"line {number}: {entry}: {error}") from None
     if DOC_ID.fullmatch(entry):
-        return "doc_ids", entry
+        return "doc_id", entry
     if match := SUBMISSION.fullmatch(entry):
-        return "submissions", match[1]
+        return "submission", match[1]
     if "/" in entry or "." not in entry:
         raise InputError(f"line {number}: {entry!r} is no URL (with https://), host, doc_id or submission id")
-    return "hosts", urls.listed_host(entry, f"line {number}")
+    host = urls.listed_host(entry, f"line {number}")
+    if is_public_suffix(host) and not whole_suffix:
+        raise InputError(
+            f"line {number}: {entry}: {host} is a public suffix (publicsuffix.org), the end of many owners' hosts; "
+            "name the host under it that is meant, or mean all of them with --whole-suffix"
+        )
+    return "host", hidden(host)
+
+
+def is_public_suffix(host: str) -> bool:
+    """Whether names under a canonical host are given to anybody: by a registry, or by a company to its users.
+
+    As the Public Suffix List that comes with the package `tld` says, both parts of it; no network is asked.
+    """
+    return bool(is_tld(".".join(map(spelled_out, host.split(".")))))
+
+
+def spelled_out(label: str) -> str:
+    """A label of a host as the list writes it: in the letters that punycode stands for, where it stands for some."""
+    try:
+        return label.encode("ascii").decode("idna")
+    except UnicodeError:  # no name that IDNA 2003 knows: no suffix of the list either
+        return label

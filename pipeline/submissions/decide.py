@@ -54,7 +54,6 @@ class Rules:
     domains: HostList
     suffixes: tuple[str, ...]
     subreddits: frozenset[str]  # in lower case: Reddit tells no case apart
-    removals: Removals  # in no fingerprint: `remove` itself takes them out of what is made
 
     @classmethod
     def of(cls, links: LinksSettings, work: Path) -> Rules:
@@ -71,7 +70,6 @@ class Rules:
             HostList.from_file(domains) if domains else HostList(frozenset()),
             tuple(suffix.lower() for suffix in listed),
             frozenset(name.lower().removeprefix("/").removeprefix("r/") for name in names),
-            Removals.of(work),
         )
 
     def described(self) -> list[Any]:
@@ -103,8 +101,11 @@ def decided(rows: pa.Table, rules: Rules, splits: Mapping[str, int]) -> Decided:
     """The links of some rows of SUBMISSIONS, in any order, without repeats; `splits` is that of `split_hosts`.
 
     A link meets the first rule that refuses it: where it leads, then how it was posted, then its karma. What a list of
-    addresses names was posted by nobody: it counts as posted well, and as having the karma.
+    addresses names was posted by nobody: it counts as posted well, and as having the karma. A row without an address is
+    what `forgotten` left of a link.
     """
+    removed = rows["doc_id"].filter(pc.equal(rows["url"], ""))
+    rows = rows.filter(pc.not_equal(rows["url"], ""))
     rows = rows.sort_by([(name, "ascending") for name in ("url", "created", "id")]).combine_chunks()
     starts = first_of_each(rows["url"])
     score, posted = scores_of(rows, starts)
@@ -125,9 +126,10 @@ def decided(rows: pa.Table, rules: Rules, splits: Mapping[str, int]) -> Decided:
         "outcome": outcome,
     }
     table = pa.table([columns[name] for name in schemas.LINKS.names], schema=schemas.LINKS)
+    table = pa.concat_tables([blank_links(removed), table])
     open_to_karma = np.isin(outcome, [Outcome.KEPT.value, Outcome.LOW_KARMA.value])
     admitted = {name: int((open_to_karma & enough[name]).sum()) for name in READINGS}
-    return Decided(table, Counter(outcome.tolist()), admitted)
+    return Decided(table, Counter([*outcome.tolist(), *[Outcome.REMOVED.value] * len(removed)]), admitted)
 
 
 def first_of_each(values: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -188,19 +190,44 @@ def outcomes_of(
         (~enough_karma, Outcome.LOW_KARMA),
     ):
         found[(found == kept) & refused] = outcome.value
-    found[ordered_out(links, rows, starts, rules.removals)] = Outcome.REMOVED.value
     return found
 
 
-def ordered_out(links: pa.Table, rows: pa.Table, starts: NDArray[np.int64], removals: Removals) -> Flags:
-    """Which links have to go by request: see `Removals.cover`, asked of all at once."""
+# --- what was asked to go
+
+
+def forgotten(posts: pa.Table, removals: Removals) -> pa.Table:
+    """SUBMISSIONS without those of links that have to go (see `Removals.cover`); of each such link one row stays.
+
+    It holds the doc_id and nothing else, so that the link is counted still and has its outcome.
+    """
     if not removals.orders:
-        return np.zeros(len(starts), np.bool_)
-    by_id = pc.is_in(links["doc_id"], pa.array(sorted(removals.doc_ids), pa.string())).to_numpy()
-    by_host = np.array(each_host(links["host"], removals.hosts.__contains__), np.bool_)
-    posted = pc.is_in(rows["id"], pa.array(sorted(removals.submissions), pa.string())).to_numpy()
-    gone: Flags = by_id | by_host | np.logical_or.reduceat(posted, starts)
-    return gone
+        return posts
+    gone = pc.is_in(posts["doc_id"], pa.array(sorted(removals.doc_ids), pa.string()))
+    gone = pc.or_(gone, pa.array(each_host(posts["host"], removals.cover_host), pa.bool_()))
+    gone = pc.or_(gone, pc.is_in(posts["id"], pa.array(sorted(removals.submissions), pa.string())))
+    return without(posts, posts["doc_id"].filter(gone))
+
+
+def without(posts: pa.Table, doc_ids: Any) -> pa.Table:
+    """SUBMISSIONS without those of some links, what is left of each of these first, by doc_id."""
+    gone = pc.is_in(posts["doc_id"], value_set=doc_ids)
+    left = pa.table({"doc_id": pc.unique(posts["doc_id"].filter(gone))}).sort_by("doc_id")["doc_id"]
+    return pa.concat_tables([blanks(left, schemas.SUBMISSIONS, {}), posts.filter(pc.invert(gone))])
+
+
+def blank_links(doc_ids: Any) -> pa.Table:
+    """What is left of removed links as LINKS, by doc_id."""
+    ordered = pa.table({"doc_id": doc_ids}).sort_by("doc_id")["doc_id"]
+    return blanks(ordered, schemas.LINKS, {"host_shards": 1, "outcome": Outcome.REMOVED.value, "submissions": []})
+
+
+def blanks(doc_ids: Any, schema: pa.Schema, values: Mapping[str, Any]) -> pa.Table:
+    """Rows with these doc_ids that hold nothing else: the values named, "", False or null."""
+    nothing = {pa.string(): "", pa.bool_(): False}
+    columns = [pa.array([values.get(one.name, nothing.get(one.type))] * len(doc_ids), one.type) for one in schema]
+    table = pa.table(columns, schema=schema)
+    return table.set_column(schema.get_field_index("doc_id"), schema.field("doc_id"), doc_ids)
 
 
 def each_host(hosts: pa.ChunkedArray, function: Any) -> list[Any]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +193,17 @@ class Ledger:
                     fate = miss(db, key, now)
                 fates[fate] += 1
         return fates
+
+    def forget(self, gone: Callable[[str, str], bool]) -> int:
+        """Delete the submissions of which `gone(id, url)`, their ids aside, so that none comes back; how many."""
+        with told(self.path):
+            found = [
+                key for key, url in self.db.execute("SELECT id, url FROM submissions ORDER BY id") if gone(key, url)
+            ]
+        with self.transaction() as db:
+            for key in found:
+                bury(db, key, int(time.time()))
+        return len(found)
 
     def settle(self) -> None:
         """Empty the -wal file into the ledger, so that no old page of it keeps what was deleted."""

@@ -6,9 +6,10 @@ Cost: a scan of one column of each shard. Alternative: an index of doc_ids, to b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import pyarrow.compute as pc
 
 from pipeline import urls
 from pipeline.build import artefact, standing
-from pipeline.shards import removals, schemas
+from pipeline.shards import removals, schemas, storage
 from pipeline.shards.artefacts import Artefact
-from pipeline.shards.outcomes import InputError, Outcome
+from pipeline.shards.outcomes import InputError
 
 SHOWN = {
     "links": (
@@ -30,7 +31,7 @@ SHOWN = {
         "outcome", "final_url", "status", "content_type", "warc", "offset", "length", "sha256", "opt_outs",
     ),
     "documents": ("outcome", "title", "engine", "language", "language_score", "word_count"),
-    "removal": ("asked_at", "ended_at", "proof"),
+    "removal": ("asked_at", "ended_at", "proof", "trained"),
     "removed": ("outcome", "rule", "value", "threshold", "keeper", "keeper_url"),
     "corpus": ("title", "words", "score", "subreddits"),
     "tokens": ("split", "tokens", "year"),
@@ -43,15 +44,15 @@ def explain(root: Path, shards: int, url: str) -> Iterator[tuple[str, dict[str, 
     Raises InputError: not a URL, or no link of the working directory.
     """
     try:
-        doc_id = urls.doc_id(urls.canonical_url(url))
+        canonical = urls.canonical_url(url)
     except urls.BadUrl as error:
         raise InputError(f"{url}: {error}") from None
-    found = False
-    for name, row in life_of(root, shards, doc_id):
+    doc_id, found = urls.doc_id(canonical), False
+    for name, row in chain(life_of(root, shards, doc_id), orders(root, doc_id, urls.host_of(canonical))):
         found = True
         yield name, {key: row[key] for key in SHOWN[name] if key in row}
     if not found:
-        raise InputError(f"{url}: no submission in {root} links to it (looked for {urls.canonical_url(url)})")
+        raise InputError(f"{url}: no submission in {root} links to it (looked for {canonical})")
 
 
 def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -64,8 +65,6 @@ def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[st
             submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
             karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}"
             yield stage, {**row, "karma": karma, "created": day_of(row["created"]), "submissions": submissions}
-            if row["outcome"] == Outcome.REMOVED:
-                yield from orders(root, row)
         elif stage in ("pages", "documents") and (row := row_of(one, doc_id)) is not None:
             yield stage, row
         elif stage == "corpus":
@@ -78,14 +77,25 @@ def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[st
             yield from token_rows(one, doc_id)
 
 
-def orders(root: Path, link: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The orders of removal that cover a link."""
-    posts = [post["id"] for post in link["submissions"]]
+def orders(root: Path, doc_id: str, host: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The orders of removal that cover an address, each with what its statement says of models that saw the page."""
     for path in removals.paths(root):
         order = removals.read(path)
-        if removals.Removals((order,)).cover(link["doc_id"], link["host"], posts):
-            proof = str(path.relative_to(root))
-            yield "removal", {"asked_at": order.asked_at, "ended_at": order.ended_at, "proof": proof}
+        if removals.Removals((order,)).cover(doc_id, host):
+            statement = path.with_suffix(".statement.json")
+            said = json.loads(storage.read_bytes(statement)) if storage.exists(statement) else {"checkpoints": []}
+            trained = {one["path"]: told(one, doc_id) for one in said["checkpoints"]}
+            proof = str((statement if storage.exists(statement) else path).relative_to(root))
+            yield (
+                "removal",
+                {"asked_at": order.asked_at, "ended_at": order.ended_at, "proof": proof, "trained": trained},
+            )
+
+
+def told(checkpoint: dict[str, Any], doc_id: str) -> str:
+    """What a statement says of a document and of a model that was trained here."""
+    seen = checkpoint.get("shown", {}).get(doc_id)
+    return f"shown {seen['shown']} times" if seen else f"shown: {checkpoint['held']}"
 
 
 def row_of(one: Artefact, doc_id: str, part: str = "") -> dict[str, Any] | None:

@@ -1,0 +1,121 @@
+"""Pages taken out, on request, of everything that has been built; and the proof that they were.
+
+Choice: an order is written, then searched for, then carried out file by file, and noted at each step, so that a kill
+leaves it to be ended by the next command; afterwards it is what every build asks. Cost: a build waits for an order that
+was cut short. Alternative: a build from the beginning, which takes days and proves nothing.
+
+Left as they are: files that a user brought, which the answer names; merges of the tokenizer; trained models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pyarrow.compute as pc
+
+from pipeline.build import artefact, same_shards
+from pipeline.config import Settings
+from pipeline.shards import lease, removals, schemas, storage
+from pipeline.verbs.remove.crawled import erase_fetched
+from pipeline.verbs.remove.exposure import spans, token_files
+from pipeline.verbs.remove.removal import Removal
+from pipeline.verbs.remove.rows import take_out
+from pipeline.verbs.remove.search import made, search, searched, where
+from pipeline.verbs.remove.statement import answers, paths_of, state, verify
+from pipeline.verbs.remove.traces import erase_traces
+from pipeline.verbs.remove.undo import undo
+
+__all__ = ["Removal", "answers", "foreseen", "remove", "report", "undo", "verify"]
+
+
+def remove(
+    root: Path,
+    shards: int,
+    lines: Sequence[str],
+    now: datetime | None = None,
+    *,
+    settings: Settings | None = None,
+    whole_suffix: bool = False,
+    name_addresses: bool = False,
+) -> list[Removal]:
+    """Carry out a list of URLs, hosts, doc_ids and submission ids, and what was cut short before it.
+
+    `settings`: to name the user's files that may hold it; `whole_suffix`: a public suffix may be named;
+    `name_addresses`: the statement says the lines as they were. Raises InputError: a line that is none of these;
+    BusyError: another run holds `root`; ConfigError: `shards` is not the number that `root` was begun with.
+    """
+    moment = now or datetime.now(UTC)
+    asked = removals.order_of(lines, moment, whole_suffix) if lines else None
+    with lease.lock(root):
+        same_shards(root, shards)
+        storage.sweep(root)
+        every = removals.paths(root)
+        if asked is not None:
+            mine = root / removals.FOLDER / f"{1 + max((int(path.stem) for path in every), default=0):04d}.json"
+            removals.write(mine, asked)
+            every = [*every, mine]
+        each = [Removal(root, shards, path, removals.read(path)) for path in every]
+        waiting = [one for one in each if not one.order.ended_at]
+        for one in waiting:
+            carry_out(one, settings)
+            names = [removals.entry_of(line) for line in lines] if name_addresses and one.path == every[-1] else []
+            one.order = msgspec.structs.replace(one.order, ended_at=removals.stamp(moment))
+            state(one, names)
+            removals.write(one.path, one.order)  # last: from now on builds go on
+    return waiting
+
+
+def foreseen(root: Path, shards: int, lines: Sequence[str], whole_suffix: bool = False) -> list[str]:
+    """What each line of a list would meet, for a person; nothing is changed. Raises as `remove`, but BusyError."""
+    order = removals.order_of(lines, datetime.now(UTC), whole_suffix)
+    same_shards(root, shards)
+    found = searched(order, search(root, shards, order))
+    return [*answers(found, [removals.entry_of(line) for line in lines]), "a dry run: nothing was changed"]
+
+
+def carry_out(removal: Removal, settings: Settings | None) -> None:
+    """Search for what an order names, take it out of everything, and note the proof."""
+    if removal.order.searched:  # cut short after that
+        removal.where = where(removal.root, removal.shards, removal.order.removed)
+    else:
+        met = search(removal.root, removal.shards, removal.order)
+        removal.order, removal.where = searched(removal.order, met), met.shards
+        removal.note(spans=spans(removal), tokens=token_files(removal), returning=tuple(sorted(returning(removal))))
+    erase_fetched(removal)
+    take_out(removal)
+    erase_traces(removal, settings)
+
+
+def returning(removal: Removal) -> set[str]:
+    """The doc_ids that lost to a doomed keeper, and are not doomed themselves."""
+    corpus = artefact(removal.root, "corpus", removal.shards)
+    found: set[str] = set()
+    for shard in made(corpus):
+        table = schemas.read_parquet(corpus.file(shard, ".parquet", "removed"), ("doc_id", "keeper"))
+        found.update(table.filter(pc.is_in(table["keeper"], value_set=removal.doomed_ids))["doc_id"].to_pylist())
+    return found - removal.doomed
+
+
+def report(removal: Removal, lines: Sequence[str] = ()) -> list[str]:
+    """What a removal did, for a person; `lines`: the list, to be told of its lines in their own words."""
+    order = removal.order
+    rows: dict[str, int] = {}
+    for change in order.changes:
+        name = (
+            "fetched"
+            if "/segments/" in change.file or "/commoncrawl/" in change.file
+            else change.file.partition("/")[0]
+        )
+        rows[name] = rows.get(name, 0) + change.rows
+    said = ", ".join(f"{name} {count}" for name, count in rows.items()) or "nothing built held any of them"
+    as_json, as_text = paths_of(removal.path)
+    return [
+        *answers(order, [removals.entry_of(line) for line in lines]),
+        f"{len(order.removed)} links removed; rows: {said}; {len(order.changes)} files written again or deleted",
+        *(f"had lost to a removed page, comes back at the next 'webtext build': {one}" for one in order.returning),
+        *(f"not reached: {name}: {why}" for name, why in order.left.items()),
+        f"statement: {as_text} and {as_json.name}",
+    ]

@@ -1,0 +1,65 @@
+"""An order while it is carried out: whom it dooms, and the proof that grows with every file that is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from pipeline.shards import removals
+from pipeline.shards.removals import Change, Order, Removals, hidden, identity
+
+
+@dataclass
+class Removal:
+    """An order while it is carried out. `where`: the doc_ids it dooms, by the shard of their link."""
+
+    root: Path
+    shards: int
+    path: Path
+    order: Order
+    where: dict[int, set[str]] = field(default_factory=dict)
+
+    def note(self, **more: Any) -> None:
+        """Write the order with more of its proof."""
+        self.order = msgspec.structs.replace(self.order, **more)
+        removals.write(self.path, self.order)
+
+    def change(self, path: Path, rows: int, before: str, after: str) -> None:
+        """Note a change before it is made: a run that is cut short in between makes the same one again."""
+        one = Change(path.relative_to(self.root).as_posix(), rows, before, after)
+        if before != after and one not in self.order.changes:
+            self.note(changes=(*self.order.changes, one))
+
+    @cached_property
+    def question(self) -> Removals:
+        """The order alone, as a question. Only once it is known whom it meets."""
+        return Removals((self.order,))
+
+    @cached_property
+    def doomed(self) -> frozenset[str]:
+        """The doc_ids that have to go."""
+        return self.question.doc_ids
+
+    @cached_property
+    def doomed_ids(self) -> pa.Array:
+        """The same as a column."""
+        return pa.array(sorted(self.doomed), pa.string())
+
+    @cached_property
+    def emptied(self) -> frozenset[str]:
+        """Hashes of hosts of which no link is left: what was learnt of them goes too."""
+        return frozenset(self.order.emptied)
+
+    def covers(self, url: str) -> bool:
+        """Whether an address has to go, in any spelling; also a robots.txt that was asked for what is gone."""
+        _, host = identity(url)
+        return self.question.cover_address(url) or (url.endswith("/robots.txt") and self.covers_host(host))
+
+    def covers_host(self, host: str) -> bool:
+        """Whether a host has to go, or nothing is left of it."""
+        return self.question.cover_host(host) or (bool(self.emptied) and hidden(host) in self.emptied)

@@ -1,0 +1,233 @@
+"""The rows of removed documents, taken out of the shards that are made, and the books corrected.
+
+Choice: the touched shards of each artefact are written again without them, under the fingerprint that they had, so that
+nothing else becomes stale. Of a link its doc_id stays, so that it is counted. Tokens are overwritten by end-of-text,
+always: nobody can know whether a run trains on a copy of the shards, and no window of a run that goes on may move.
+Cost: their places stay in the token stream until the tokens are built next. Alternative: mark the rows and build again,
+which extracts every page of a touched shard a second time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.build import artefact
+from pipeline.shards import receipts, schemas, storage
+from pipeline.shards.artefacts import Artefact
+from pipeline.shards.outcomes import Outcome
+from pipeline.shards.receipts import Books, Task
+from pipeline.submissions import decide
+from pipeline.verbs.remove.removal import Removal
+from pipeline.verbs.remove.search import concerned, made
+
+PARTS = {"links": ("",), "pages": ("",), "documents": ("",), "corpus": ("", "removed"), "tokens": ("train", "val")}
+SCRATCH = ("scratch/submissions", "scratch/found", "scratch/wanted", "scratch/matches", "scratch/captures")
+SCHEMAS = {"links": schemas.LINKS, "pages": schemas.PAGES, "corpus": schemas.CORPUS, "removed": schemas.REMOVED}
+
+Rewritten = tuple[int, Counter[str]]  # rows that a file holds now; the outcomes of those that left it
+
+
+def take_out(removal: Removal) -> None:
+    """Write every shard that holds something of a removed document without it."""
+    for stage, parts in PARTS.items():
+        one = artefact(removal.root, stage, removal.shards)
+        for shard in range(one.shards):
+            if (
+                one.receipt(shard) is None
+            ):  # not made, or cut short here: what lies there is made anew by the next build
+                discard(one, shard)
+        for shard in concerned(one, removal.where):
+            if one.receipt(shard) is not None:
+                rewrite(removal, one, shard, parts)
+        one.refresh()
+    for name in SCRATCH:
+        one = Artefact(removal.root, name, removal.shards)
+        for shard in made(one):
+            rewrite(removal, one, shard, ("",))
+
+
+def discard(one: Artefact, shard: int) -> None:
+    """Delete the files of a shard that no receipt describes."""
+    for part in PARTS[one.name]:
+        storage.discard(one.folder / one.file_name(shard, suffix_of(one), part))
+
+
+def suffix_of(one: Artefact) -> str:
+    """How the names of an artefact's files end."""
+    return ".arrow" if one.name == "tokens" else ".parquet"
+
+
+def rewrite(removal: Removal, one: Artefact, shard: int, parts: tuple[str, ...]) -> None:
+    """Write the files of one shard that hold a doomed row without it, and correct the books."""
+    receipt = one.made(shard)
+    gone: Counter[str] = Counter()
+    suffix, write = suffix_of(one), REWRITE.get(one.name, without)
+    with one.attempt(Task(shard, receipt.fingerprint)) as attempt:
+        for part in parts:
+            path = one.file(shard, suffix, part)
+            if not HOLDS.get(one.name, holds)(removal, path):
+                continue
+            with attempt.write(suffix, part) as file:
+                rows, outcomes = write(removal, path, file)
+            attempt.rows(suffix, rows, part)
+            gone.update(outcomes)
+            before = receipt.files[one.file_name(shard, suffix, part)].sha256
+            removal.change(path, outcomes.total(), before, file.stamp().sha256)
+        if attempt.files:
+            attempt.rewrite(corrected(one.name, receipt.books, gone))
+
+
+def corrected(name: str, books: dict[str, Books], gone: Counter[str]) -> dict[str, Books]:
+    """The books of a shard after rows of these outcomes left it; in those of `links` they stay, as removed."""
+    if name not in books or name.startswith("scratch/"):
+        return books
+    book = books[name]
+    outcomes = Counter(book.outcomes)
+    outcomes.subtract(gone)
+    if name == "links":
+        outcomes[str(Outcome.REMOVED)] += gone.total()
+        return {**books, name: receipts.balanced(name, book.inputs, +outcomes)}
+    return {**books, name: receipts.balanced(name, book.inputs - gone.total(), +outcomes)}
+
+
+# --- which files hold something
+
+
+def is_doomed(removal: Removal, doc_ids: Any) -> Any:
+    """Which of a column of doc_ids are doomed; null is not."""
+    return pc.is_in(doc_ids, value_set=removal.doomed_ids)
+
+
+def holds(removal: Removal, path: Path) -> bool:
+    """Whether a table holds a row that has to go."""
+    return any(pc.any(is_doomed(removal, one["doc_id"])).as_py() for one in schemas.iterate_parquet(path, ["doc_id"]))
+
+
+def holds_tokens(removal: Removal, path: Path) -> bool:
+    """The same of a token shard."""
+    with pa.memory_map(str(path)) as file:
+        return bool(pc.any(is_doomed(removal, pa.ipc.open_file(file).read_all()["doc_id"])).as_py())
+
+
+def holds_address(removal: Removal, path: Path) -> bool:
+    """The same of links and submissions: what is left of a link holds nothing any more."""
+    table = schemas.read_parquet(path, ["doc_id", "url"])
+    return bool(pc.any(pc.and_(is_doomed(removal, table["doc_id"]), pc.not_equal(table["url"], ""))).as_py())
+
+
+def leads(removal: Removal, rows: pa.RecordBatch | pa.Table) -> tuple[list[bool], list[bool]]:
+    """Of each row of CAPTURES: whether it is of an address that has to go, and whether it leads to one."""
+    own = [
+        doomed or removal.covers(url)
+        for doomed, url in zip(
+            is_doomed(removal, rows["doc_id"]).to_pylist(), rows["final_url"].to_pylist(), strict=True
+        )
+    ]
+    return own, [bool(to) and removal.covers(to) for to in rows["location"].to_pylist()]
+
+
+def holds_capture(removal: Removal, path: Path) -> bool:
+    """The same of the captures in WARC files, most of which no link leads to."""
+    columns = ["doc_id", "final_url", "location"]
+    return any(any(map(any, leads(removal, one))) for one in schemas.iterate_parquet(path, columns))
+
+
+HOLDS: dict[str, Callable[[Removal, Path], bool]] = {
+    "links": holds_address, "scratch/submissions": holds_address, "tokens": holds_tokens,
+    "scratch/captures": holds_capture,
+}  # fmt: skip
+
+
+# --- what is written instead
+
+
+def blanked(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
+    """Links, of the doomed ones only what `decide.blank_links` leaves."""
+    table = schemas.read_parquet(path).cast(schemas.LINKS)
+    hit = is_doomed(removal, table["doc_id"])
+    gone = table.filter(hit)
+    blank = decide.blank_links(gone["doc_id"])
+    left = table.filter(pc.invert(hit))
+    earlier = left.filter(pc.equal(left["url"], ""))  # removed before
+    blank = pa.concat_tables([earlier, blank]).sort_by("doc_id")
+    rows = schemas.write_parquet(
+        file, [pa.concat_tables([blank, left.filter(pc.not_equal(left["url"], ""))])], schemas.LINKS
+    )
+    outcomes = Counter(one for one in gone["outcome"].to_pylist() if one != Outcome.REMOVED)
+    return rows, outcomes
+
+
+def forgotten(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
+    """Submissions, of the doomed links only what `decide.without` leaves."""
+    table = schemas.read_parquet(path).cast(schemas.SUBMISSIONS)
+    named = table["doc_id"].filter(pc.or_(is_doomed(removal, table["doc_id"]), pc.equal(table["url"], "")))
+    gone = pc.sum(pc.is_in(table["doc_id"], value_set=pc.unique(named))).as_py() or 0
+    return schemas.write_parquet(file, [decide.without(table, named)], schemas.SUBMISSIONS), Counter({"posts": gone})
+
+
+def schema_of(path: Path, old: pq.ParquetFile) -> pa.Schema:
+    """The schema that the stage wrote with: Parquet gives lists back with another name for their items."""
+    return SCHEMAS.get(path.parent.name, old.schema_arrow)
+
+
+def without(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
+    """A Parquet file without the doomed rows, row group by row group; rows left, and the outcomes of those gone."""
+    outcomes: Counter[str] = Counter()
+
+    def left(old: pq.ParquetFile) -> Iterator[pa.Table]:
+        for group in range(old.num_row_groups):
+            table = old.read_row_group(group)
+            hit = is_doomed(removal, table["doc_id"])
+            gone = table.filter(hit)
+            named = gone["outcome"].to_pylist() if "outcome" in table.column_names else [str(Outcome.KEPT)] * len(gone)
+            outcomes.update(named)
+            if len(gone) < len(table):
+                yield table.filter(pc.invert(hit))
+
+    with pq.ParquetFile(path) as old:
+        schema = schema_of(path, old)
+        return schemas.write_parquet(file, (table.cast(schema) for table in left(old)), schema), outcomes
+
+
+def undirected(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
+    """Captures without those of doomed addresses; one that leads to such an address says that it does, not to which."""
+    table = schemas.read_parquet(path).cast(schemas.CAPTURES)
+    own, onward = leads(removal, table)
+    ended = {"outcome": str(Outcome.REMOVED), "location": ""}
+    for name, value in ended.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, schemas.CAPTURES.field(name), pc.if_else(pa.array(onward), value, table[name]))
+    left = table.filter(pa.array([not one for one in own], pa.bool_()))
+    rows = schemas.write_parquet(file, [left], schemas.CAPTURES)
+    return rows, Counter({"captures": sum(map(any, zip(own, onward, strict=True)))})
+
+
+def overwritten(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
+    """Tokens, those of the doomed documents end-of-text, and nothing that names them; rows, and how many were met."""
+    with pa.memory_map(str(path)) as mapped:
+        batch = pa.ipc.open_file(mapped).get_batch(0)
+        hit = is_doomed(removal, batch["doc_id"])
+        ends, tokens = batch["tokens"].offsets.to_numpy(), batch["tokens"].values.to_numpy().copy()
+        for row in pc.indices_nonzero(hit).to_pylist():
+            tokens[ends[row] : ends[row + 1]] = int(batch.schema.metadata[b"webtext.end_of_text"])
+        columns = {
+            "tokens": pa.ListArray.from_arrays(batch["tokens"].offsets, tokens),
+            **{name: pc.if_else(hit, "", batch[name]) for name in ("doc_id", "host")},
+            "year": pc.if_else(hit, pa.scalar(None, pa.int16()), batch["year"]),
+        }
+        rows = pa.record_batch([columns[name] for name in batch.schema.names], schema=batch.schema)
+        with pa.ipc.new_file(file, batch.schema, options=pa.ipc.IpcWriteOptions(compression=None)) as writer:
+            writer.write_batch(rows)
+    return batch.num_rows, Counter({str(Outcome.KEPT): pc.sum(hit).as_py() or 0})
+
+
+REWRITE: dict[str, Callable[[Removal, Path, storage.HashingFile], Rewritten]] = {
+    "links": blanked, "scratch/submissions": forgotten, "scratch/captures": undirected, "tokens": overwritten,
+}  # fmt: skip

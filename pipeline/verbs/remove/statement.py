@@ -1,0 +1,202 @@
+"""The statement of a removal: what a third person can check, as JSON and as a page of text.
+
+Choice: it names files by their sha256 and documents by their doc_id, so that `sha256sum` and any reader of Parquet
+check it; the address itself only where the user asks for it, for the person who asked. Cost: whoever has no address
+cannot tell whom it is about, as is meant. Alternative: a signature, which proves who wrote it, and not that it is true.
+
+The schema is told in docs/removal.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.build import STAGES, artefact
+from pipeline.shards import removals, schemas, storage
+from pipeline.shards.artefacts import Artefact
+from pipeline.shards.outcomes import InputError, IntegrityError
+from pipeline.shards.removals import KINDS, Order
+from pipeline.verbs.remove.exposure import checkpoints, exports
+from pipeline.verbs.remove.removal import Removal
+from pipeline.verbs.remove.rows import SCRATCH
+from pipeline.verbs.remove.search import counted, made, tables
+
+FORMAT = "webtext removal 1"
+CHECKS = (
+    "sha256sum FILE: for each file of `files`, `sha256_after`, unless it has been built anew since",
+    "duckdb -c \"SELECT count(*) FROM 'pages/*.parquet' WHERE doc_id IN ('DOC_ID')\": 0, likewise documents, corpus",
+    "webtext remove --verify STATEMENT --dir FOLDER: both for all of them, and for token shards",
+    "webtext explain URL --dir FOLDER: whether the statement is about an address",
+)
+
+
+def paths_of(path: Path) -> tuple[Path, Path]:
+    """The two files of the statement of an order."""
+    return path.with_suffix(".statement.json"), path.with_suffix(".statement.txt")
+
+
+def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Write the statement of an order that was carried out; what it says. `names`: what its lines said, to be named."""
+    order = removal.order
+    earlier = [one for one in map(removals.read, removals.paths(removal.root)) if one.asked_at <= order.asked_at]
+    lines = [
+        {
+            "number": line.number, "taken_as": line.kind, "mark": line.mark,
+            **({"said": names[line.number - 1]} if names else {}),
+            "links": line.links, "pages": line.pages, "documents": line.documents,
+        }
+        for line in order.lines
+    ]  # fmt: skip
+    said = {
+        "format": FORMAT,
+        "asked_at": order.asked_at,
+        "ended_at": order.ended_at,
+        "lines": lines,
+        "doc_ids": list(order.removed),
+        "files": [
+            {"file": one.file, "rows": one.rows, "sha256_before": one.sha256_before, "sha256_after": one.sha256_after}
+            for one in order.changes
+        ],
+        "checkpoints": checkpoints(removal, earlier),
+        "exports": exports(removal),
+        "left": order.left,
+        "returning": list(order.returning),
+        "check": list(CHECKS),
+    }
+    as_json, as_text = paths_of(removal.path)
+    storage.write_bytes(as_json, json.dumps(said, indent=1, ensure_ascii=False).encode() + b"\n")
+    storage.write_bytes(as_text, "\n".join(page(said)).encode() + b"\n")
+    return said
+
+
+def page(said: dict[str, Any]) -> list[str]:
+    """A statement as text."""
+    gone = [one for one in said["files"] if not one["sha256_after"]]
+    return [
+        "Statement of a removal",
+        "",
+        f"Asked at {said['asked_at']}, carried out by {said['ended_at'] or '(not yet)'}.",
+        "",
+        "What was asked, and what it met:",
+        *(
+            f"  line {one['number']}: {one.get('said', one['mark'])}, taken as {KINDS[one['taken_as']]}: "
+            f"{one['links']:,} links, {one['pages']:,} pages, {one['documents']:,} documents"
+            for one in said["lines"]
+        ),
+        "",
+        f"{len(said['doc_ids'])} documents are in no artefact any more. Their doc_ids:",
+        *(f"  {one}" for one in said["doc_ids"]),
+        "",
+        f"{len(said['files']) - len(gone)} files were written again without them, {len(gone)} were deleted:",
+        *(
+            f"  {one['file']}\n    before {one['sha256_before']}\n    after  {one['sha256_after'] or 'deleted'}"
+            for one in said["files"]
+        ),
+        "",
+        "Models trained here:",
+        *(f"  {line}" for line in told_checkpoints(said)),
+        "",
+        "Exports:",
+        *([f"  {one['path']} ({one['format']}, {one['state']}): held it: {one['held']}; {one['why']}"
+           for one in said["exports"]] or ["  none is known"]),
+        "",
+        "Not reached:",
+        *([f"  {name}: {why}" for name, why in said["left"].items()] or ["  nothing that is known"]),
+        "  copies that somebody made of any of these files; versions that an object store keeps",
+        "",
+        "How to check it:",
+        *(f"  {one}" for one in said["check"]),
+    ]  # fmt: skip
+
+
+def told_checkpoints(said: dict[str, Any]) -> list[str]:
+    """What a statement says of checkpoints, a line each."""
+    lines = []
+    for one in said["checkpoints"]:
+        lines.append(f"{one['path']}: made from tokens that held it: {one['held']}; {one['why']}")
+        lines += [
+            f"  {doc_id}: {seen['shown']} times by step {one['step']} ({seen['windows']} windows hold a part of it)"
+            for doc_id, seen in one.get("shown", {}).items()
+        ]
+    return lines or ["none"]
+
+
+def answers(order: Order, said: Sequence[str] = ()) -> list[str]:
+    """For a person, a line for each line of a list: as what it was taken, and what it met."""
+    lines = []
+    for line in order.lines:
+        name = said[line.number - 1] if len(said) >= line.number else line.mark
+        none = "" if line.links or line.pages or line.documents else "  <- NOTHING that is made; kept in mind"
+        hint = "; a host is named without https:// and path" if line.kind == "url" and name.count("/") == 3 else ""
+        lines.append(f"line {line.number}: {name}: taken as {KINDS[line.kind]}{hint}: {counted(line)}{none}")
+    return lines
+
+
+# --- checked again
+
+
+def verify(root: Path, shards: int, path: Path) -> list[str]:
+    """What was checked of a statement. Raises InputError: no statement; IntegrityError: it is not true here."""
+    try:
+        said = json.loads(storage.read_bytes(path))
+        if said["format"] != FORMAT:
+            raise ValueError(f"format {said['format']!r}")
+        files, doc_ids = said["files"], set(said["doc_ids"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: no statement of a removal ({error})") from None
+    here = {one["file"]: one for one in files if storage.exists(root / one["file"])}
+    found = {name: storage.sha256_of(storage.local(root / name)) for name in here}
+    after = {one["sha256_after"] for one in files}
+    old = {one["sha256_before"] for one in files} - after
+    if stood := [name for name, sha256 in found.items() if sha256 in old]:
+        raise IntegrityError(f"{root / stood[0]}: as it was before the removal (sha256 {found[stood[0]][:12]}…)")
+    same = sum(sha256 in after for sha256 in found.values())
+    gone = len({one["file"] for one in files}) - len(here)
+    read = 0
+    for file, ids in holding(root, shards):
+        read += 1
+        if held := doc_ids.intersection(ids):
+            raise IntegrityError(f"{file}: holds {len(held)} of the removed documents: {min(held)}")
+    return [
+        f"{same} files are as the statement says, {len(here) - same} have been made anew since, {gone} are gone",
+        f"none of {read} tables and token shards holds any of its {len(doc_ids)} documents",
+    ]
+
+
+def holding(root: Path, shards: int) -> Iterator[tuple[Path, list[str]]]:
+    """(file, the doc_ids in it) of everything that holds documents or pages; of links what is left of them aside."""
+    for name in (*STAGES, *SCRATCH):
+        one = artefact(root, name, shards) if name in STAGES else Artefact(root, name, shards)
+        for shard in made(one):
+            for file in one.made(shard).files:
+                path = one.named(shard, file)
+                if path.suffix == ".arrow":
+                    yield path, token_ids(path)
+                elif path.suffix == ".parquet":
+                    yield path, ids_of(path)
+    for path in tables(root):
+        yield path, ids_of(storage.local(path))
+
+
+def ids_of(path: Path) -> list[str]:
+    """The doc_ids of a table, of links and posts only of those that have an address."""
+    there = pq.read_schema(path).names
+    left = "url" in there
+    table = schemas.read_parquet(path, ["doc_id", "url"] if left else ["doc_id"])
+    rows = zip(
+        table["doc_id"].to_pylist(), table["url"].to_pylist() if left else table["doc_id"].to_pylist(), strict=True
+    )
+    return [doc_id for doc_id, url in rows if url]
+
+
+def token_ids(path: Path) -> list[str]:
+    """The doc_ids of a token shard."""
+    with pa.memory_map(str(path)) as file:
+        ids: list[str] = pa.ipc.open_file(file).read_all()["doc_id"].to_pylist()
+    return ids

@@ -1,0 +1,83 @@
+"""Orders taken back: what they kept away may come again, from where it came.
+
+Choice: a line that is taken back is forgotten, and the shards that its order rewrote lose their receipts, so that the
+next build makes them anew from the user's files. Cost: those shards, whole. Alternative: keep what was removed for a
+while, which is no removal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from pipeline.build import STAGES, same_shards
+from pipeline.shards import lease, removals, storage
+from pipeline.shards.removals import Line, Order
+
+LOST = {
+    "pages/segments/": "what was crawled for it is gone; the web is asked again, and may have another page, or none",
+    "pages/commoncrawl/": "what was fetched of Common Crawl is gone: it is fetched again",
+    ".sqlite": "its submissions went out of the ledger of the harvest: they come back if Reddit shows them again",
+    "metrics.jsonl": "what a training logged of its host is gone",
+    "model/": "models trained since do not know it",
+}
+
+
+def undo(root: Path, shards: int, lines: Sequence[str]) -> list[str]:
+    """Take back what a list names; for a person, what came of each line, and what of it cannot come back.
+
+    Raises as `remove`; BusyError also while a removal was cut short.
+    """
+    asked = removals.order_of(lines, datetime.now(UTC), whole_suffix=True)
+    said: list[str] = []
+    with lease.lock(root):
+        same_shards(root, shards)
+        removals.refuse_unfinished(root)
+        orders = {path: removals.read(path) for path in removals.paths(root)}
+        for line in asked.lines:
+            entry, named = removals.entry_of(lines[line.number - 1]), 0
+            for path, order in orders.items():
+                kept = tuple(one for one in order.lines if not same(one, line))
+                if len(kept) < len(order.lines):
+                    named += 1
+                    said += [f"line {line.number}: {entry}: {one}" for one in lost(order)]
+                    forget(root, order)
+                    undone = order.undone + len(order.lines) - len(kept)
+                    orders[path] = msgspec.structs.replace(order, lines=kept, undone=undone)
+                    removals.write(path, orders[path])
+            said.append(f"line {line.number}: {entry}: {back(named)}")
+    return said
+
+
+def same(one: Line, other: Line) -> bool:
+    """Whether two lines name the same."""
+    kinds = {"url": "doc_id"}
+    return one.mark == other.mark and kinds.get(one.kind, one.kind) == kinds.get(other.kind, other.kind)
+
+
+def back(named: int) -> str:
+    """What came of one line."""
+    if not named:
+        return "NO order names it; nothing was taken back"
+    return "taken back; the next 'webtext build' makes the shards concerned anew, from your own files"
+
+
+def lost(order: Order) -> list[str]:
+    """What cannot come back of an order, and why."""
+    found = {why for change in order.changes for mark, why in LOST.items() if mark in change.file}
+    return sorted(found)
+
+
+def forget(root: Path, order: Order) -> None:
+    """Take the receipts of the shards that an order rewrote, so that they are made anew."""
+    for change in order.changes:
+        path = root / change.file
+        stage = change.file.partition("/")[0]
+        if stage not in (*STAGES, "scratch") or "/segments/" in change.file or "/commoncrawl/" in change.file:
+            continue
+        folder = root / stage if stage != "scratch" else root.joinpath(*Path(change.file).parts[:2])
+        storage.remove(folder / "receipts" / f"{path.stem}.json")
+        storage.remove(folder / "manifest.json")
