@@ -25,6 +25,7 @@ from rich.table import Table
 from pipeline import config
 from pipeline.cli_model import VERBS, sample, trained
 from pipeline.cli_plan import plan
+from pipeline.cli_remove import remove
 from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma
 from pipeline.options import Folder, Sets, Verb, needing, settings_of, stage_and_options
 from pipeline.shards import storage
