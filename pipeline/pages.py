@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import PagesSettings, Settings, slice_of
-from pipeline.fetch import archive, commoncrawl, pointers
+from pipeline.fetch import archive, commoncrawl, originals, pointers
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.errands import errand_to
+from pipeline.fetch.lookup import Held, Wanted, lookup
 from pipeline.fetch.pointers import Row, nowhere
 from pipeline.fetch.robots import obeyed_agents
 from pipeline.fetch.segments import (
@@ -45,7 +46,7 @@ from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Manifest, Task
 from pipeline.shards.runner import Block, Run
 
-VERSION = 3
+VERSION = 4
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
 NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD)
@@ -95,14 +96,13 @@ def write_found(settings: PagesSettings, links: Artefact, found: Artefact | None
 class Archives:
     """What is known of archives before a link is looked up.
 
-    `captures`: of WARC files that exist, with `notes` on their damaged places; `matches`: in Common Crawl, nearest to
-    the date of the post. `splits`: hosts that are spread over shards.
+    `held`: the captures of WARC files that exist, with `notes` on their damaged places; `matches`: in Common Crawl,
+    nearest to the date of the post.
     """
 
-    captures: Artefact | None
+    held: Held | None
     notes: tuple[str, ...]
     matches: Artefact | None
-    splits: pointers.Splits
 
 
 def find(settings: PagesSettings, work: Path, run: Run, links: Artefact) -> Artefact | None:
@@ -112,10 +112,11 @@ def find(settings: PagesSettings, work: Path, run: Run, links: Artefact) -> Arte
     splits = splits_of(links)
     captures, notes = pointers.collect(settings, work, run, links.shards, splits) if settings.warc else (None, ())
     matches = commoncrawl.collect(settings, work, run, links, splits) if settings.commoncrawl else None
-    archives = Archives(captures, notes, matches, splits)
+    names = originals.collect(captures, run) if captures else None
+    archives = Archives(Held(captures, names, splits) if captures else None, notes, matches)
     used = [settings.limit_bytes, settings.opt_outs, settings.redirects, settings.commoncrawl_url]
-    # all shards of the captures: a redirect may lead into any
-    everywhere = [list(captures.hashes(shard).values()) for shard in range(links.shards)] if captures else []
+    # all shards of the captures: a redirect may lead into any, and a name to any
+    everywhere = [list(one.hashes(n).values()) for one in (captures, names) if one for n in range(links.shards)]
     marks = []
     for shard in range(links.shards):
         inputs = [list(one.hashes(shard).values()) for one in (links, matches) if one]
@@ -133,9 +134,9 @@ def find_shard(
     kept = kept_links(links, task.shard)
     ends: dict[str, Row] = {}
     notes = [] if task.shard else list(archives.notes)
-    if archives.captures is not None:
-        hosts = {link.doc_id: link.host for link in kept}
-        ends.update(pointers.lookup(archives.captures, archives.splits, hosts, settings.redirects))
+    if archives.held is not None:
+        asked = [Wanted(link.doc_id, link.host, link.created) for link in kept]
+        ends.update(lookup(archives.held, asked, settings.redirects, settings.opt_outs))
     if archives.matches is not None:
         wanted = {link.doc_id for link in missing(kept, ends)}
         matches = schemas.read_parquet(archives.matches.file(task.shard, ".parquet")).to_pylist()
@@ -263,11 +264,12 @@ class Kept:
     url: str
     fetch_url: str
     host: str
+    created: int | None  # when it was posted first, seconds since 1970
 
 
 def kept_links(links: Artefact, shard: int) -> list[Kept]:
     """The kept links of a shard, by url."""
-    columns = ["doc_id", "url", "fetch_url", "host", "outcome"]
+    columns = ["doc_id", "url", "fetch_url", "host", "created", "outcome"]
     table = schemas.read_parquet(links.file(shard, ".parquet"), columns)
     kept = table.filter(pc.equal(table["outcome"], str(Outcome.KEPT))).drop_columns(["outcome"]).sort_by("url")
     return [Kept(**row) for row in kept.to_pylist()]

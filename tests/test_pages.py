@@ -23,6 +23,7 @@ from warcio.warcwriter import WARCWriter
 from pipeline import documents, links, pages
 from pipeline.config import BuildSettings, PagesSettings, Settings, parse
 from pipeline.fetch import pointers, segments
+from pipeline.fetch.captures import Capture
 from pipeline.fetch.readback import read_response
 from pipeline.fetch.surt import surt
 from pipeline.shards import receipts, schemas, storage
@@ -102,16 +103,14 @@ def test_the_order_of_blocks_does_not_matter(tmp_path):
     hashes = []
     for folder, order in (("one", blocks), ("two", blocks[::-1])):
         made = Artefact(tmp_path / folder, "scratch/captures", 1)
-        pointers.gather(made, receipts.Task(0, "f"), order)
+        pointers.gather(made, True, receipts.Task(0, "f"), order)
         hashes.append(made.hashes(0))
     assert hashes[0] == hashes[1]
-    assert schemas.read_parquet(made.file(0, ".parquet"))["warc"].to_pylist() == ["y"] * 4
+    assert schemas.read_parquet(made.file(0, ".parquet"))["warc"].to_pylist() == ["x", "y", "z"] * 4
 
 
 def pointer(url, file):
-    outcome = Outcome.NOT_FOUND if file == "x" else Outcome.KEPT
-    row = pointers.row_of(doc_id(url), pointers.Pointer(file, 7, 1, ""), url, 200, "text/html", (), outcome)
-    return {**row, "location": ""}
+    return pointers.capture_row(file, Capture(url, 7, 1, Outcome.KEPT, ""), doc_id(url))
 
 
 def test_a_glob_without_files_and_a_crawl_without_contact_are_refused(tmp_path):

@@ -25,10 +25,12 @@ from pipeline.fetch.captures import Capture, capture_of
 from pipeline.fetch.client import open_session
 from pipeline.fetch.heads import HEAD_BYTES
 from pipeline.fetch.kinds import GZIP, Kind
-from pipeline.fetch.pointers import Row, capture_row, row_of, text, without_location
+from pipeline.fetch.lookup import pointer_of
+from pipeline.fetch.pointers import Row, capture_row, row_of, text
 from pipeline.fetch.ranges import Piece, fetch_pieces
 from pipeline.fetch.records import record_at
 from pipeline.fetch.response import Refused
+from pipeline.fetch.revisits import REQUEST
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
@@ -140,7 +142,7 @@ async def fill(
                 continue
             here = replace(capture, offset=file.tell(), length=len(data))
             file.write(data)
-            segment.rows.append(without_location(capture_row(f"{FOLDER}/{name}", here, piece.key)))
+            segment.rows.append(pointer_of(capture_row(f"{FOLDER}/{name}", here, piece.key)))
 
 
 def refuse(segment: Segment, piece: Piece, refusal: Refused, settings: PagesSettings) -> None:
@@ -159,8 +161,8 @@ def page_in(piece: Piece, got: bytes | Refused, settings: PagesSettings) -> tupl
     found = record_at(io.BytesIO(got), Kind(GZIP, 0, len(got)), 0, settings.limit_bytes + HEAD_BYTES)
     if found.damage or found.length != len(got):
         raise Refused(Outcome.BAD_RECORD, found.damage or f"the record is {found.length:,} of {len(got):,} bytes long")
-    capture = capture_of(found, remote(settings, piece.file), settings, {})
-    if capture is None or capture.outcome is Outcome.BAD_RECORD:
+    capture = capture_of(found, remote(settings, piece.file), settings)
+    if capture is None or capture.kind == REQUEST or capture.outcome is Outcome.BAD_RECORD:
         raise Refused(Outcome.BAD_RECORD, capture.detail if capture else "no HTTP response")
     try:
         same = doc_id(canonical_url(capture.url)) == piece.key

@@ -10,8 +10,10 @@ Redirects and revisits are captures that say where the page lies; whoever has th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import ada_url
@@ -23,30 +25,43 @@ from pipeline.fetch.fields import bare
 from pipeline.fetch.heads import Headers
 from pipeline.fetch.readback import answer_of, is_page, is_revisit
 from pipeline.fetch.records import Record
-from pipeline.fetch.response import REDIRECTS, Refused, judge
+from pipeline.fetch.response import REDIRECTS, Refused, content_type_of, judge, opt_outs_of, outcome_of_status
+from pipeline.fetch.revisits import HEAD, REQUEST, RESPONSE, REVISIT, computed, digest_of
 from pipeline.shards.outcomes import Outcome
 from pipeline.urls import fetch_url
+
+NOT_MODIFIED = 304  # RFC 9110, section 15.4.5: it says nothing of the page but that it was sent before
+METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")  # of a request: a token of RFC 9110, section 5.6.2
+WARC_DATE = re.compile(r"(\d{4})-?(\d\d)?-?(\d\d)?T?(?:(\d\d):?(\d\d))?(?::?(\d\d))?(?:[.](\d+))?Z?")
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
     """One HTTP response of a WARC file, or one damaged stretch of it (BAD_RECORD; `url` "" where it cannot be told).
 
-    `location`: the address whose record holds the page, for a redirect (BAD_REDIRECT unless it is followed) and for a
-    revisit (NOT_IN_WARC unless its original is found); else "".
+    `kind`: what its row of CAPTURES is; a request is there only if it is not GET, since its answer is no page.
+    `location`: the address that a redirect leads to (BAD_REDIRECT unless it is followed), or at which the original of
+    a revisit was captured (NOT_IN_WARC unless it is found); else "". `date` is as written; `digest`, `refers_to` and
+    `refers_date` are by what a revisit and its original know each other.
     """
 
     url: str
-    status: int | None
-    content_type: str
     offset: int
     length: int
-    sha256: str
-    date: str
     outcome: Outcome
-    opt_outs: tuple[str, ...]
     detail: str
+    status: int | None = None
+    content_type: str = ""
+    sha256: str = ""
+    date: str = ""
+    opt_outs: tuple[str, ...] = ()
     location: str = ""
+    kind: str = RESPONSE
+    record_id: str = ""
+    concurrent_to: tuple[str, ...] = ()
+    digest: str = ""
+    refers_to: str = ""
+    refers_date: str = ""
 
 
 def index(path: Path, settings: PagesSettings) -> Iterator[Capture]:
@@ -55,9 +70,8 @@ def index(path: Path, settings: PagesSettings) -> Iterator[Capture]:
     The outcome is the one that a crawl of the page would have ended with. Raises InputError only for a file that cannot
     be read or is no WARC file.
     """
-    originals: dict[str, str] = {}  # WARC-Record-ID -> address: what a revisit of WARC 1.0 refers to
     for record in records(path, settings.limit_bytes + heads.HEAD_BYTES):
-        capture = capture_of(record, str(path), settings, originals)
+        capture = capture_of(record, str(path), settings)
         if capture is not None:
             yield capture
 
@@ -74,57 +88,104 @@ def addresses(path: Path) -> Iterator[str | None]:
             yield record.url
 
 
-def capture_of(record: Record, name: str, settings: PagesSettings, originals: dict[str, str]) -> Capture | None:
-    """What one record of the file `name` captured; None for a whole record that is no page.
-
-    `originals` maps the ids of responses seen before to their addresses, and learns this one's.
-    """
+def capture_of(record: Record, name: str, settings: PagesSettings) -> Capture | None:
+    """What one record of the file `name` captured; None for a whole record that is no page."""
     where = f"{name} at offset {record.offset}"
     damage = record.damage or ("one segment of a record, without the others" if is_segment(record) else "")
     damage = damage or ("" if record.kind else "no record type")
     if damage:
         url = record.url if is_page(record) else ""
-        detail = f"{where}: {damage}"
-        return Capture(url, None, "", record.offset, record.length, "", "", Outcome.BAD_RECORD, (), detail)
+        return Capture(url, record.offset, record.length, Outcome.BAD_RECORD, f"{where}: {damage}")
     if is_revisit(record):
-        return revisit_of(record, originals)
-    if not is_page(record):
-        return None
-    url, date = record.url, record.fields.get("warc-date", "")
-    originals[bare(record.fields.get("warc-record-id"))] = url
-    try:
-        answer = answer_of(record, settings.limit_bytes)
-    except Refused as refusal:
-        detail = f"{where}: {refusal.detail}"
-        return Capture(url, None, "", record.offset, record.length, "", date, refusal.outcome, (), detail)
-    verdict = judge(answer.head, answer.body, settings, record.fields.get("warc-truncated", "") or answer.missing)
+        return revisit_of(record)
+    if record.kind == "request" and record.is_web:
+        return request_of(record)
+    return response_of(record, where, settings) if is_page(record) else None
+
+
+def unread(record: Record) -> Capture:
+    """What the fields of a record say of its capture."""
+    told = record.fields.get
     return Capture(
-        url,
-        answer.head.status,
-        verdict.content_type,
+        record.url,
         record.offset,
         record.length,
-        hashlib.sha256(answer.stored).hexdigest(),
-        date,
-        verdict.outcome,
-        verdict.opt_outs,
-        verdict.detail,
-        redirected(url, answer.head.headers) if answer.head.status in REDIRECTS else "",
+        Outcome.NOT_IN_WARC,
+        "",
+        date=told("warc-date", ""),
+        record_id=bare(told("warc-record-id")),
+        concurrent_to=tuple(map(bare, told("warc-concurrent-to", "").split())),
+        digest=digest_of(told("warc-payload-digest", "")),
     )
 
 
-def revisit_of(record: Record, originals: Mapping[str, str]) -> Capture:
-    """The capture of a revisit: a response that was left out because an earlier record holds it.
+def response_of(record: Record, where: str, settings: PagesSettings) -> Capture:
+    """The capture of a page."""
+    capture = unread(record)
+    try:
+        answer = answer_of(record, settings.limit_bytes)
+    except Refused as refusal:
+        return replace(capture, outcome=refusal.outcome, detail=f"{where}: {refusal.detail}")
+    head, cut = answer.head, record.fields.get("warc-truncated", "") or answer.missing
+    verdict = judge(head, answer.body, settings, cut)
+    return replace(
+        capture,
+        status=head.status,
+        content_type=verdict.content_type,
+        sha256=hashlib.sha256(answer.stored).hexdigest(),
+        outcome=verdict.outcome,
+        opt_outs=verdict.opt_outs,
+        detail=verdict.detail,
+        location=redirected(capture.url, head.headers) if head.status in REDIRECTS else "",
+        digest=capture.digest or computed(answer.stored),
+    )
 
-    WARC 1.1, section 6.7: WARC-Refers-To-Target-URI names the address of that record; older writers give its id alone,
-    in WARC-Refers-To, and mean the same address where the id is not of this file (as wget's --warc-dedup does).
+
+def revisit_of(record: Record) -> Capture:
+    """The capture of a revisit: a response that was left out because another record holds it (see `revisits`)."""
+    capture, found = unread(record), heads.parse(record.block)
+    head = found[0] if found else None
+    if head and head.status != NOT_MODIFIED:
+        content_type = content_type_of(head.headers)
+        capture = replace(capture, status=head.status, content_type=content_type)
+        outcome = outcome_of_status(head.status, content_type or "text/html", 1)
+        if outcome is not Outcome.KEPT:
+            leads_to = redirected(capture.url, head.headers) if head.status in REDIRECTS else ""
+            detail = f"status {head.status}, of a revisit"
+            return replace(capture, outcome=outcome, detail=detail, location=leads_to, kind=HEAD)
+    original = bare(record.fields.get("warc-refers-to-target-uri"))
+    return replace(
+        capture,
+        detail=f"a revisit of {original or capture.url}",
+        opt_outs=opt_outs_of(head.headers, b"") if head else (),
+        location=original,
+        kind=REVISIT,
+        refers_to=bare(record.fields.get("warc-refers-to")),
+        refers_date=record.fields.get("warc-refers-to-date", ""),
+    )
+
+
+def request_of(record: Record) -> Capture | None:
+    """A request of another method than GET, whose answer is not the page of its address; None for GET."""
+    asked = METHOD.match(record.block)
+    if asked is None or asked[1] == b"GET":
+        return None
+    return replace(unread(record), detail=f"a {asked[1].decode()} request", kind=REQUEST)
+
+
+def moment(date: str) -> datetime | None:
+    """A WARC-Date as a time in UTC, without a time zone; None where it is none.
+
+    WARC 1.1, section 5.4: ISO 8601 in UTC, down to the nanosecond or cut after any part (W3C's profile of it).
     """
-    url, fields = record.url, record.fields
-    named = bare(fields.get("warc-refers-to-target-uri")) or originals.get(bare(fields.get("warc-refers-to"))) or url
-    head = heads.parse(record.block)
-    status = head[0].status if head else None
-    date, detail = fields.get("warc-date", ""), f"a revisit of {named}"
-    return Capture(url, status, "", record.offset, record.length, "", date, Outcome.NOT_IN_WARC, (), detail, named)
+    found = WARC_DATE.fullmatch(date.strip())
+    if not found:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+    try:
+        return datetime(year, month or 1, day or 1, hour, minute, second, int(f"{found[7] or '':0<6}"[:6]))
+    except ValueError:
+        return None
 
 
 def redirected(url: str, headers: Headers) -> str:

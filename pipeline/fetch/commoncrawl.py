@@ -11,7 +11,6 @@ import importlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import PagesSettings
+from pipeline.fetch.nearest import posted
 from pipeline.fetch.pointers import Splits, files_of
 from pipeline.fetch.surt import surt
 from pipeline.shards import inputs, receipts, schemas, storage
@@ -114,11 +114,6 @@ def ask_shard(links: Artefact, wanted: Artefact, task: Task) -> None:
         for address in addresses(row["url"], row["fetch_url"])
     ]
     write(wanted, task, pa.Table.from_pylist(rows, schemas.WANTED), schemas.WANTED)
-
-
-def posted(created: int | None) -> datetime | None:
-    """The time of a post (seconds since 1970) in UTC, without a time zone; None where it is not known."""
-    return datetime.fromtimestamp(created, UTC).replace(tzinfo=None) if created else None
 
 
 def addresses(url: str, fetch_url: str) -> list[dict[str, str]]:

@@ -1,15 +1,14 @@
-"""Where the page of a link lies: pointers into WARC files that exist, one a link, redirects and revisits followed.
+"""Pointers into WARC files that exist: the captures of every address, by the shard of its link.
 
-Choice: every capture of every file goes to the shard of its own address (an exchange); a link that leads elsewhere is
-followed by looking into the shard of its target, which is a file like any other. Cost: each hop reads the doc_ids of
-the shards that hold targets, most often the link's own. Alternative: an exchange a hop, in both directions, which
-starts a Beam pipeline for each step of the longest chain.
+Choice: every capture of every file goes to the shard of its own address (an exchange), where requests, revisits and
+their originals meet; `lookup` finds there what a link needs. Cost: all captures of an address are held, not the best
+one, since links differ in when they were posted. Alternative: one capture an address, the same for every link.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -20,8 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.captures import Capture, index
+from pipeline.fetch.captures import Capture, index, moment
 from pipeline.fetch.kinds import LEFT_OUT, NotAnArchive
+from pipeline.fetch.originals import is_seeking
+from pipeline.fetch.revisits import REQUEST, REVISIT, of_pages, with_originals
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import inputs, receipts, schemas
 from pipeline.shards.artefacts import Artefact
@@ -29,9 +30,9 @@ from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.places import name_of
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import Block, Run
-from pipeline.urls import BadUrl, canonical_url, doc_id, host_of, shard_of
+from pipeline.urls import BadUrl, canonical_url, doc_id, fetch_url, host_of, shard_of
 
-VERSION = 2
+VERSION = 3
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 MOST_FILES = 99_999  # WARC files; a main crawl of Common Crawl has 90,000
 NOTES = 20  # damaged places named of one WARC file
@@ -54,7 +55,7 @@ class Source:
 def collect(
     settings: PagesSettings, work: Path, run: Run, shards: int, splits: Splits
 ) -> tuple[Artefact, tuple[str, ...]]:
-    """The best capture of every address in the WARC files, by shard of its link; and notes on damaged places.
+    """The captures of every address in the WARC files, by shard of its link; and notes on damaged places.
 
     Raises InputError: a glob that matches nothing, a file that cannot be read or is no WARC file.
     """
@@ -71,7 +72,8 @@ def collect(
     if unread:
         targets = [Task(shard, wanted) for shard in range(shards)]
     sources = [Source(path, Task(number, marks[number])) for number, (path, _) in enumerate(found)]
-    run.exchange(partial(scatter, settings, files, splits, shards), sources, partial(gather, captures), targets)
+    send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings.opt_outs)
+    run.exchange(send, sources, take, targets)
     notes = tuple(note for receipt in files.receipts() for note in receipt.notes)
     left_out = [note for note in notes if note.startswith(LEFT_OUT)]
     if len(left_out) == len(found):
@@ -128,7 +130,7 @@ def indexed(path: Path, settings: PagesSettings, damaged: list[str], ends: Count
     What is damaged goes to `damaged`, with its place; how captures end is counted in `ends`.
     """
     for capture in index(path, settings):
-        ends[str(capture.outcome)] += 1
+        ends[str(capture.outcome)] += capture.kind != REQUEST
         if capture.outcome is Outcome.BAD_RECORD:
             damaged.append(text(capture.detail))
         try:
@@ -142,120 +144,40 @@ def capture_row(file: str, capture: Capture, doc: str) -> Row:
     """The row of CAPTURES of a capture.
 
     One that leads to another spelling of its own address (http to https, `www.` added) leads nowhere else: the page is
-    the other capture of the same link, or none of the files holds it.
+    another capture of the same link, or none of the files holds it. One that leads to itself is a loop.
     """
     outcome, location = capture.outcome, capture.location
     try:
         if location and doc_id(canonical_url(location)) == doc:
-            outcome, location = Outcome.NOT_IN_WARC, ""
+            loops = capture.kind != REVISIT and location == fetch_url(capture.url)
+            outcome, location = (Outcome.REDIRECT_LOOP if loops else Outcome.NOT_IN_WARC), ""
     except BadUrl:
-        outcome, location = Outcome.BAD_REDIRECT, ""
+        outcome, location = (outcome if capture.kind == REVISIT else Outcome.BAD_REDIRECT), ""
     place = Pointer(file, capture.offset, capture.length, capture.sha256)
     end = (text(capture.url), capture.status, capture.content_type, capture.opt_outs, outcome)
-    return {**row_of(doc, place, *end), "location": text(location)}
+    return {
+        **row_of(doc, place, *end),
+        "kind": capture.kind,
+        "location": text(location),
+        "captured": moment(capture.date),
+        "record_id": text(capture.record_id),
+        "concurrent_to": [text(one) for one in capture.concurrent_to],
+        "digest": text(capture.digest),
+        "refers_to": text(capture.refers_to),
+        "refers_date": moment(capture.refers_date),
+    }
 
 
-def gather(captures: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
-    """The best capture of each doc_id: a kept page, then what leads elsewhere, then how it failed; first by place."""
-    table = schemas.unpack(blocks, schemas.CAPTURES)
-    kept = pc.equal(table["outcome"], str(Outcome.KEPT))
-    leading = pc.not_equal(table["location"], "")
-    absent = pc.equal(table["outcome"], str(Outcome.NOT_IN_WARC))
-    rank = pc.if_else(kept, 0, pc.if_else(leading, 1, pc.if_else(absent, 3, 2)))
-    table = table.append_column("rank", rank)
-    table = table.sort_by([(name, "ascending") for name in ("doc_id", "rank", "warc", "offset")])
-    ids = table["doc_id"].combine_chunks()
-    if len(ids):
-        first = pa.concat_arrays([pa.array([True]), pc.not_equal(ids[1:], ids[:-1])])
-        table = table.filter(first)
+def gather(captures: Artefact, obey: bool, task: Task, blocks: Iterable[bytes]) -> None:
+    """All captures of the addresses of a shard, by doc_id: those of pages, revisits restored where they can be here."""
+    table = with_originals(of_pages(schemas.unpack(blocks, schemas.CAPTURES)), obey)
+    names = ("doc_id", "captured", "sha256", "final_url", "warc", "offset")
+    table = table.sort_by([(name, "ascending") for name in names])
     with captures.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
-            rows = schemas.write_parquet(file, [table.drop_columns(["rank"])], schemas.CAPTURES)
+            rows = schemas.write_parquet(file, [table], schemas.CAPTURES)
         attempt.rows(".parquet", rows)
-        attempt.commit({})
-
-
-# --- the capture that holds a link's page
-
-
-@dataclass(frozen=True)
-class Chase:
-    """A link on its way: the row that leads on, the doc_ids and hosts met so far, and where it leads."""
-
-    doc: str
-    row: Row
-    seen: tuple[str, ...]
-    target: str
-    host: str
-
-    @classmethod
-    def onward(cls, doc: str, row: Row, seen: tuple[str, ...]) -> Chase:
-        """The chase of `doc` after a row that leads elsewhere."""
-        url = canonical_url(row["location"])
-        return cls(doc, row, seen, doc_id(url), host_of(url))
-
-
-def lookup(captures: Artefact, splits: Splits, wanted: Mapping[str, str], redirects: int) -> dict[str, Row]:
-    """The row of POINTERS of each doc_id wanted that the files hold, under that doc_id. `wanted`: doc_id to host.
-
-    A redirect or revisit ends as the capture that it leads to; NOT_IN_WARC, naming the address, where no file holds it;
-    REDIRECT_LOOP or TOO_MANY_REDIRECTS where it would not end. At most `redirects` hops.
-    """
-    ends: dict[str, Row] = {}
-    chases: list[Chase] = []
-    for doc, row in rows_of(captures, splits, wanted).items():
-        if row["location"]:
-            chases.append(Chase.onward(doc, row, (doc,)))
-        else:
-            ends[doc] = without_location(row)
-    while chases:
-        found = rows_of(captures, splits, {chase.target: chase.host for chase in chases})
-        going = []
-        for chase in chases:
-            if chase.target not in found:
-                ends[chase.doc] = ended(chase, Outcome.NOT_IN_WARC)
-                continue
-            row = found[chase.target]
-            if not row["location"]:
-                ends[chase.doc] = {**without_location(row), "doc_id": chase.doc}
-            elif chase.target in chase.seen:
-                ends[chase.doc] = ended(chase, Outcome.REDIRECT_LOOP)
-            elif len(chase.seen) >= redirects:
-                ends[chase.doc] = ended(chase, Outcome.TOO_MANY_REDIRECTS)
-            else:
-                going.append(Chase.onward(chase.doc, row, (*chase.seen, chase.target)))
-        chases = going
-    return ends
-
-
-def ended(chase: Chase, outcome: Outcome) -> Row:
-    """The end of a chase that finds no page: the last row that led on, and where it led."""
-    row = chase.row
-    return {**without_location(row), "doc_id": chase.doc, "final_url": row["location"], "outcome": str(outcome)}
-
-
-def rows_of(captures: Artefact, splits: Splits, wanted: Mapping[str, str]) -> dict[str, Row]:
-    """The rows of CAPTURES of the doc_ids wanted (to their hosts), from the shards that hold them."""
-    by_shard: dict[int, list[str]] = {}
-    for doc, host in wanted.items():
-        by_shard.setdefault(shard_of(host, doc, captures.shards, splits), []).append(doc)
-    found: dict[str, Row] = {}
-    for shard, docs in sorted(by_shard.items()):
-        found.update(rows_in(captures.file(shard, ".parquet"), docs))
-    return found
-
-
-def rows_in(path: Path, docs: Collection[str]) -> Iterator[tuple[str, Row]]:
-    """(doc_id, row) of each row of a Parquet file whose doc_id is one of `docs`."""
-    wanted = pa.array(docs, pa.string())
-    for batch in schemas.iterate_parquet(path):
-        for row in batch.filter(pc.is_in(batch["doc_id"], wanted)).to_pylist():
-            yield row["doc_id"], row
-
-
-def without_location(row: Row) -> Row:
-    """A row of CAPTURES as one of POINTERS."""
-    return {name: value for name, value in row.items() if name != "location"}
+        attempt.commit({}, counts={"seeking": pc.sum(is_seeking(table)).as_py() or 0})
 
 
 # --- rows

@@ -90,8 +90,30 @@ SEGMENT = pa.schema(
 
 PAGES = pa.schema([pa.field("url", pa.string()), pa.field("host", pa.string()), *POINTERS])
 
-# A capture in a WARC file that exists; `location`: the address that its redirect or revisit leads to, else "".
-CAPTURES = pa.schema([*POINTERS, pa.field("location", pa.string())])
+# A capture in a WARC file that exists, on its way to the shard of its address; or a request that is not GET.
+CAPTURES = pa.schema(
+    [
+        *POINTERS,
+        pa.field("kind", pa.string()),  # response, revisit; head: a revisit whose own head says all; request
+        pa.field("location", pa.string()),  # the address that a redirect leads to or a revisit refers to, else ""
+        pa.field("captured", pa.timestamp("us")),  # UTC; null = unknown
+        pa.field("record_id", pa.string()),
+        pa.field("concurrent_to", pa.list_(pa.string())),  # ids of records of the same exchange
+        pa.field("digest", pa.string()),  # of the payload, as `sha1:` and hexadecimal digits
+        pa.field("refers_to", pa.string()),  # id of a revisit's original
+        pa.field("refers_date", pa.timestamp("us")),  # when that was captured
+    ]
+)
+
+# By which id or digest a capture may be asked for, and its address; "": somebody asks.
+NAMES = pa.schema(
+    [
+        pa.field("key", pa.string()),
+        pa.field("url", pa.string()),
+        pa.field("is_page", pa.bool_()),
+        pa.field("captured", pa.timestamp("us")),
+    ]
+)
 
 # An address to look up in Common Crawl's index: a link in canonical form or as posted (sql/commoncrawl_pages.sql).
 WANTED = pa.schema(

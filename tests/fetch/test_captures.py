@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import itertools
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import records
-from pipeline.fetch.captures import addresses, index
+from pipeline.fetch.captures import addresses, index, moment
 from pipeline.fetch.kinds import is_archive
 from pipeline.fetch.readback import read_response
 from pipeline.shards.outcomes import InputError, Outcome
@@ -80,24 +81,45 @@ def test_a_redirect_names_where_it_leads(tmp_path, status, location, leads_to):
     assert (capture.outcome is Outcome.BAD_REDIRECT) is status.startswith(("301", "302", "308"))
 
 
-def test_a_revisit_names_the_record_that_holds_its_page(tmp_path):
+def test_a_revisit_says_what_it_refers_to_and_what_its_own_head_was(tmp_path):
     captures = found(
         tmp_path,
-        record(answer(), uri="http://a.test/first", record_id="<urn:uuid:1>"),
-        record(answer(b""), "revisit", "http://b.test/by-address", refers_to_target_uri="<http://a.test/first>"),
-        record(answer(b""), "revisit", "http://b.test/by-id", refers_to="<urn:uuid:1>"),
-        record(answer(b""), "revisit", "http://b.test/same-address", refers_to="<urn:uuid:unknown>"),
+        record(answer(b""), "revisit", refers_to_target_uri="<http://a.test/1>", refers_to_date="2019"),
+        record(answer(b""), "revisit", refers_to="<urn:uuid:1>", payload_digest="sha1:" + "ab" * 20),
         record(b"", "revisit", "http://b.test/without-head"),
+        record(answer(b"", "301 Moved", location="/b"), "revisit", refers_to_target_uri="http://a.test/1"),
+        record(answer(b"", "404 Not Found"), "revisit"),
         record(b"", "revisit", "dns:b.test"),
     )
-    assert ends(captures) == [
-        ("http://a.test/first", "kept", ""),
-        ("http://b.test/by-address", "not_in_warc", "http://a.test/first"),
-        ("http://b.test/by-id", "not_in_warc", "http://a.test/first"),
-        ("http://b.test/same-address", "not_in_warc", "http://b.test/same-address"),
-        ("http://b.test/without-head", "not_in_warc", "http://b.test/without-head"),
+    told = [(one.kind, one.status, str(one.outcome), one.location, one.refers_to, one.refers_date) for one in captures]
+    assert told == [
+        ("revisit", 200, "not_in_warc", "http://a.test/1", "", "2019"),
+        ("revisit", 200, "not_in_warc", "", "urn:uuid:1", ""),
+        ("revisit", None, "not_in_warc", "", "", ""),
+        ("head", 301, "bad_redirect", "http://a.test/b", "", ""),
+        ("head", 404, "not_found", "", "", ""),
     ]
-    assert [one.status for one in captures] == [200, 200, 200, 200, None]
+    assert captures[1].digest == "sha1:" + "ab" * 20
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        ("2014-05-13T01:02:03Z", datetime(2014, 5, 13, 1, 2, 3)),
+        (" 2014-05-13T01:02:03.123456789Z", datetime(2014, 5, 13, 1, 2, 3, 123456)),
+        ("2014-05-13T01:02:03.5", datetime(2014, 5, 13, 1, 2, 3, 500000)),
+        ("2014-05-13", datetime(2014, 5, 13)),
+        ("2014-05", datetime(2014, 5, 1)),
+        ("2014", datetime(2014, 1, 1)),
+        ("20140513010203", datetime(2014, 5, 13, 1, 2, 3)),
+        ("2014-13-45T01:02:03Z", None),
+        ("0000-00-00T00:00:00Z", None),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_a_date_is_read_in_any_precision(date, expected):
+    assert moment(date) == expected
 
 
 @pytest.mark.parametrize("name", ["s.warc", "s.warc.zst"])
@@ -325,8 +347,7 @@ def test_a_real_file_cut_short_keeps_what_came_before_and_names_the_cut(tmp_path
 
 
 @needs_data
-def test_real_revisits_lead_to_originals_of_the_same_file():
+def test_real_revisits_of_files_that_are_no_pages_end_by_their_own_heads():
     captures = list(index(DATA / "good/iana.warc.gz", PagesSettings()))
-    revisits = [one for one in captures if one.outcome is Outcome.NOT_IN_WARC]
-    held = {one.url for one in captures if one.sha256}
-    assert (len(revisits), sum(one.location in held for one in revisits)) == (123, 114)
+    revisits = [(one.status, one.outcome) for one in captures if one.kind != "response"]
+    assert revisits == [(200, Outcome.NOT_HTML)] * 123

@@ -28,6 +28,7 @@ from pipeline.fetch.captures import Capture, capture_of
 from pipeline.fetch.continued import records
 from pipeline.fetch.heads import HEAD_BYTES
 from pipeline.fetch.kinds import is_archive
+from pipeline.fetch.revisits import REQUEST
 from pipeline.links import table_of
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome
@@ -269,10 +270,10 @@ def is_wanted(url: str, wanted: frozenset[str] | None) -> bool:
 
 def begun(path: Path, limit_bytes: int, most: int, settings: PagesSettings) -> tuple[list[Capture], float]:
     """The captures in the first bytes of a WARC file, and the share of the file that was read."""
-    captures, originals, end = [], dict[str, str](), storage.size_of(path)
+    captures, end = list[Capture](), storage.size_of(path)
     for piece in records(path, most):
-        capture = capture_of(piece, str(path), settings, originals)
-        if capture is not None:
+        capture = capture_of(piece, str(path), settings)
+        if capture is not None and capture.kind != REQUEST:
             captures.append(capture)
         if piece.offset + piece.length >= limit_bytes:
             return captures, min(1.0, (piece.offset + piece.length) / end)
