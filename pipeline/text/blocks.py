@@ -10,22 +10,33 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from lxml import etree
 
-# Elements whose text no reader sees as such.
-UNREAD = frozenset({
-    "annotation", "annotation-xml", "audio", "canvas", "datalist", "embed", "iframe", "map", "noembed", "noframes",
-    "object", "script", "select", "style", "svg", "template", "textarea", "video",
+from pipeline.text.formula import Formula
+
+# Elements that begin and end a line: `display` block, list item or table in HTML's own style sheet (WHATWG HTML, 15.3).
+# All others are inline, unknown ones too: in "in <st1:City>Paris</st1:City>" no line ends. Three stand here against the
+# letter of it, because they part text: button (an inline block), noscript and option.
+BLOCK = frozenset({
+    "address", "article", "aside", "blockquote", "body", "button", "caption", "center", "col", "colgroup", "dd",
+    "details", "dialog", "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "frame",
+    "frameset", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "html", "legend", "li", "listing",
+    "main", "marquee", "menu", "nav", "noscript", "ol", "optgroup", "option", "p", "plaintext", "pre", "search",
+    "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "xmp",
 })  # fmt: skip
-INLINE = frozenset({
-    "a", "abbr", "acronym", "area", "b", "base", "basefont", "bdi", "bdo", "big", "blink", "cite", "code", "data",
-    "del", "dfn", "em", "font", "head", "i", "img", "input", "ins", "kbd", "label", "link", "mark", "math", "meta",
-    "meter", "mi", "mn", "mo", "mrow", "ms", "msub", "msup", "mtext", "nobr", "output", "param", "picture",
-    "progress", "q", "rp", "rt", "ruby", "s", "samp", "semantics", "small", "source", "span", "strike", "strong",
-    "sub", "sup", "time", "track", "tt", "u", "var", "wbr",
+# Elements whose text no reader sees as such; of the first group, which hold what is shown instead of something, only
+# as long as they are closed: an end tag that is missing must not cost the page.
+INSTEAD = frozenset({
+    "applet", "audio", "canvas", "datalist", "iframe", "noembed", "noframes", "object", "select", "svg", "video",
 })  # fmt: skip
+UNREAD = INSTEAD | {"script", "style", "template", "textarea"}
+SPECIAL = UNREAD | {"title", "meta", "math"}
+SHADOW = ("shadowrootmode", "shadowroot")  # a template with one is shown (WHATWG HTML, 13.2.6.4.4; Chrome 90 to 110)
+PICTURE = re.compile(r"katex-html|mjx-math|mjx-chtml|MathJax")  # a formula once more, laid out sign by sign
+LONG = 100  # characters that stand in place of something; more may be the rest of the page
 BREAK = "\u2028"  # stands for <br>: HTML's own white space never holds it, and `normalize.clean` makes it a newline
 
 # What an element says about itself, one bit each: by its tag or role, then by words in its class or id.
@@ -76,7 +87,7 @@ class Blocks:
     end_of[e]-1), and `alike[e]`, a number that elements of the same tags and classes up to the page share.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, formulas: bool = False) -> None:
         self.texts: list[str] = []
         self.link_chars: list[int] = []
         self.links: list[int] = []
@@ -88,29 +99,50 @@ class Blocks:
         self.paths: dict[tuple[int, str, str], int] = {}
         self.open = [0]
         self.pieces: list[str] = []
-        self.unread = self.inlink = self.breaks = self.piece_links = self.piece_link_chars = 0
+        self.inlink = self.breaks = self.piece_links = self.piece_link_chars = 0
         self.in_title = False
+        self.formulas = formulas  # whether there are any on the page
+        self.unread, self.within = 0, ""  # elements named `within`, in one another, of which nothing is read
+        self.passed_over = 0  # characters in them, block-level tags counted as LONG
+        self.doubtful: set[str] = set()  # elements that much was passed over in
+        self.formula: Formula | None = None  # in which we are; then `unread` is 1
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """An element begins."""
-        if self.unread or tag in UNREAD:
-            self.unread += tag in UNREAD
-        elif tag in INLINE:
-            if tag == "a":
-                self.inlink += 1
-                self.piece_links += 1
-            elif tag == "meta" and KIND.fullmatch(attributes.get("property", attributes.get("name", ""))):
-                self.kinds.add(attributes.get("content", "").strip().lower()[:NAMES_CHARS])
+        if self.unread and not self.leaves_formula(tag):
+            if self.formula:
+                self.formula.begin(tag, attributes)
+            elif tag == self.within:
+                self.unread += 1
+            elif tag in BLOCK:
+                self.passed_over += LONG
+        elif tag in BLOCK:
+            self.flush()
+            self.begin(tag, attributes)
+        elif tag == "a":
+            self.inlink += 1
+            self.piece_links += 1
         elif tag == "br":
             self.breaks += 1
             if self.breaks == 2:  # two in a row part paragraphs
                 self.flush()
             self.pieces.append(BREAK)
-        elif tag == "title":
+        elif tag in SPECIAL:
+            self.start_special(tag, attributes)
+        elif self.formulas and attributes.get("aria-hidden") == "true" and is_picture(tag, attributes):
+            self.unread, self.within, self.passed_over = 1, tag, 0
+
+    def start_special(self, tag: str, attributes: Mapping[str, str]) -> None:
+        """An element begins that is read in a way of its own, or not."""
+        if tag == "title":
             self.in_title = True
-        else:
-            self.flush()
-            self.begin(tag, attributes)
+        elif tag == "meta":
+            if KIND.fullmatch(attributes.get("property", attributes.get("name", ""))):
+                self.kinds.add(attributes.get("content", "").strip().lower()[:NAMES_CHARS])
+        elif tag == "math":
+            self.unread, self.formula = 1, Formula(attributes)
+        elif tag != "template" or not any(name in attributes for name in SHADOW):
+            self.unread, self.within, self.passed_over = 1, tag, 0
 
     def begin(self, tag: str, attributes: Mapping[str, str]) -> None:
         """A block-level element begins."""
@@ -136,19 +168,43 @@ class Blocks:
     def end(self, tag: str) -> None:
         """An element ends; the parser ends every element that it began."""
         if self.unread:
-            self.unread -= tag in UNREAD
-        elif tag in INLINE:
-            self.inlink -= tag == "a" and self.inlink > 0
-        elif tag == "title":
-            self.in_title = False
-        elif tag != "br":
+            if self.formula is None:
+                self.unread -= tag == self.within
+                if not self.unread and self.passed_over >= LONG:
+                    self.doubtful.add(tag)
+            elif tag == "math":
+                self.end_formula()
+            else:
+                self.formula.end()
+        elif tag in BLOCK:
             self.flush()
             if len(self.open) > 1:
                 self.end_of[self.open.pop()] = len(self.parent)
+        elif tag == "a":
+            self.inlink -= self.inlink > 0
+        elif tag == "title":
+            self.in_title = False
+
+    def leaves_formula(self, tag: str) -> bool:
+        """Whether a tag ends a formula that was never closed, as HTML's block-level tags do (13.2.6.5)."""
+        if self.formula is None or tag not in BLOCK:
+            return False
+        self.end_formula()
+        return True
+
+    def end_formula(self) -> None:
+        """The formula becomes text; one that is displayed has a line to itself within its sentence."""
+        formula, self.formula, self.unread = self.formula, None, 0
+        if formula is not None and formula.text():
+            edge = BREAK if formula.root.attributes.get("display") == "block" else ""
+            self.data(f"{edge}{formula.text()}{edge}")
 
     def data(self, text: str) -> None:
         """Characters between two tags."""
         if self.unread:
+            if self.formula:
+                self.formula.data(text)
+            self.passed_over += len(text)
             return
         if self.in_title:
             self.title += text
@@ -173,6 +229,7 @@ class Blocks:
 
     def close(self) -> Blocks:
         """The page ends."""
+        self.end_formula()
         self.flush()
         while self.open:
             self.end_of[self.open.pop()] = len(self.parent)
@@ -188,6 +245,11 @@ def is_hidden(attributes: Mapping[str, str]) -> bool:
     )
 
 
+def is_picture(tag: str, attributes: Mapping[str, str]) -> bool:
+    """Whether an element that is hidden from screen readers shows what a formula beside it says."""
+    return tag == "nobr" or PICTURE.search(attributes.get("class", "")) is not None
+
+
 @functools.lru_cache(20_000)
 def looks(classes: str, name: str) -> tuple[int, str]:
     """(bits of NAMES that class and id hold, the class with its numbers alike); the same few come again and again."""
@@ -199,10 +261,25 @@ def read(page: str) -> Blocks:
     """The blocks of a page, in order; never raises for what a page may hold but MemoryError."""
     if not page or page.isspace():
         return Blocks().close()
-    parser = etree.HTMLParser(encoding="utf-8", target=Blocks(), huge_tree=True)
-    found: Blocks = etree.fromstring(page.encode("utf-8", "replace"), parser)
+    found = blocks_of(page)
+    while swallowed := [tag for tag in sorted(found.doubtful & INSTEAD) if is_never_closed(page, tag)]:
+        page = re.sub(rf"<(/?)(?:{'|'.join(swallowed)})(?![\w:.-])", r"<\1span", page, flags=re.IGNORECASE)
+        found = blocks_of(page)
     found.kinds.update(name.lower() for form in (SCHEMA_JSON, SCHEMA_MICRO) for name in form.findall(page))
     return found
+
+
+def blocks_of(page: str) -> Blocks:
+    """What the parser sees of a page."""
+    parser = etree.HTMLParser(encoding="utf-8", target=Blocks("<math" in page), huge_tree=True)
+    found: Blocks = etree.fromstring(page.encode("utf-8", "replace"), parser)
+    return found
+
+
+def is_never_closed(page: str, tag: str) -> bool:
+    """Whether more elements of a kind begin than end; the parser ends all of them somewhere."""
+    ends = Counter(re.findall(rf"<(/?){tag}(?![\w:.-])", page, re.IGNORECASE))
+    return ends[""] > ends["/"]
 
 
 def write(blocks: Blocks, chosen: Sequence[int]) -> str:
@@ -230,8 +307,10 @@ def item_of(blocks: Blocks, element: int) -> int:
 
 def gap(blocks: Blocks, first: int, second: int) -> str:
     """What stands between the texts of two elements that follow each other."""
+    if first == second:  # two breaks part paragraphs wherever they stand
+        return "\n\n"
     up, beside = blocks.parent[first], blocks.parent[second]
-    if up == beside and first != second and blocks.tag[up] == "tr":
+    if up == beside and blocks.tag[up] == "tr":
         return " | "
     rows = blocks.tag[up] == blocks.tag[beside] == "tr" and blocks.parent[up] == blocks.parent[beside]
     return "\n" if rows or (item_of(blocks, first) and item_of(blocks, second)) else "\n\n"

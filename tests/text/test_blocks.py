@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.blocks import BIT, INLINE, UNREAD, read, write
+from pipeline.text.blocks import BIT, BLOCK, INSTEAD, UNREAD, read, write
 from pipeline.text.normalize import clean
 
 TAGS = [
@@ -31,8 +31,56 @@ def test_two_breaks_part_paragraphs_and_one_does_not():
     assert squeezed(read("<div>a<br>b<br> <br>c").texts) == ["a/b/", "/c"]
 
 
+@pytest.mark.parametrize("break_", ["<br><br>", "<br/> <br/>", "<br>&nbsp;<br clear=all>", "<br><!-- x --><br>\n<br>"])
+@pytest.mark.parametrize(
+    "around", ["<table><tr><td>{}</table>", "<table><tr><th><font size=2>{}</font></table>", "<dl><dd>{}</dl>"]
+)
+def test_two_breaks_part_paragraphs_in_a_cell_too(around, break_):
+    blocks = read(around.format(f"one{break_}two{break_}three"))
+    assert clean(write(blocks, range(len(blocks.texts)))).split("\n\n") == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("tag", ["st1:City", "o:p", "fb:like", "x-note", "abbrev", "slot", "rb", "wbr", "big", "blink"])
+def test_an_element_that_html_does_not_know_as_a_block_is_inline(tag):
+    page = read(f"<p>in <{tag} w:st=on>Paris</{tag}>, and <b><{tag}>here</{tag}></b>.<p>next")
+    assert squeezed(page.texts) == ["in Paris, and here.", "next"]
+
+
+@pytest.mark.parametrize(
+    "tag", sorted(BLOCK - {"body", "col", "colgroup", "frame", "frameset", "hr", "html", "plaintext"})
+)
+def test_an_element_that_is_a_block_ends_the_line(tag):
+    page = read(f"<div>a<{tag}>b</{tag}>c</div>")
+    assert [text for text in squeezed(page.texts) if text != "c"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "tag", ["embed", "wbr", "source", "track", "keygen", "param", "area", "input", "bgsound", "img"]
+)
+def test_a_void_element_swallows_nothing(tag):
+    assert squeezed(read(f"<div><p>a<{tag} src=x>b</p><p>c</div>d").texts) == ["ab", "c", "d"]
+
+
+@pytest.mark.parametrize("tag", sorted(INSTEAD | {"map"}))
+def test_what_is_never_closed_does_not_swallow_the_page_and_what_is_closed_stays_unread(tag):
+    rest = "".join(f"<p>{number} of the rest of the page" for number in range(4))
+    assert len(read(f"<div><p>first</p><{tag} name=x>{rest}").texts) == 5
+    assert len(read(f"<div><p>first</p><{tag} alt='a<b'>{rest}").texts) == 5
+    closed = [] if tag in INSTEAD else ["no"]
+    assert squeezed(read(f"<div><p>first</p><{tag} name=x><p>no</p></{tag.upper()}>{rest}").texts)[1:-4] == closed
+    long = "and a sentence that goes on for so long that it can hardly be what stands there in place of something else"
+    assert " ".join(squeezed(read(f"<p>first <{tag}>{long}").texts)) == f"first {long}"
+
+
+def test_the_template_of_a_shadow_root_is_shown_and_another_is_not():
+    for mode in ("shadowrootmode=open", "shadowrootmode=closed", "ShadowRootMode='open' class=x", "shadowroot=open"):
+        page = read(f"<x-a><template {mode}><style>p{{}}</style><p>a<template><p>no</template></template></x-a><p>b")
+        assert squeezed(page.texts) == ["a", "b"]
+    assert squeezed(read("<template id=x><p>no</p></template><p>b").texts) == ["b"]
+
+
 def test_scripts_styles_and_drawings_are_not_read_and_what_follows_them_is():
-    unread = "".join(f"<{tag}>no</{tag}>" for tag in sorted(UNREAD - {"embed"}))
+    unread = "".join(f"<{tag}>no</{tag}>" for tag in sorted(UNREAD))
     assert squeezed(read(f"<p>a{unread}b<svg><title>no<desc>no</desc></title></svg>c").texts) == ["abc"]
     assert read("<title>The &amp; title</title><p>x").title == "The & title"
 
@@ -124,5 +172,5 @@ def test_nothing_is_cut_out_of_a_bomb(page, words):
     assert sum(len(re.findall(r"\w+", text)) for text in read(page).texts) == words
 
 
-def test_no_element_is_both_unread_and_inline():
-    assert not UNREAD & INLINE
+def test_no_element_is_both_unread_and_a_block():
+    assert not UNREAD & BLOCK
