@@ -55,8 +55,10 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     """
     shards = settings.build.shards
     rules = Rules.of(settings.links, work)
-    paths = snapshots(find(settings.links, work), work / "scratch" / "ledgers") + exported(settings.links, work, run)
-    paths, left_out = sorted_out(paths)
+    folders: list[str] = []
+    named = find(settings.links, work, folders)
+    paths = snapshots(named, work / "scratch" / "ledgers") + exported(settings.links, work, run)
+    paths, left_out = sorted_out(paths, folders)
     sources, submissions = collect(paths, work, shards, run)
     splits = urls.split_hosts(*count_links(submissions), shards)
     links = Artefact(work, "links", shards)
@@ -72,14 +74,14 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     )
 
 
-def find(links: LinksSettings, work: Path) -> list[Path]:
+def find(links: LinksSettings, work: Path, folders: list[str] | None = None) -> list[Path]:
     """The files that `links.submissions` names, sorted, each once; relative globs start at `work`.
 
-    Raises ConfigError: no source at all. InputError: a glob that matches no file.
+    Raises ConfigError: no source at all. InputError: a glob that matches no file, or only a folder (see `matching`).
     """
     if not links.submissions and not links.bigquery:
         raise ConfigError("links.submissions is empty: set it in webtext.toml to dumps, exports, lists or a ledger")
-    return inputs.matching(links.submissions, work, "links.submissions")
+    return inputs.matching(links.submissions, work, "links.submissions", folders)
 
 
 def exported(links: LinksSettings, work: Path, run: Run) -> list[Path]:
@@ -118,9 +120,9 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[A
     return sources, submissions
 
 
-def sorted_out(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+def sorted_out(paths: Iterable[Path], folders: Iterable[str] = ()) -> tuple[list[Path], list[str]]:
     """The sources of kinds that are read, and a note on each other one. Raises InputError: there are only such."""
-    chosen, left_out = [], []
+    chosen, left_out = [], [f"{LEFT_OUT}{said}" for said in folders]
     for path in paths:
         try:
             reader_for(path)

@@ -18,20 +18,28 @@ HASHES = "scratch/sha256.json"  # what input files held when they were last read
 SETTLED_S = 2
 
 
-def matching(patterns: Iterable[str], root: Path, setting: str) -> list[Path]:
+def matching(patterns: Iterable[str], root: Path, setting: str, folders: list[str] | None = None) -> list[Path]:
     """The files that the globs of a setting name, absolute, sorted, each once; relative globs start at `root`.
 
-    A glob of objects is `s3://bucket/…` or `gs://bucket/…`. Raises InputError: a glob that matches nothing.
+    A glob of objects is `s3://bucket/…` or `gs://bucket/…`. Raises InputError: a glob that matches nothing; or nothing
+    but a folder, unless `folders` is there to take the notes on such.
     """
     found: set[Path] = set()
     for pattern in patterns:
         wanted = mirror(pattern)
         if place(root / wanted) is not None:
             files = set(objects.matching(root / wanted))
+            folder = not (files or glob.has_magic(pattern)) and bool(objects.inside(root / wanted))
         else:
             relative = glob.glob(pattern, root_dir=root, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
             files = {(root / name).absolute() for name in relative if (root / name).is_file()}
-        if not files:
+            folder = not files and bool(relative)
+        if folder:
+            said = f"{setting}: {pattern!r} is a folder; name the files in it, as {pattern.rstrip('/')}/*"
+            if folders is None:
+                raise InputError(said)
+            folders.append(said)
+        elif not files:
             raise InputError(f"{setting}: {pattern!r} matches no file (from {name_of(root.absolute())}); correct it")
         found |= files
     return sorted(found)

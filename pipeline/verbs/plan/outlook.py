@@ -71,7 +71,7 @@ def weighed(root: Path, settings: Settings) -> int | None:
     if settings.build.runner == LOCAL:
         return None
     named = ((settings.links.submissions, "links.submissions"), (settings.pages.warc, "pages.warc"))
-    files = max((inputs.matching(globs, root, setting) for globs, setting in named), key=len)
+    files = max((inputs.matching(globs, root, setting, []) for globs, setting in named), key=len)
     size = graph_bytes(root, settings.build.runner, files, settings.build.shards)
     refuse_heavy(size)
     return size

@@ -79,13 +79,15 @@ def probe(root: Path, settings: Settings) -> Probe:
         raise ConfigError("links.submissions is empty: set it in webtext.toml to dumps, exports, lists or a ledger")
     submissions = None
     if "links" not in made and links.submissions:
-        submissions = look_at_submissions(inputs.matching(links.submissions, root, "links.submissions"), settings, root)
+        submissions = look_at_submissions(
+            inputs.matching(links.submissions, root, "links.submissions", []), settings, root
+        )
     captures = None
     if "pages" not in made and pages.warc:
         wanted = submissions.kept_ids if submissions and submissions.whole else None
         if "links" in made and made["links"].books["links"].inputs <= IDS:
             wanted = ids_of(root, settings.build.shards)
-        captures = look_at_captures(inputs.matching(pages.warc, root, "pages.warc"), pages, wanted)
+        captures = look_at_captures(inputs.matching(pages.warc, root, "pages.warc", []), pages, wanted)
     dumps = inputs.matching(settings.corpus.wikipedia_dumps, root, "corpus.wikipedia_dumps")
     reference = [settings.corpus.wikipedia_reference] if settings.corpus.wikipedia_reference else []
     return Probe(

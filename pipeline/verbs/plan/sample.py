@@ -13,7 +13,7 @@ import io
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -27,9 +27,9 @@ from pipeline.config import PagesSettings, Settings
 from pipeline.fetch.captures import Capture, capture_of
 from pipeline.fetch.continued import records
 from pipeline.fetch.heads import HEAD_BYTES
-from pipeline.fetch.kinds import is_archive
+from pipeline.fetch.kinds import NotAnArchive, is_archive
 from pipeline.fetch.revisits import REQUEST
-from pipeline.links import table_of
+from pipeline.links import sorted_out, table_of
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.submissions.decide import Rules, decided
@@ -107,6 +107,7 @@ def size(paths: Iterable[Path]) -> int:
 
 def look_at_submissions(paths: Sequence[Path], settings: Settings, work: Path) -> Submissions:
     """What the sources hold, told from a sample. Raises InputError: a file cannot be read, or holds no submission."""
+    paths, _ = sorted_out(paths)
     chosen = spread(paths, FILES)
     pieces = [piece_of(path, settings.pages) for path in chosen]
     whole = len(chosen) == len(paths) and all(one.share == 1 for one in pieces)
@@ -271,10 +272,11 @@ def is_wanted(url: str, wanted: frozenset[str] | None) -> bool:
 def begun(path: Path, limit_bytes: int, most: int, settings: PagesSettings) -> tuple[list[Capture], float]:
     """The captures in the first bytes of a WARC file, and the share of the file that was read."""
     captures, end = list[Capture](), storage.size_of(path)
-    for piece in records(path, most):
-        capture = capture_of(piece, str(path), settings)
-        if capture is not None and capture.kind != REQUEST:
-            captures.append(capture)
-        if piece.offset + piece.length >= limit_bytes:
-            return captures, min(1.0, (piece.offset + piece.length) / end)
+    with suppress(NotAnArchive):  # the stage leaves it out, with a note
+        for piece in records(path, most):
+            capture = capture_of(piece, str(path), settings)
+            if capture is not None and capture.kind != REQUEST:
+                captures.append(capture)
+            if piece.offset + piece.length >= limit_bytes:
+                return captures, min(1.0, (piece.offset + piece.length) / end)
     return captures, 1.0
