@@ -52,26 +52,20 @@ def bodies(number):
 
 def test_archives_of_every_kind_are_links_pages_and_documents(tmp_path):
     one, two, three, _, five = (http(body) for body in bodies(5))
-    first, second = (
-        record(one[:700], "http://a.test/1", record_id="<urn:0>", segment_number=1),
-        record(
-            one[700:], "", "continuation", segment_number=2, segment_origin_id="<urn:0>", segment_total_length=len(one)
-        ),
-    )
+    more = {"segment_number": 2, "segment_origin_id": "<urn:0>", "segment_total_length": len(one)}
+    first = record(one[:700], "http://a.test/1", record_id="<urn:0>", segment_number=1)
+    second = record(one[700:], "", "continuation", **more)
+    resource = record(bodies(4)[3], "http://a.test/4", "resource", content_type="text/html")
     write(
         tmp_path,
         a_wacz=wacz({"data.warc.gz": packed([first, record(two, "http://a.test/2"), second])}),
         b_arc=filedesc() + arc_record(three, "http://a.test/3"),
-        c_warc=record(bodies(4)[3], "http://a.test/4", "resource", content_type="text/html").replace(
-            b"WARC-T", b"warc-t"
-        ),
-        d_arc_gz=b"",
+        c_warc=resource.replace(b"WARC-T", b"warc-t"),
     )
-    (tmp_path / "in/d.arc_gz").unlink()
     (tmp_path / "in/d.arc.gz").write_bytes(packed([filedesc(2), arc_record(five, "http://a.test/5", 2)]))
     made(tmp_path, "documents")
     found = rows(tmp_path, "documents")
-    assert {url: row["outcome"] for url, row in found.items()} == {f"http://a.test/{n}": "kept" for n in range(1, 6)}
+    assert {url: row["outcome"] for url, row in found.items()} == {f"https://a.test/{n}": "kept" for n in range(1, 6)}
     assert len({row["text"] for row in found.values()}) == 5
     assert min(len(row["text"]) for row in found.values()) > 300
     assert notes(tmp_path, "pages") == notes(tmp_path, "links") == ()
@@ -89,7 +83,7 @@ def test_files_of_other_kinds_are_left_out_by_name_and_the_rest_is_built(tmp_pat
     dump = tmp_path / "dump.ndjson"
     dump.write_bytes(DUMP)
     made(tmp_path, sources=["dump.ndjson"], warc=["in/*", "folder"])
-    assert {url: row["outcome"] for url, row in rows(tmp_path, "pages").items()} == {"http://a.test/": "kept"}
+    assert {url: row["outcome"] for url, row in rows(tmp_path, "pages").items()} == {"https://a.test/": "kept"}
     said = notes(tmp_path, "pages")
     assert all(note.startswith("left out: ") for note in said)
     for name, cure in (
@@ -99,7 +93,7 @@ def test_files_of_other_kinds_are_left_out_by_name_and_the_rest_is_built(tmp_pat
         assert [cure in note for note in said if name in note] == [True], name
     made(tmp_path / "links", sources=[str(dump), f"{tmp_path}/in/*.warc", f"{tmp_path}/in/*.zip", str(tmp_path / "in")],
          warc=[f"{tmp_path}/in/good.warc"])  # fmt: skip
-    assert list(rows(tmp_path / "links", "links")) == ["http://a.test/"]
+    assert list(rows(tmp_path / "links", "links")) == ["https://a.test/"]
     left_out = notes(tmp_path / "links", "links")
     assert [any(name in note for note in left_out) for name in ("x.zip", "empty.warc", "is a folder")] == [True] * 3
 
@@ -111,6 +105,9 @@ def test_where_no_file_is_read_the_build_stops_and_says_why(tmp_path):
         made(tmp_path, sources=["dump.ndjson"])
     with pytest.raises(InputError, match=r"x\.zip"):
         made(tmp_path / "links", sources=[f"{tmp_path}/in/*"])
+    for settings in ({"warc": ["in"]}, {"sources": [f"{tmp_path}/in"], "warc": [f"{tmp_path}/in/*"]}):
+        with pytest.raises(InputError, match=r"in' is a folder; name the files in it"):
+            made(tmp_path, **{"sources": ["dump.ndjson"], **settings})
 
 
 @pytest.mark.failure(

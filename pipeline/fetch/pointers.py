@@ -55,13 +55,16 @@ class Source:
 def collect(
     settings: PagesSettings, work: Path, run: Run, shards: int, splits: Splits
 ) -> tuple[Artefact, tuple[str, ...]]:
-    """The captures of every address in the WARC files, by shard of its link; and notes on damaged places.
+    """The captures of every address in the archives, by shard of its link; and notes on damaged places.
 
-    Raises InputError: a glob that matches nothing, a file that cannot be read or is no WARC file.
+    Raises InputError: a glob that matches nothing, a file that cannot be read, or not one of a kind that is.
     """
     used = {"limit_bytes": settings.limit_bytes, "opt_outs": settings.opt_outs}
     # the path too: a pointer names it
-    contents = inputs.sha256_of_each(files_of(settings.warc, work, "pages.warc"), work / inputs.HASHES)
+    folders: list[str] = []
+    contents = inputs.sha256_of_each(files_of(settings.warc, work, "pages.warc", folders), work / inputs.HASHES)
+    if not contents:
+        raise InputError(folders[0])
     found = [(path, [name_of(path), sha256]) for path, sha256 in contents.items()]
     files = Artefact(work, "scratch/warcs", len(found))
     captures = Artefact(work, "scratch/captures", shards)
@@ -74,19 +77,19 @@ def collect(
     sources = [Source(path, Task(number, marks[number])) for number, (path, _) in enumerate(found)]
     send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings.opt_outs)
     run.exchange(send, sources, take, targets)
-    notes = tuple(note for receipt in files.receipts() for note in receipt.notes)
+    notes = (*(LEFT_OUT + said for said in folders), *(note for one in files.receipts() for note in one.notes))
     left_out = [note for note in notes if note.startswith(LEFT_OUT)]
-    if len(left_out) == len(found):
+    if len(left_out) == len(found) + len(folders):
         raise InputError(left_out[0].removeprefix(LEFT_OUT))
     return captures, notes
 
 
-def files_of(patterns: Iterable[str], work: Path, setting: str) -> list[Path]:
+def files_of(patterns: Iterable[str], work: Path, setting: str, folders: list[str] | None = None) -> list[Path]:
     """The files that the globs of a setting name, absolute, each once, in order.
 
-    Raises InputError: a glob that matches no file; too many files.
+    Raises InputError: a glob that matches no file, or only a folder (see `matching`); too many files.
     """
-    found = inputs.matching(patterns, work, setting)
+    found = inputs.matching(patterns, work, setting, folders)
     if len(found) > MOST_FILES:
         raise InputError(f"{setting}: {len(found):,} files; at most {MOST_FILES:,}: concatenate some")
     return found
