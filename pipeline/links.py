@@ -33,7 +33,7 @@ from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Run
 from pipeline.submissions import bigquery
 from pipeline.submissions.decide import LISTS, Rules, decided, forgotten
-from pipeline.submissions.ledger import snapshots
+from pipeline.submissions.ledger import SUFFIX, snapshots
 from pipeline.submissions.rows import Block, Submission, block_of
 from pipeline.submissions.sources import Reader, reader_of
 from pipeline.urls import BadUrl
@@ -125,7 +125,8 @@ def sorted_out(paths: Iterable[Path], folders: Iterable[str] = ()) -> tuple[list
     chosen, left_out = [], [f"{LEFT_OUT}{said}" for said in folders]
     for path in paths:
         try:
-            reader_for(path)
+            if path.suffix.lower() != SUFFIX:  # of a ledger a snapshot is read
+                reader_for(path)
         except InputError as error:
             left_out.append(f"{LEFT_OUT}{error}")
         else:
