@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config import Settings
-from pipeline.shards import lease, removals, storage, transfer
-from pipeline.shards.artefacts import Artefact
+from pipeline.shards import lease, leftovers, removals, storage, transfer
 from pipeline.shards.outcomes import ConfigError, DryRun
-from pipeline.shards.receipts import Manifest
+from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.runner import BeamRun, Run
 
 STAGES = ("links", "pages", "documents", "corpus", "tokenizer", "tokens")
@@ -42,7 +41,7 @@ def build(
     chosen = run or beam(settings, root)
     manifests: dict[str, Manifest] = {}
     with lease.lock(root) as check:
-        storage.sweep(root)
+        leftovers.sweep(root)
         removals.refuse_unfinished(root)
         same_shards(root, settings.build.shards)
         for stage in STAGES[: STAGES.index(until) + 1]:

@@ -11,13 +11,11 @@ import io
 import json
 import logging
 import shlex
-import signal
 import sys
-import threading
 import traceback
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
@@ -28,7 +26,7 @@ from pipeline.cli_plan import plan
 from pipeline.cli_remove import remove
 from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma
 from pipeline.options import Folder, Sets, Verb, needing, settings_of, stage_and_options
-from pipeline.shards import storage
+from pipeline.shards import interrupts, storage
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
 from pipeline.shards.places import mirror, name_of, place
 
@@ -41,7 +39,6 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.rstrip('.')}" for code, meaning in EXIT_CODES.items()),
 )
 
-INTERRUPTED, TERMINATED = 130, 143  # what a shell reports of a process that SIGINT or SIGTERM ended: 128 + 2, + 15
 LEDGER = Path("harvest/ledger.sqlite")
 
 
@@ -59,14 +56,21 @@ def init(
     # without a dump, the addresses of the WARC files themselves are the links
     for key, globs in (("submissions", submissions or warc), ("warc", warc)):
         if globs:
-            here = Path(glob.escape(str(Path.cwd())))
-            whole = [pattern if "://" in pattern else str(here / pattern) for pattern in globs]
+            whole = [placed(pattern, path.parent.absolute()) for pattern in globs]
             text = text.replace(f"{key} = []", f"{key} = {json.dumps(whole, ensure_ascii=False)}", 1)  # TOML too
     storage.write_bytes(path, text.encode())
     work = shlex.quote(name_of(path.parent) if place(path) else str(folder))
     out.print(f"{path} written; next: webtext build --dir {work}")
     if not submissions:
         out.print(f"without dumps: webtext harvest --subreddit books --dir {work}   # Reddit's API, see its --help")
+
+
+def placed(pattern: str, folder: Path) -> str:
+    """A glob of the command line as a config file in `folder` says it: relative where it lies there, so it may move."""
+    if "://" in pattern:
+        return pattern
+    whole, home = Path(glob.escape(str(Path.cwd()))) / pattern, Path(glob.escape(str(folder)))
+    return str(whole.relative_to(home) if whole.is_relative_to(home) else whole)
 
 
 @app.command(cls=Verb)
@@ -280,26 +284,31 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a title must not end a command in a small locale
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    try:
-        app(arguments, prog_name="webtext")
-    except SystemExit as end:
-        if end.code in (INTERRUPTED, TERMINATED):
-            word = "interrupted" if end.code == INTERRUPTED else "terminated"
-            err.print(f"webtext: {word}; run the same command again to go on")
-        raise
-    except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into one line
-        if debug:
-            err.print(*traceback.format_exc().splitlines(), sep="\n")
-        if isinstance(error, OSError) and error.strerror:  # the system's word on a file or a socket: nobody's bug
-            error = StorageError(f"{error.filename or 'a file or socket'}: {error.strerror}")
-        if isinstance(error, WebTextError):
-            err.print(f"webtext: {error}")
-            sys.exit(error.exit_code)
-        first = str(error).strip().partition("\n")[0]
-        err.print(f"webtext: a bug: {type(error).__name__}: {first}; run it again with --debug")
-        sys.exit(1)
+    with interrupts.heeded(quiet=not debug):
+        try:
+            app(arguments, prog_name="webtext")
+        except BaseException as error:
+            if ending := interrupts.asked():  # whatever the interrupt has become on its way
+                ending.leave()
+            if isinstance(error, SystemExit) and error.code == interrupts.INTERRUPTED:  # the trainer's word, once saved
+                err.print("webtext: interrupted; run the same command again to go on")
+            if not isinstance(error, Exception):
+                raise
+            if debug:
+                err.print(*traceback.format_exc().splitlines(), sep="\n")
+            end(error)
+
+
+def end(error: Exception) -> NoReturn:
+    """End with the one line of a failure, and its exit code."""
+    if isinstance(error, OSError) and error.strerror:  # the system's word on a file or a socket: nobody's bug
+        error = StorageError(f"{error.filename or 'a file or socket'}: {error.strerror}")
+    if isinstance(error, WebTextError):
+        err.print(f"webtext: {error}")
+        sys.exit(error.exit_code)
+    first = str(error).strip().partition("\n")[0]
+    err.print(f"webtext: a bug: {type(error).__name__}: {first}; run it again with --debug")
+    sys.exit(1)
 
 
 if __name__ == "__main__":

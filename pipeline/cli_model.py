@@ -17,6 +17,7 @@ from rich.table import Table
 from pipeline import config
 from pipeline.console import err, out, watching_training
 from pipeline.options import Folder, Sets, needing, settings_of
+from pipeline.shards.places import mirror
 
 
 def train(
@@ -65,7 +66,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
     """Write text with the trained model."""
-    from pipeline.shards.artefacts import Artefact
+    from pipeline.shards.receipts import Artefact
 
     with needing("train"):
         from trainer.checkpoint import trained as load_trained
@@ -113,7 +114,7 @@ def fertility(
 
 
 def export(
-    target: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    target: Annotated[Path, typer.Option("--out", help="The folder to write; may be s3://… or gs://….")],
     form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl. Model: hf.")],
     folder: Folder = Path(),
     sets: Sets = None,
@@ -122,6 +123,7 @@ def export(
     """Write the corpus or the model in the form that another tool reads; Arrow's readers need none, see tokens/."""
     from pipeline.verbs.export import export as written
 
+    target = mirror(target)
     with needing("train"):
         made = written(folder, settings_of(folder, sets), form, target, force)
     for note in made.notes:

@@ -23,10 +23,9 @@ from pipeline.dedup import minhash
 from pipeline.fetch.heads import header
 from pipeline.fetch.readback import BadRecord, Response, read_response
 from pipeline.shards import receipts, schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import IntegrityError, Outcome
 from pipeline.shards.places import deletion, is_given, mirror
-from pipeline.shards.receipts import Manifest, Task
+from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.text.normalize import text_hash, words
 from pipeline.text.sandbox import Sandbox

@@ -21,9 +21,8 @@ from pipeline.config import Settings, slice_of
 from pipeline.dedup import meter, minhash, nodes
 from pipeline.dedup.nodes import MASK_32, SHIFT_32, Nodes
 from pipeline.shards import inputs, receipts, schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, Outcome
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Run
 from pipeline.text import contamination, normalize, overlap, rules
 from pipeline.text.signals import SIGNALS

@@ -25,10 +25,9 @@ from pipeline.config import LinksSettings, Settings, slice_of
 from pipeline.fetch.captures import addresses
 from pipeline.fetch.kinds import LEFT_OUT, NotAnArchive, is_archive
 from pipeline.shards import inputs, receipts, schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.places import name_of
-from pipeline.shards.receipts import Books, Manifest, Task
+from pipeline.shards.receipts import Artefact, Books, Manifest, Task
 from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Run
 from pipeline.submissions import bigquery

@@ -41,9 +41,8 @@ from pipeline.fetch.segments import (
     waiting_for,
 )
 from pipeline.shards import receipts, schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import ConfigError, Outcome
-from pipeline.shards.receipts import Manifest, Task
+from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Block, Run
 
 VERSION = 4

@@ -24,8 +24,7 @@ import pyarrow.compute as pc
 
 from pipeline.config import Settings, slice_of
 from pipeline.shards import receipts, schemas, storage
-from pipeline.shards.artefacts import Artefact
-from pipeline.shards.receipts import Manifest, Task
+from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.text import bpe
 

@@ -31,9 +31,8 @@ import tokenizers
 
 from pipeline.config import Settings, TokensSettings, slice_of
 from pipeline.shards import receipts, schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
-from pipeline.shards.receipts import Manifest, Task
+from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.shards.storage import HashingFile
 from pipeline.text import bpe

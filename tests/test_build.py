@@ -3,9 +3,8 @@
 import pytest
 
 from pipeline import build
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import ConfigError, Outcome
-from pipeline.shards.receipts import Task, balanced
+from pipeline.shards.receipts import Artefact, Task, balanced
 
 SHARDS = 2
 

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -338,18 +337,6 @@ def test_a_crawl_without_a_contact_stops_before_the_first_request(tmp_path):
     done = webtext("build", cwd=tmp_path)
     assert done.returncode == 2
     assert "pages.contact" in done.stderr.strip().splitlines()[-1]
-
-
-def test_an_interrupted_build_says_how_to_go_on(tmp_path, monkeypatch):
-    (tmp_path / config.FILE_NAME).write_text("")
-    monkeypatch.setattr("pipeline.build.same_shards", lambda *_: signal.raise_signal(signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
-    try:
-        done = webtext("build", cwd=tmp_path)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert done.returncode == 130
-    assert done.stderr.strip().splitlines()[-1] == "webtext: interrupted; run the same command again to go on"
 
 
 def test_a_bug_is_one_line_that_asks_for_debug(tmp_path, monkeypatch):

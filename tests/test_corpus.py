@@ -12,9 +12,8 @@ from pipeline import config, corpus, urls
 from pipeline.dedup import minhash, near_duplicates
 from pipeline.documents import SIGNAL_TYPES
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, DedupError, InputError
-from pipeline.shards.receipts import Books, Task
+from pipeline.shards.receipts import Artefact, Books, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.text import overlap
 from pipeline.text.normalize import text_hash, words

@@ -9,8 +9,8 @@ from pipeline import documents, pages
 from pipeline.config import BuildSettings, PagesSettings, Settings
 from pipeline.dedup.minhash import EMPTY
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import IntegrityError
+from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.text.normalize import text_hash
 

@@ -9,9 +9,8 @@ from pipeline import build, config
 from pipeline.demo import dump
 from pipeline.demo.run import prepared
 from pipeline.shards import orders
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError, StorageError
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun
 from tests import engines
 from tests.own_data import SETTINGS, write_both

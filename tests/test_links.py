@@ -20,8 +20,8 @@ from pipeline.config import Settings, parse
 from pipeline.demo import dump
 from pipeline.demo.traps import expected
 from pipeline.shards import runner, schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
+from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import BeamRun, PlainRun
 from pipeline.submissions.bigquery import query_of
 from pipeline.submissions.decide import READINGS, Rules, decided

@@ -26,9 +26,9 @@ from pipeline.fetch import pointers, segments
 from pipeline.fetch.captures import Capture
 from pipeline.fetch.readback import read_response
 from pipeline.fetch.surt import surt
-from pipeline.shards import receipts, schemas, storage
-from pipeline.shards.artefacts import Artefact
+from pipeline.shards import leftovers, receipts, schemas
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
+from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import doc_id, host_of, shard_of
 from tests.fetch.archive_web import archive_web
@@ -402,7 +402,7 @@ def test_a_killed_crawl_goes_on_after_its_last_segment(tmp_path, monkeypatch, af
     for row in rows_of(tmp_path):
         place = read_response(tmp_path / "pages" / row["warc"], row["offset"], row["length"], 10_000)
         assert (place.sha256, row["outcome"]) == (row["sha256"], "kept")
-    assert storage.sweep(tmp_path) == 0
+    assert leftovers.sweep(tmp_path) == 0
 
 
 def segment_rows(work):

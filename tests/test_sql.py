@@ -10,9 +10,8 @@ import pytest
 
 from pipeline.config import parse
 from pipeline.fetch import archive, segments
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import Outcome
-from pipeline.shards.receipts import balanced
+from pipeline.shards.receipts import Artefact, balanced
 from pipeline.submissions.bigquery import EXPORT, query_of
 from pipeline.verbs.coverage import place_of
 from pipeline.verbs.report.questions import sources_of

@@ -14,11 +14,10 @@ from pipeline import build, config
 from pipeline.build import STAGES
 from pipeline.config import TrainSettings
 from pipeline.demo.web import LocalWeb
-from pipeline.shards import artefacts, lease, objects, storage, transfer
-from pipeline.shards.artefacts import Artefact
+from pipeline.shards import lease, leftovers, objects, receipts, storage, transfer
 from pipeline.shards.outcomes import BusyError, IntegrityError
 from pipeline.shards.places import mirror, name_of, place
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun
 from tests import engines, stores
 from tests.own_data import write_both
@@ -228,7 +227,7 @@ def test_of_two_attempts_at_one_shard_the_receipt_picks_one_and_what_it_names_is
         """A machine that begins an attempt; what is returned commits it."""
         monkeypatch.setenv("WEBTEXT_CACHE", str(tmp_path / text))
         one = Artefact(mirror(name_of(root)), "pages", 1)
-        attempt = artefacts.Attempt(one, Task(0, "f" * 32))
+        attempt = receipts.Attempt(one, Task(0, "f" * 32))
         with attempt.write(".parquet") as file:
             file.write(text.encode())
         return one, attempt
@@ -242,7 +241,7 @@ def test_of_two_attempts_at_one_shard_the_receipt_picks_one_and_what_it_names_is
     mine = root / "given.0123456789abcdef.parquet"  # a user's file, named as attempts are
     storage.write_bytes(mine, b"a user's")
     stray = storage.names(root / "pages", "*.parquet")
-    assert storage.sweep(root) == len(stray) - 1
+    assert leftovers.sweep(root) == len(stray) - 1
     assert len(storage.names(root / "pages", "*.parquet")) == 1
     assert storage.read_bytes(mine) == b"a user's"
     assert two.file(0, ".parquet").read_bytes() == b"first"
@@ -251,7 +250,7 @@ def test_of_two_attempts_at_one_shard_the_receipt_picks_one_and_what_it_names_is
 def test_a_shard_made_otherwise_meanwhile_is_an_error_and_stays_as_it_is(root, tmp_path, monkeypatch):
     monkeypatch.setenv("WEBTEXT_CACHE", str(tmp_path / "slow"))
     slow = Artefact(mirror(name_of(root)), "links", 1)
-    attempt = artefacts.Attempt(slow, Task(0, "a" * 32))
+    attempt = receipts.Attempt(slow, Task(0, "a" * 32))
     with attempt.write(".parquet") as file:
         file.write(b"slow")
     publish, monkeypatch_commit = storage.commit, []

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline import config, tokenizer
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun, PlainRun
 from pipeline.text import bpe
 

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline import config, tokens
 from pipeline.shards import schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import IntegrityError
-from pipeline.shards.receipts import Books, Task
+from pipeline.shards.receipts import Artefact, Books, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.text import bpe
 

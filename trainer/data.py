@@ -22,8 +22,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import TrainingError
+from pipeline.shards.receipts import Artefact
 
 FORMAT = "1"
 ROUNDS = 6  # of the Feistel network; 4 are enough for a permutation that looks random (Luby and Rackoff 1988)

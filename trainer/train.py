@@ -32,9 +32,9 @@ from torch import Tensor
 
 from pipeline.config import TrainSettings, slice_of
 from pipeline.shards import transfer
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import TrainingError
 from pipeline.shards.places import place
+from pipeline.shards.receipts import Artefact
 from trainer import checkpoint, parallel
 from trainer.begin import begin, device_of
 from trainer.data import load_split, step_windows

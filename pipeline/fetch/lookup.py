@@ -22,8 +22,8 @@ from pipeline.fetch.nearest import PAGE, Row, leads_on, nearest, posted
 from pipeline.fetch.originals import addresses_of, keys_of
 from pipeline.fetch.revisits import REVISIT, named, restored
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import Outcome
+from pipeline.shards.receipts import Artefact
 from pipeline.urls import canonical_url, doc_id, host_of, shard_of
 
 Splits = Mapping[str, int]

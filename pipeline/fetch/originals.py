@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from pipeline.fetch.nearest import PAGE, Row
 from pipeline.fetch.revisits import COMPUTED, RESPONSE, REVISIT
 from pipeline.shards import receipts, schemas
-from pipeline.shards.artefacts import Artefact
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Block, Run
 
 VERSION = 1

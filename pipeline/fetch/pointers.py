@@ -25,10 +25,9 @@ from pipeline.fetch.originals import is_seeking
 from pipeline.fetch.revisits import REQUEST, REVISIT, of_pages, with_originals
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import inputs, receipts, schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.places import name_of
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, fetch_url, host_of, shard_of
 

@@ -6,7 +6,8 @@ once it has grown old. Cost: the lock means nothing to another machine on most n
 the next run from another machine waits LEASE_S. Alternative: a lease everywhere, which makes everybody wait.
 
 All writes of the lease are conditional, so there is one holder; a holder that was away for longer than LEASE_S may find
-another. The receipts are written on a condition too: what two runs make at once is made twice, and never mixed.
+another, and is then stopped within a beat. The receipts are written on a condition too: what two runs make at once is
+made twice, and never mixed.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from pipeline.shards import objects, storage, transfer
-from pipeline.shards.outcomes import BusyError, StorageError
+from pipeline.shards import interrupts, objects, storage, transfer
+from pipeline.shards.outcomes import BusyError, StorageError, WebTextError
 from pipeline.shards.places import name_of, place
+from pipeline.shards.storage import LOCK
 
-LOCK = ".lock"
 LEASE = ".lease"
 LEASE_S = 120.0
 BEATS = 4  # how often a lease is renewed in LEASE_S
+JOIN_S = 5.0  # that a request about the lease is waited for, at the end
 
 
 @contextmanager
@@ -64,38 +67,81 @@ def busy(root: Path, holder: str) -> BusyError:
     return BusyError(f"{name_of(root)}: in use by {holder or 'another process'}; wait for it to end, or stop it{dead}")
 
 
+class Lease:
+    """The lease of a directory on an object store, while it is held: renewed by one thread, watched over by another.
+
+    `lost`: why it is held no more. The thread that took it is then interrupted, again and again until it lets go.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.path, self.holder = root, root / LEASE, threading.get_ident()
+        self.mark = taken(root, self.path)
+        self.renewed = clock()
+        self.ended, self.guard = threading.Event(), threading.Lock()
+        self.lost: WebTextError | None = None
+        self.threads = [threading.Thread(target=one, daemon=True) for one in (self.beat, self.watch)]
+        for one in self.threads:
+            one.start()
+
+    def beat(self) -> None:
+        """Renew the lease, as often as BEATS says; at once when this machine slept."""
+        while self.lost is None and not self.ended.wait(min(1.0, LEASE_S / BEATS / 4)):
+            if clock() - self.renewed >= LEASE_S / BEATS:
+                asked = clock()
+                try:
+                    self.mark, self.renewed = written(self.path, self.mark), asked
+                except transfer.LostError:
+                    gone = "this process was away for too long, and another run took over"
+                    self.lost = BusyError(f"{name_of(self.root)}: {gone}")
+                except Exception:  # noqa: BLE001, S110 - whatever it was, it was not renewed; `watch` counts how long
+                    pass
+
+    def watch(self) -> None:
+        """Interrupt the holder once the lease is lost, or was not renewed in time."""
+        while not self.ended.wait(min(1.0, LEASE_S / BEATS / 4)):
+            if self.lost is None and clock() - self.renewed >= LEASE_S:
+                said = f"its lease could not be renewed for {LEASE_S:g} s, and another run may hold it"
+                self.lost = StorageError(f"{name_of(self.root)}: {said}; run the same command again: it goes on")
+            with self.guard:
+                if self.lost is not None and not self.ended.is_set():
+                    interrupts.stop(self.holder, self.lost)
+
+    def check(self) -> None:
+        """Raise what `lost` says, if it is."""
+        if self.lost is not None:
+            raise self.lost
+
+    def close(self) -> None:
+        """Let go of it; nobody is interrupted after."""
+        with self.guard:
+            self.ended.set()
+        for one in self.threads:
+            one.join(JOIN_S)  # a request may be under way
+        if self.lost is None and (found := objects.known(self.path)) and found.mark == self.mark:
+            transfer.remove(self.path)
+
+
 @contextmanager
 def leased(root: Path) -> Iterator[Callable[[], None]]:
-    """The lease of a directory on an object store, renewed by a thread; and a view of it (see `transfer.look`)."""
-    path, ended, lost = root / LEASE, threading.Event(), threading.Event()
-    mark = taken(root, path)
-
-    def beat() -> None:
-        nonlocal mark
-        while not ended.wait(LEASE_S / BEATS):
-            with suppress(StorageError):  # as long as nobody replaces it, it is ours
-                try:
-                    mark = written(path, mark)
-                except transfer.LostError:
-                    lost.set()
-                    return
-
-    def check() -> None:
-        if lost.is_set():
-            raise BusyError(f"{name_of(root)}: this process was away for too long, and another run took over")
-
-    transfer.look(root)
-    beating = threading.Thread(target=beat, daemon=True)
-    beating.start()
+    """The lease of a directory on an object store; and a view of it (see `transfer.look`). Raises as `Lease.check`."""
+    held = Lease(root)
     try:
-        yield check
+        transfer.look(root)
+        yield held.check
     finally:
-        ended.set()
-        beating.join()
         objects.forget(root)
-        if not lost.is_set():
-            transfer.remove(path)
-    check()
+        try:
+            held.close()
+        except KeyboardInterrupt:
+            if held.lost is None:
+                raise
+            held.close()  # that was the last one
+        held.check()  # whatever the block ended with
+
+
+def clock() -> float:
+    """Seconds that go on while the machine sleeps, where the system counts them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def taken(root: Path, path: Path) -> str:
@@ -114,7 +160,9 @@ def taken(root: Path, path: Path) -> str:
 
 
 def written(path: Path, before: str) -> str:
-    """Write the lease where there is none, or still the one with the mark `before`; its mark. Raises LostError."""
-    path.write_text(json.dumps({"holder": myself(), "beat": uuid.uuid4().hex}))
-    transfer.put_once(path, before)
-    return transfer.held(path)
+    """Write the lease where there is none, or still the one with the mark `before`; its mark. Raises LostError.
+
+    Nothing of it lies here: the cache may be cleared at any time.
+    """
+    data = json.dumps({"holder": myself(), "beat": uuid.uuid4().hex}).encode()
+    return transfer.put_bytes_once(path, data, before).mark

@@ -1,116 +1,360 @@
-"""Receipts: what is done, from what, with which books. Resume, and manifests.
+"""Receipts at work: the shards of a stage in their folder, each with its receipt, and the attempts that make them.
 
-Choice: one small JSON file a shard, written after the shard and never before, is all the state there is; a stage asks
-only "does a receipt with today's fingerprint exist?". Cost: a file a shard. Alternative: completion markers, as
-datatrove's, which cannot tell that the config, an input or the code has changed since.
+Choice: whoever reads a shard asks its receipt first, and whoever makes one commits it by the receipt; the manifest adds
+them up. What is to be made is told in one place, `begin`, which a build asks and which `looking` asks without a build.
+Cost: the receipts of a phase are read whenever somebody asks. Alternative: a database of what is done, which a copy of
+the folder would leave behind.
+
+Long because an artefact and the attempt that commits to it keep one promise.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import json
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pipeline.shards.outcomes import FATES, BooksError
-from pipeline.shards.storage import Stamp
+from pipeline.shards import storage
+from pipeline.shards.outcomes import IntegrityError
+from pipeline.shards.places import deletion, place
+from pipeline.shards.proofs import (
+    UNICODE,
+    Books,
+    Manifest,
+    Receipt,
+    Task,
+    added,
+    balanced,
+    checked,
+    fingerprint,
+    versions,
+    written,
+)  # fmt: skip
+from pipeline.shards.storage import HashingFile, Stamp
 
-UNICODE = "unicode"  # stands for the tables of characters that come with Python
+__all__ = [
+    "UNICODE", "Artefact", "Attempt", "Books", "Manifest", "Receipt", "Task", "Undone", "added", "balanced", "checked",
+    "fingerprint", "looking", "versions", "written",
+]  # fmt: skip
 
-
-class Task(msgspec.Struct, frozen=True):
-    """One shard to make, and the fingerprint its receipt will carry."""
-
-    shard: int
-    fingerprint: str
-
-
-class Books(msgspec.Struct, frozen=True):
-    """So many rows came in, and what became of each: inputs = sum of outcomes."""
-
-    inputs: int
-    outcomes: dict[str, int]
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """Proof that a shard is whole. `files` maps names below the artefact's folder to what they must be."""
-
-    shard: int
-    shards: int
-    fingerprint: str
-    files: dict[str, Stamp]
-    books: dict[str, Books]
-    notes: tuple[str, ...] = ()
-    counts: dict[str, int] = {}  # numbers a person asks for that are no fates, by name
-    before: dict[str, str] = {}  # of files that `remove` rewrote: their sha256 when they were made
-    check: str = ""  # sha256 of all the above
+_wanted: dict[Artefact, tuple[str, ...]] = {}  # the fingerprints that this process began each artefact with
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
 
 
-class Manifest(msgspec.Struct, frozen=True):
-    """A whole artefact: the receipts of all its shards added up, and the settings and versions that made it."""
+class Undone(Exception):  # noqa: N818 - no failure: an answer
+    """What a build would make next: some shards of `artefact`, or its manifest alone (then `tasks` is empty)."""
 
-    stage: str
-    shards: int
-    fingerprint: str
-    settings: dict[str, Any]
-    versions: dict[str, str]
-    files: dict[str, Stamp]
-    books: dict[str, Books]
-    notes: tuple[str, ...] = ()
-    counts: dict[str, int] = {}
-    made_from: dict[str, str] = {}  # artefact that was read -> the fingerprint it had then
+    def __init__(self, artefact: Artefact, tasks: Sequence[Task]) -> None:
+        super().__init__(f"{len(tasks)} of {artefact.shards} shards of {artefact.folder}")
+        self.artefact, self.tasks = artefact, tasks
 
 
-def checked(receipt: Receipt) -> Receipt:
-    """The receipt with the check that belongs to what it says."""
-    bare = msgspec.structs.replace(receipt, check="")
-    return msgspec.structs.replace(bare, check=hashlib.sha256(msgspec.json.encode(bare)).hexdigest())
+@contextmanager
+def looking() -> Iterator[None]:
+    """Within the block nothing is made or written: a stage that would make something raises Undone instead.
 
-
-def fingerprint(stage: str, version: int, settings: Any, inputs: Any, libraries: Iterable[str]) -> str:
-    """32 hex digits over all that decides the bytes of a shard.
-
-    `settings` and `inputs` are JSON-able (the config slice the stage uses; content hashes of what it reads);
-    `libraries` are distributions whose installed version affects the output.
+    So what a build would do is told by the code that does it, and by nothing else.
     """
-    described = [stage, version, settings, inputs, versions(libraries)]
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+    token = _looking.set(True)
+    try:
+        yield
+    finally:
+        _looking.reset(token)
 
 
-def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """The installed version of each distribution; of UNICODE, which comes with Python, that of its tables."""
-    return {
-        name: unicodedata.unidata_version if name == UNICODE else importlib.metadata.version(name)
-        for name in sorted(libraries)
-    }
+@dataclass(frozen=True)
+class Artefact:
+    """A folder of shards in the working directory `root`. `name` is the stage's, or `scratch/…` for what only helps."""
+
+    root: Path
+    name: str
+    shards: int
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.folder / "manifest.json"
+
+    def file_name(self, shard: int, suffix: str, part: str = "") -> str:
+        """`00042-of-00128.parquet`, below the sub-folder `part` if one is named."""
+        name = storage.shard_name(shard, self.shards, suffix)
+        return f"{part}/{name}" if part else name
+
+    def receipt_path(self, shard: int) -> Path:
+        return self.folder / "receipts" / storage.shard_name(shard, self.shards, ".json")
+
+    def receipt(self, shard: int) -> Receipt | None:
+        """The receipt of a shard, or None while it has not been made. Raises IntegrityError: not a receipt."""
+        path = self.receipt_path(shard)
+        try:
+            found = msgspec.json.decode(storage.read_bytes(path), type=Receipt)
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as error:
+            found, said = None, str(error)
+        if found is None or found.check != checked(found).check:
+            why = "not a receipt: " + said if found is None else "changed since it was written"
+            raise IntegrityError(f"{path}: {why}; run: {deletion(path)} and build again: its shard is made anew")
+        return found
+
+    def receipts(self) -> list[Receipt]:
+        """All receipts, in shard order. Raises IntegrityError: one is missing."""
+        found = [self.receipt(shard) for shard in range(self.shards)]
+        whole = [receipt for receipt in found if receipt is not None]
+        if len(whole) != self.shards:
+            raise IntegrityError(f"{self.folder}: {len(whole)} of {self.shards} shards are made; run 'webtext build'")
+        return whole
+
+    def done(self) -> int:
+        """How many shards have a receipt, current or not."""
+        return sum(storage.exists(self.receipt_path(shard)) for shard in range(self.shards))
+
+    def begin(self, fingerprints: Sequence[str]) -> list[Task]:
+        """The shards to make: those whose receipt does not carry today's fingerprint (one fingerprint a shard).
+
+        If there are any, the manifest is taken back: it stands only while the whole artefact is current. Raises Undone:
+        there are, and this is `looking`.
+        """
+        tasks = [Task(shard, wanted) for shard, wanted in enumerate(fingerprints)]
+        stale = [task for task in tasks if not self.current(task)]
+        if stale and _looking.get():
+            raise Undone(self, stale)
+        _wanted[self] = tuple(fingerprints)
+        if stale:
+            storage.remove(self.manifest_path)
+        return stale
+
+    def current(self, task: Task) -> bool:
+        """Whether the shard is made, by today's fingerprint, and its files are there, each of its length."""
+        receipt = self.receipt(task.shard)
+        return receipt is not None and receipt.fingerprint == task.fingerprint and self.holds(receipt.files)
+
+    def holds(self, files: Mapping[str, Stamp]) -> bool:
+        """Whether these files are there, each of its length. Their bytes are checked by whoever reads them."""
+        return all(storage.is_there(self.folder / name, stamp) for name, stamp in files.items())
+
+    def hashes(self, shard: int) -> dict[str, str]:
+        """File name to sha256 of one made shard: what a later stage's fingerprint covers.
+
+        Of a file that `remove` rewrote it is the one from before: the removal went through all artefacts at once, so
+        nothing that was made from the shard is stale.
+        """
+        return {**self.contents(shard), **self.made(shard).before}
+
+    def contents(self, shard: int) -> dict[str, str]:
+        """File name to sha256 of what one made shard holds today."""
+        return {name: stamp.sha256 for name, stamp in self.made(shard).files.items()}
+
+    def made(self, shard: int) -> Receipt:
+        """The receipt of a shard. Raises IntegrityError: it has not been made."""
+        receipt = self.receipt(shard)
+        if receipt is None:
+            raise IntegrityError(f"{self.receipt_path(shard)}: not made yet; run 'webtext build {self.name}'")
+        return receipt
+
+    def file(self, shard: int, suffix: str, part: str = "") -> Path:
+        """The path of a shard's file, verified. Raises IntegrityError: no receipt, or not the bytes it promises."""
+        return self.named(shard, self.file_name(shard, suffix, part))
+
+    def shared(self, shard: int, suffix: str) -> Path:
+        """The path of the same file to hand on: where it lies on an object store, any machine finds it there."""
+        name = self.file_name(shard, suffix)
+        path, stamp = self.folder / name, self.made(shard).files[name]
+        return storage.attempted(path, stamp) if place(path) else self.file(shard, suffix)
+
+    def named(self, shard: int, name: str) -> Path:
+        """The same of a file whose name is not made from the shard's number."""
+        receipt = self.receipt(shard)
+        if receipt is None or name not in receipt.files:
+            raise IntegrityError(f"{self.folder / name}: not made yet; run 'webtext build'")
+        return storage.verified(self.folder / name, receipt.files[name], self.receipt_path(shard))
+
+    def whole(self, name: str) -> Path:
+        """The path of a file of the tokenizer, for those who check it by other means; an object is verified."""
+        return self.named(0, name) if place(self.root) else self.folder / name
+
+    def files(self, suffix: str, part: str = "") -> list[Path]:
+        """That file of every shard, in shard order, verified against the manifest; no other may lie among them.
+
+        Raises IntegrityError, naming the file: not built to the end, missing, not as written, or of no shard.
+        """
+        manifest = self.manifest()
+        if manifest is None:
+            raise IntegrityError(f"{self.folder}: not whole; run 'webtext build {self.name}'")
+        names = [self.file_name(shard, suffix, part) for shard in range(self.shards)]
+        strangers = sorted(set(self.lying(suffix, part)) - {self.folder / name for name in names})
+        if strangers:
+            raise IntegrityError(f"{strangers[0]}: no shard of this artefact; take it away")
+        unknown = [name for name in names if name not in manifest.files]
+        if unknown:
+            raise IntegrityError(f"{self.folder / unknown[0]}: not in {self.manifest_path}; run 'webtext build'")
+        return [
+            storage.verified(self.folder / name, manifest.files[name], self.receipt_path(shard))
+            for shard, name in enumerate(names)
+        ]
+
+    def lying(self, suffix: str, part: str) -> list[Path]:
+        """The files of such names that lie in the folder. Of objects none: the names of those come from receipts."""
+        return [] if place(self.folder) else storage.names(self.folder / part, f"*{suffix}")
+
+    def refresh(self) -> None:
+        """Write the manifest anew from the receipts that `remove` rewrote; it goes where one is missing."""
+        manifest = self.manifest()
+        if self.done() < self.shards:
+            storage.remove(self.manifest_path)
+        elif manifest is not None:
+            made = self.receipts()
+            files = {name: stamp for one in made for name, stamp in one.files.items()}
+            books = manifest.books | added(one.books for one in made)
+            manifest = msgspec.structs.replace(manifest, files=files, books=books)
+            storage.write_bytes(self.manifest_path, written(manifest))
+
+    @contextmanager
+    def attempt(self, task: Task) -> Iterator[Attempt]:
+        """An attempt to make one shard. Files appear at `commit`; a block that ends without it leaves nothing."""
+        attempt = Attempt(self, task)
+        try:
+            yield attempt
+        finally:
+            attempt.discard()
+
+    def finish(
+        self,
+        settings: Any,
+        libraries: Iterable[str],
+        made_from: Iterable[Artefact] = (),
+        books: Mapping[str, Books] | None = None,
+        notes: Iterable[str] = (),
+    ) -> Manifest:
+        """Write manifest.json from the receipts of all shards; `books` and `notes` add those of earlier phases.
+
+        `made_from` are the artefacts it was made from. Raises IntegrityError: a shard was made otherwise since `begin`
+        asked for it, by a run that should have ended. Raises Undone: there is no manifest, and this is `looking`.
+        """
+        if _looking.get():
+            found = self.manifest()
+            if found is None:
+                raise Undone(self, ())
+            return found
+        receipts = self.receipts()
+        self.refuse_others(receipts)
+        manifest = Manifest(
+            stage=self.name,
+            shards=self.shards,
+            fingerprint=self.fingerprint(),
+            settings=settings,
+            versions=versions(libraries),
+            files={name: stamp for one in receipts for name, stamp in one.files.items()},
+            books=added([dict(books or {}), *(one.books for one in receipts)]),
+            notes=(*notes, *(note for one in receipts for note in one.notes)),
+            made_from={one.name: one.fingerprint() for one in made_from},
+            counts={name: sum(one.counts.get(name, 0) for one in receipts) for name in receipts[0].counts},
+        )
+        data = written(manifest)
+        path = self.manifest_path
+        if not storage.exists(path) or storage.read_bytes(path) != data:
+            storage.write_bytes(path, data)
+        return manifest
+
+    def refuse_others(self, made: Sequence[Receipt]) -> None:
+        """Raise IntegrityError for a receipt that is not of the fingerprint that this process asked for."""
+        for receipt, wanted in zip(made, _wanted.get(self, ()), strict=False):
+            if receipt.fingerprint != wanted:
+                path = self.receipt_path(receipt.shard)
+                raise IntegrityError(
+                    f"{path}: another run has made this shard otherwise meanwhile; run the same command again"
+                )
+
+    def fingerprint(self) -> str:
+        """32 hex digits over the fingerprints of all shards. Raises IntegrityError: one is missing."""
+        return hashlib.sha256("".join(one.fingerprint for one in self.receipts()).encode()).hexdigest()[:32]
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, or None while the artefact is not whole."""
+        try:
+            return msgspec.json.decode(storage.read_bytes(self.manifest_path), type=Manifest)
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as error:
+            raise IntegrityError(f"{self.manifest_path}: not a manifest ({error}); delete it") from None
 
 
-def written(value: Receipt | Manifest) -> bytes:
-    """A receipt or manifest as its file holds it: JSON that a person can read."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+@dataclass
+class Attempt:
+    """The files of one shard while they are being written."""
 
+    artefact: Artefact
+    task: Task
+    files: dict[str, tuple[HashingFile, int]] = field(default_factory=dict)
 
-def balanced(name: str, inputs: int, outcomes: Mapping[str, int]) -> Books:
-    """Books that add up, with outcomes in the order of FATES. Raises BooksError: they do not, or an unknown fate."""
-    counts = {str(fate): count for fate, count in outcomes.items() if count}
-    known = [str(fate) for fate in FATES[name]]
-    strangers = sorted(set(counts) - set(known))
-    if strangers or sum(counts.values()) != inputs:
-        raise BooksError(f"{name}: {inputs} rows in, {sum(counts.values())} accounted for as {counts} ({strangers=})")
-    return Books(inputs, {fate: counts[fate] for fate in known if fate in counts})
+    @contextmanager
+    def write(self, suffix: str, part: str = "") -> Iterator[HashingFile]:
+        """A new file of the shard, hashed while it is written."""
+        name = self.artefact.file_name(self.task.shard, suffix, part)
+        with storage.writing(self.artefact.folder / name) as file:
+            self.files[name] = (file, 0)
+            yield file
 
+    def rows(self, suffix: str, count: int, part: str = "") -> None:
+        """Say how many rows a written file holds."""
+        name = self.artefact.file_name(self.task.shard, suffix, part)
+        self.files[name] = (self.files[name][0], count)
 
-def added(books: Iterable[Mapping[str, Books]]) -> dict[str, Books]:
-    """The sum of several sets of books, by name."""
-    inputs: Counter[str] = Counter()
-    outcomes: dict[str, Counter[str]] = {}
-    for one in books:
-        for name, book in one.items():
-            inputs[name] += book.inputs
-            outcomes.setdefault(name, Counter()).update(book.outcomes)
-    return {name: balanced(name, inputs[name], outcomes[name]) for name in sorted(outcomes)}
+    def commit(
+        self, books: Mapping[str, Books], notes: Iterable[str] = (), counts: Mapping[str, int] | None = None
+    ) -> None:
+        """Name the files, then write the receipt, unless another attempt of the same task was quicker."""
+        if self.artefact.current(self.task):
+            return
+        self.publish(
+            Receipt(
+                shard=self.task.shard,
+                shards=self.artefact.shards,
+                fingerprint=self.task.fingerprint,
+                files={name: file.stamp(rows) for name, (file, rows) in sorted(self.files.items())},
+                books=dict(books),
+                notes=tuple(notes),
+                counts=dict(counts or {}),
+                before=self.unchanged(),
+            )
+        )
+
+    def rewrite(self, books: Mapping[str, Books]) -> None:
+        """Commit files that only lack what `remove` took out: the shard, and what was made from it, stay current."""
+        old = self.artefact.made(self.task.shard)
+        new = {name: file.stamp(rows) for name, (file, rows) in self.files.items()}
+        before = {name: old.files[name].sha256 for name in new} | old.before
+        self.publish(msgspec.structs.replace(old, files={**old.files, **new}, books=dict(books), before=before))
+
+    def publish(self, receipt: Receipt) -> None:
+        """Name the files, then write the receipt. Raises IntegrityError: another run made the shard otherwise."""
+        path, folder = self.artefact.receipt_path(self.task.shard), self.artefact.folder
+        old = self.artefact.receipt(self.task.shard)
+        before = {folder / name: stamp for name, stamp in old.files.items()} if old else {}
+        new = {folder / name: receipt.files[name] for name in self.files}
+        done = storage.commit(path, written(checked(receipt)), new, before)
+        self.files.clear()
+        if not done and not self.artefact.current(self.task):
+            raise IntegrityError(f"{path}: another run has made this shard meanwhile; run the same command again")
+
+    def unchanged(self) -> dict[str, str]:
+        """`before` of those files that come out as `remove` left them: what was made from them is not stale either."""
+        receipt = self.artefact.receipt(self.task.shard)
+        if receipt is None:
+            return {}
+        now = {name: file.stamp().sha256 for name, (file, _) in self.files.items()}
+        return {name: sha for name, sha in receipt.before.items() if receipt.files[name].sha256 == now.get(name)}
+
+    def discard(self) -> None:
+        """Remove what was written and not committed."""
+        for name in self.files:
+            storage.part_of(self.artefact.folder / name).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.shards import orders, transfer, workers
+from pipeline.shards import interrupts, orders, transfer, workers
 from pipeline.shards.failures import Guarded, unmarked
 from pipeline.shards.orders import Letter, Order
 from pipeline.shards.outcomes import ConfigError, DryRun, WebTextError
@@ -305,6 +305,8 @@ class Running:
         except WebTextError:
             raise
         except Exception as failure:
+            if interrupts.caused(failure):
+                raise KeyboardInterrupt from None
             original = unmarked(str(failure))
             if original is None:
                 raise

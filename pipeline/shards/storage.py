@@ -12,6 +12,7 @@ and the receipt, written on the condition that it is still the one that was foun
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -26,9 +27,10 @@ import msgspec
 
 from pipeline.shards import objects, transfer
 from pipeline.shards.outcomes import IntegrityError, StorageError
-from pipeline.shards.places import deletion, name_of, path_of, place
+from pipeline.shards.places import deletion, name_of, place
 
 PART = ".part"
+LOCK = ".lock"  # whoever works in a folder for longer than one file holds this one in it
 MARKED = re.compile(r"\.([0-9a-f]{16})(?=\.\w+$)")  # in the name of an object of an attempt
 AHEAD_BYTES = 1 << 23  # of an object that is read from front to back
 PROCESS = uuid.uuid4().hex[:8]  # with the number of the process: two machines may share a folder
@@ -97,12 +99,15 @@ def part_of(path: Path) -> Path:
 def writing(path: Path) -> Iterator[HashingFile]:
     """A file at `part_of(path)`, on disk for good when the block ends, gone when it fails; `publish` gives it its name.
 
-    Raises StorageError when the storage refuses.
+    It is locked while it is written, so that no other run takes it for what a killed one left. Raises StorageError when
+    the storage refuses.
     """
     part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             hashing = HashingFile(file)
             yield hashing
             file.flush()
@@ -217,30 +222,6 @@ def refused(path: Path, error: OSError) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"{path}: no space left; free some and run the same command again: it goes on where it was")
     return StorageError(f"{path}: cannot be written: {error.strerror or error}")
-
-
-def sweep(root: Path) -> int:
-    """Remove what killed runs left under `root`: parts, and objects of attempts that no receipt names; how many.
-
-    Only under the lock of the working directory.
-    """
-    parts = [path for path in root.rglob(f".*{PART}") if path.is_file()]
-    for path in parts:
-        path.unlink(missing_ok=True)
-    if place(root) is None:
-        return len(parts)
-    listed = [path_of(root, at.key) for at, _ in objects.listed(root)]
-    receipts = [path for path in listed if path.parent.name == "receipts"]
-    artefacts, named = {path.parents[1] for path in receipts}, set[str]()
-    for path in receipts:
-        with suppress(msgspec.MsgspecError):  # whoever reads it says what is wrong with it
-            found = msgspec.json.decode(read_bytes(path), type=dict[str, Any])
-            named.update(stamp["sha256"][:16] for stamp in found["files"].values())
-    ours = [path for path in listed if not artefacts.isdisjoint(path.parents[:2])]
-    orphans = [path for path in ours if (mark := MARKED.search(path.name)) and mark[1] not in named]
-    for path in orphans:
-        transfer.remove(path)
-    return len(parts) + len(orphans)
 
 
 # --- what is there

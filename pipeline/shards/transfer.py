@@ -212,14 +212,18 @@ def upload(path: Path, target: Path | None = None) -> None:
 
 
 def put_once(path: Path, before: str = "") -> None:
-    """Put a file of the mirror where nothing lies, or else still what had the mark `before`.
+    """Put a file of the mirror where nothing lies, or else still what had the mark `before`. Raises LostError."""
+    mark_of(path).unlink(missing_ok=True)
+    note(path, path, put_bytes_once(path, path.read_bytes(), before))
+
+
+def put_bytes_once(path: Path, data: bytes, before: str = "") -> Object:
+    """The same with bytes, of which nothing is kept here; what the store says of the object.
 
     Raises LostError: another writer was quicker. A write whose answer got lost is recognised by what it wrote.
     """
     here = place(path)
     assert here is not None
-    data = path.read_bytes()
-    mark_of(path).unlink(missing_ok=True)
     for left in reversed(range(TRIES)):
         try:
             mode = condition(here, before)
@@ -230,16 +234,15 @@ def put_once(path: Path, before: str = "") -> None:
             if content(path) != data:
                 raise LostError from None
             with asking(path):
-                note(path, path, described(store(here.bucket).head(here.key)))
-            return
+                return described(store(here.bucket).head(here.key))
         except BaseError:
             if not left:
                 with asking(path):
                     raise
             time.sleep(0.1 * 2 ** (TRIES - left))
         else:
-            note(path, path, Object(answer["e_tag"] or answer["version"], len(data), time.time()))
-            return
+            return Object(answer["e_tag"] or answer["version"], len(data), time.time())
+    raise AssertionError("the last try returns or raises")
 
 
 def condition(here: Place, before: str) -> Any:

@@ -8,6 +8,7 @@ killed (by the system, say, when memory ran out), and whose workers print a trac
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import logging
 import os
@@ -18,13 +19,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.shards.outcomes import WorkerError
 from pipeline.shards.storage import PART
 
 WAITER = "run_worker"  # how Beam names the thread that waits for a worker process
+PR_SET_PDEATHSIG = 1  # prctl(2)
 READERS = ("beam_control_read", "read_grpc_client_inputs")  # and those that listen to it, and fail when it is gone
 
 
@@ -56,7 +58,14 @@ def hold(line: str, quiet: bool) -> None:
     if quiet:  # a failure travels to the parent as a value; Beam's log of it, hundreds of lines, would come on top
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
     threading.Thread(target=end_with, args=(line,), daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """Let the system kill this process the moment its parent is gone, also in native code; only Linux does."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_with(line: str) -> None:

@@ -25,6 +25,7 @@ from typing import IO, Self
 import msgspec
 
 from pipeline.shards.outcomes import Outcome, WebTextError
+from pipeline.shards.workers import die_with_parent
 from pipeline.text.extract import Extraction, engine_named, extract
 
 WALL = 30  # times the CPU limit, in real time: only for a child that sleeps; a loaded machine stays far below
@@ -183,6 +184,7 @@ def receive(pipe: IO[bytes]) -> bytes:
 def serve() -> None:
     """The child's whole life: take limits, then pages, until the parent closes the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's business
+    die_with_parent()  # not only between two pages
     for deadly in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(deadly, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {deadly})

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from pipeline import urls
 from pipeline.build import artefact, standing
 from pipeline.shards import removals, schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError
+from pipeline.shards.receipts import Artefact
 
 SHOWN = {
     "links": (

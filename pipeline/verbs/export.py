@@ -14,7 +14,6 @@ Arrow is read: token shards open as they are in pyarrow, polars, DuckDB and Hugg
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,15 +27,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import Settings, nearest
-from pipeline.shards import lease, schemas, storage
-from pipeline.shards.artefacts import Artefact
+from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, IntegrityError
-from pipeline.shards.receipts import Manifest
+from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.storage import Stamp
 from pipeline.text import bpe
 from pipeline.tokenizer import REPORT
+from pipeline.verbs.export_folder import ABOUT, replacing
 
-ABOUT = "webtext.json"
+__all__ = ["ABOUT", "FORMATS", "export"]
+
 SPLITS = ("train", "val")
 CHUNK = 1_000_000  # numbers converted at a time
 MEGATRON_MAGIC = b"MMIDIDX\x00\x00"  # megatron/core/datasets/indexed_dataset.py, as are the version and the codes
@@ -73,59 +73,13 @@ def export(root: Path, settings: Settings, form: str, out: Path, force: bool = F
     """
     if form not in FORMATS:
         raise ConfigError(f"--format {form}: no such format{nearest(form, FORMATS)}")
-    with replacing(out.resolve(), force) as part:
+    with replacing(out, force) as part:
         made = Export(part)
         FORMATS[form](root, settings, made)
         about = {"format": form, "documents": made.documents, **made.about, "files": msgspec.to_builtins(made.files)}
         storage.write_bytes(part / ABOUT, json.dumps(about, indent=1).encode() + b"\n")
     made.folder = out
     return made
-
-
-@contextmanager
-def replacing(out: Path, force: bool) -> Iterator[Path]:
-    """A folder to fill that becomes `out` when the block ends; what a killed export left of it is taken over.
-
-    Raises ConfigError: `out` is there, and not `force`, or it is no export. BusyError: another export writes it.
-    """
-    taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    if taken and not force:
-        raise ConfigError(f"{out}: is there already; name another folder, or replace it with --force")
-    if taken and not (out / ABOUT).is_file():
-        raise ConfigError(
-            f"{out}: is no export (it has no {ABOUT}), so --force does not replace it; name another folder"
-        )
-    part, old = (out.with_name(f".{out.name}.{name}{storage.PART}") for name in ("new", "old"))
-    try:
-        part.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage.refused(out, error) from error
-    with lease.lock(part):
-        emptied(part)
-        try:
-            yield part
-        except BaseException:
-            shutil.rmtree(part)
-            raise
-        (part / lease.LOCK).unlink()
-        try:
-            if taken:
-                shutil.rmtree(old, ignore_errors=True)
-                out.rename(old)
-            part.rename(out)
-        except OSError as error:
-            raise storage.refused(out, error) from error
-        storage.sync_folder(out.parent)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def emptied(folder: Path) -> None:
-    """Remove all in a folder but its lock."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != lease.LOCK:
-            path.unlink()
 
 
 @dataclass(frozen=True)
@@ -335,7 +289,7 @@ def hf(root: Path, _settings: Settings, made: Export) -> None:
     with storage.refusing(made.folder):
         write_hf(checkpoint, Artefact(root, "tokenizer", 1).whole("tokenizer.json"), made.folder)
     for path in sorted(made.folder.iterdir()):
-        if path.name != lease.LOCK:
+        if path.name != storage.LOCK:
             storage.sync_folder(path)  # fsync of a file opened to read is the same call
             made.files[path.name] = stamp_of(path)
     made.about = {"step": checkpoint.record.step, "tokenizer_sha256": made.files["tokenizer.json"].sha256}

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError, IntegrityError
+from pipeline.shards.receipts import Artefact
 from pipeline.text import bpe
 from pipeline.tokenizer import REPORT
 from pipeline.tokens import TOKENIZER, Encoder

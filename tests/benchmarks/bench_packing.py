@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline import config, tokens
-from pipeline.shards.artefacts import Artefact
+from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.text import bpe
 from trainer.train import train

@@ -19,8 +19,7 @@ from pipeline import pages
 from pipeline.config import BuildSettings, PagesSettings, Settings
 from pipeline.fetch.captures import index
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import BadUrl, canonical_url, doc_id, host_of, shard_of
 

@@ -10,8 +10,8 @@ from pipeline.build import build
 from pipeline.demo.run import prepared
 from pipeline.demo.traps import TRAPS, expected
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import Outcome
+from pipeline.shards.receipts import Artefact
 from pipeline.urls import canonical_url
 from pipeline.verbs.explain import explain
 

@@ -12,8 +12,8 @@ from pipeline.config import PagesSettings
 from pipeline.fetch import commoncrawl
 from pipeline.fetch.surt import surt
 from pipeline.shards import receipts, schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import ConfigError, InputError
+from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import canonical_url, doc_id, fetch_url, host_of, shard_of
 

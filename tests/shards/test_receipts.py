@@ -6,9 +6,8 @@ import sys
 import pytest
 
 from pipeline.shards import lease, receipts
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, BusyError, IntegrityError, Outcome
-from pipeline.shards.receipts import Books, Task
+from pipeline.shards.receipts import Artefact, Books, Task
 
 
 def made(artefact, shard, mark, data=b"data"):
@@ -57,6 +56,44 @@ def test_the_manifest_adds_up_its_shards_and_goes_when_one_is_stale(tmp_path):
     assert tokens.manifest() == manifest
     assert tokens.begin(["a", "b"]) == [Task(1, "b")]
     assert tokens.manifest() is None
+
+
+@pytest.mark.failure(
+    "a worker of an earlier run, with other settings, ends late", "exit 5; nothing is called whole", "run it again"
+)
+def test_an_artefact_is_finished_only_if_every_shard_is_of_todays_fingerprint(tmp_path):
+    links = Artefact(tmp_path, "links", 2)
+    for task in links.begin(["new", "new"]):
+        made(links, task.shard, task.fingerprint)
+    made(links, 1, "old", b"by other settings")
+    with pytest.raises(IntegrityError, match=r"00001-of-00002\.json: another run has made this shard otherwise"):
+        links.finish({}, [])
+    assert links.manifest() is None
+    for task in links.begin(["new", "new"]):
+        made(links, task.shard, task.fingerprint)
+    assert links.finish({}, []).shards == 2
+
+
+def test_who_only_looks_is_told_what_would_be_made_and_changes_nothing(tmp_path):
+    links = Artefact(tmp_path, "links", 2)
+    with receipts.looking(), pytest.raises(receipts.Undone) as undone:
+        links.begin(["a", "b"])
+    assert undone.value.tasks == [Task(0, "a"), Task(1, "b")]
+    made(links, 0, "a")
+    made(links, 1, "b")
+    with receipts.looking():
+        assert links.begin(["a", "b"]) == []
+        with pytest.raises(receipts.Undone) as undone:  # the manifest is still to be written
+            links.finish({}, [])
+        assert undone.value.tasks == ()
+    assert not links.manifest_path.exists()
+    manifest = links.finish({}, [])
+    with receipts.looking():
+        assert links.finish({}, []) == manifest
+        with pytest.raises(receipts.Undone):
+            links.begin(["a", "c"])
+    assert links.manifest() == manifest
+    assert links.begin(["a", "c"]) == [Task(1, "c")]
 
 
 @pytest.mark.failure("rows were lost or invented", "exit 6: a bug", "report it")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.shards import storage, workers
+from pipeline.shards import leftovers, workers
 from pipeline.shards.outcomes import InputError, WorkerError
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun
@@ -93,10 +93,12 @@ def test_a_killed_worker_ends_the_run_with_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lifeline_that_a_killed_parent_left_is_swept(tmp_path):
+def test_a_lifeline_that_a_killed_parent_left_is_swept_and_one_that_holds_workers_is_not(tmp_path):
     with workers.lifeline(tmp_path / "scratch") as line:
-        assert storage.sweep(tmp_path) == 1
-        line.touch()
+        assert leftovers.sweep(tmp_path) == 0
+        line.with_name(".lifeline-left.part").touch()
+        assert leftovers.sweep(tmp_path) == 1
+        assert line.exists()
 
 
 def test_a_failure_in_a_worker_keeps_its_kind_and_its_one_line_and_adds_none(capfd, monkeypatch):

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipeline.shards.artefacts import Artefact
-from pipeline.shards.receipts import Task, balanced
+from pipeline.shards.receipts import Artefact, Task, balanced
 
 PROSE = topics["with"]  # enough English for a few hundred merges; it comes with Python
 

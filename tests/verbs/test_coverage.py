@@ -9,9 +9,8 @@ from typer.testing import CliRunner
 from pipeline import cli, config
 from pipeline.fetch.pointers import Pointer, row_of
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import IntegrityError, Outcome
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.urls import doc_id
 from pipeline.verbs.coverage import coverage
 

@@ -25,9 +25,8 @@ from tiktoken.load import load_tiktoken_bpe
 
 from pipeline import config, tokenizer, tokens
 from pipeline.shards import lease, schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BusyError, ConfigError, InputError, IntegrityError, StorageError
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.text import bpe
 from pipeline.verbs.export import ABOUT, export, offsets

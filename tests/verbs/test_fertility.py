@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline import config, tokenizer
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError, IntegrityError
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.text import bpe
 from pipeline.tokens import Encoder

@@ -17,8 +17,8 @@ import pytest
 from pipeline import links
 from pipeline.config import HarvestSettings, PagesSettings, Settings, parse
 from pipeline.shards import lease, schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BusyError, ConfigError, SourceError
+from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.submissions.ledger import Ledger, read_ledger
 from pipeline.submissions.reddit import Outage

@@ -2,9 +2,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import BooksError, InputError
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.text.overlap import Reference
 from pipeline.verbs.overlap import overlaps
 

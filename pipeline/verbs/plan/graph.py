@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import links
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import ConfigError
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun, Running
 
 LIMIT_BYTES = 10_000_000  # of a graph: cloud.google.com/dataflow/docs/request-quotas, "Jobs"

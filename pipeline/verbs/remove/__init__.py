@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline.build import artefact, same_shards
 from pipeline.config import Settings
-from pipeline.shards import lease, removals, schemas, storage
+from pipeline.shards import lease, leftovers, removals, schemas, storage
 from pipeline.verbs.remove.crawled import erase_fetched
 from pipeline.verbs.remove.exposure import spans, token_files
 from pipeline.verbs.remove.removal import Removal
@@ -51,7 +51,7 @@ def remove(
     asked = removals.order_of(lines, moment, whole_suffix) if lines else None
     with lease.lock(root):
         same_shards(root, shards)
-        storage.sweep(root)
+        leftovers.sweep(root)
         every = removals.paths(root)
         if asked is not None:
             mine = root / removals.FOLDER / f"{1 + max((int(path.stem) for path in every), default=0):04d}.json"

@@ -20,9 +20,8 @@ import pyarrow.parquet as pq
 
 from pipeline.build import artefact
 from pipeline.shards import receipts, schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import Outcome
-from pipeline.shards.receipts import Books, Task
+from pipeline.shards.receipts import Artefact, Books, Task
 from pipeline.submissions import decide
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.search import concerned, made

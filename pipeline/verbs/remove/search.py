@@ -22,8 +22,8 @@ from pipeline.build import artefact
 from pipeline.fetch import archive, segments
 from pipeline.fetch.errands import Errand
 from pipeline.shards import schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import Outcome
+from pipeline.shards.receipts import Artefact
 from pipeline.shards.removals import KINDS, Line, Order, domains, hidden, identity
 
 LED = ("doc_id", "final_url", "via")  # of a row that says where a link led

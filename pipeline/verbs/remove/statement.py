@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from pipeline.build import STAGES, artefact
 from pipeline.shards import removals, schemas, storage
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import InputError, IntegrityError
+from pipeline.shards.receipts import Artefact
 from pipeline.shards.removals import KINDS, Order
 from pipeline.verbs.remove.exposure import checkpoints, exports
 from pipeline.verbs.remove.removal import Removal

@@ -7,9 +7,8 @@ import pyarrow as pa
 from pipeline import config, tokenizer, tokens
 from pipeline.documents import SIGNAL_TYPES
 from pipeline.shards import schemas
-from pipeline.shards.artefacts import Artefact
 from pipeline.shards.outcomes import Outcome
-from pipeline.shards.receipts import balanced
+from pipeline.shards.receipts import Artefact, balanced
 from pipeline.shards.runner import PlainRun
 
 SHARDS = 2
