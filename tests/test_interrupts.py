@@ -118,8 +118,15 @@ def test_processes_that_were_started_end_too():
 
 
 def test_who_saves_before_it_ends_is_left_alone():
-    saving = "signal.signal(signal.SIGTERM, lambda *_: begun('saving'))\nbegun()\nsignal.pause()"
-    assert run(f"{saving}\ntime.sleep(1)\nsys.exit(75)", signal.SIGTERM) == (75, "")
+    body = """
+asked = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: asked.set())
+begun()
+while not asked.is_set():
+    time.sleep(0.01)
+time.sleep(5 * interrupts.END_S)  # saving
+sys.exit(75)"""
+    assert run(body, signal.SIGTERM) == (75, "")
 
 
 def test_a_reason_of_our_own_ends_a_command_with_its_line_and_code():

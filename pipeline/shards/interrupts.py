@@ -55,16 +55,17 @@ class Ending:
     def leave(self) -> NoReturn:
         """End this process now: what was printed is flushed, the line is written, the terminal shows its cursor."""
         self.lock.acquire()  # for good: one thread leaves
-        flushing = threading.Thread(target=flush, daemon=True)
-        flushing.start()
-        flushing.join(FLUSH_S)
-        clear = "\r\x1b[2K\x1b[?25h" if os.isatty(self.errors) else ""
-        with suppress(OSError):
+        try:
+            flushing = threading.Thread(target=flush, daemon=True)
+            flushing.start()
+            flushing.join(FLUSH_S)
+            clear = "\r\x1b[2K\x1b[?25h" if os.isatty(self.errors) else ""
             os.write(self.errors, f"{clear}webtext: {self.line}\n".encode(errors="backslashreplace"))
-        for pid in descendants(os.getpid()):  # those that have only begun do not yet look after their parent
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        os._exit(self.code)
+            for pid in descendants(os.getpid()):  # those that have only begun do not yet look after their parent
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        finally:
+            os._exit(self.code)
 
 
 _ending: Ending | None = None  # of the command that heeds signals, if this process is one
@@ -79,10 +80,10 @@ def flush() -> None:
 def descendants(pid: int) -> list[int]:
     """The processes that a process started, and that they started, as /proc tells; none where there is no /proc."""
     children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208 - as it is, at once
         with suppress(OSError, ValueError, IndexError):
-            parent = int(path.read_text().rpartition(")")[2].split()[1])  # proc(5): after the name, which may hold both
-            children.setdefault(parent, []).append(int(path.parent.name))
+            said = Path("/proc", name, "stat").read_text(errors="replace")
+            children.setdefault(int(said.rpartition(")")[2].split()[1]), []).append(int(name))  # proc(5)
     found = [pid]
     for one in found:  # grows while it is read
         found += children.get(one, [])
