@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline.build import artefact, same_shards
 from pipeline.config import Settings
-from pipeline.shards import lease, leftovers, removals, schemas, storage
+from pipeline.shards import lease, leftovers, removals, schemas
 from pipeline.verbs.remove.crawled import erase_fetched
 from pipeline.verbs.remove.exposure import spans, token_files
 from pipeline.verbs.remove.removal import Removal
