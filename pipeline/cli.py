@@ -24,7 +24,7 @@ from pipeline import config
 from pipeline.cli_model import VERBS, sample, trained
 from pipeline.cli_plan import plan
 from pipeline.cli_remove import remove
-from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma
+from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma, print_notes
 from pipeline.options import Folder, Sets, Verb, needing, settings_of, stage_and_options
 from pipeline.shards import interrupts, storage
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
@@ -138,7 +138,7 @@ def build(
 
 @app.command(cls=Verb)
 def status(folder: Folder = Path(), sets: Sets = None) -> None:
-    """Show which shards are made, the funnel from submissions to tokens, and how many pages were found by year."""
+    """Show which shards are made, the funnel, how many pages were found by year, and what stages have noted."""
     from pipeline.build import standing
     from pipeline.verbs.coverage import coverage
 
@@ -152,6 +152,8 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
     print_funnel(folder, settings.build.shards)
     if stands["links"].manifest and stands["pages"].manifest:
         print_coverage(coverage(folder, settings.build.shards))
+    for stage, one in stands.items():
+        print_notes(stage, one.manifest.notes if one.manifest else (), out)
 
 
 @app.command(cls=Verb)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from pipeline.plaintext import decoded
 from pipeline.shards.outcomes import ConfigError
 
 FILE_NAME = "webtext.toml"
@@ -202,7 +203,7 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Settings:
     Raises ConfigError: no such file, not TOML, an unknown key (with the nearest known one), a wrong type or bound.
     """
     try:
-        text = path.read_bytes().decode()
+        text = decoded(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; 'webtext init' writes one") from None
     except (OSError, UnicodeDecodeError) as error:

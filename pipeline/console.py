@@ -145,11 +145,16 @@ class Reporter:
         if not err.is_terminal:
             said = "; ".join(f"{name}: {book.inputs} in, {kept(book)} kept" for name, book in manifest.books.items())
             err.print(f"{stage}: done{'; ' + said if said else ''}")
-        for note in manifest.notes:
-            err.print(f"{stage}: note: {note}")
+        print_notes(stage, manifest.notes, err)
         for name, book in manifest.books.items():
             if book.inputs and not kept(book):
                 err.print(f"{stage}: note: of {book.inputs} {name} none was kept: {reasons(book)}")
+
+
+def print_notes(stage: str, notes: Iterable[str], stream: Stream) -> None:
+    """Print what a stage has noted: bad lines and damaged files by name and place, what was left out, a line each."""
+    for note in notes:
+        stream.print(f"{stage}: note: {note}")
 
 
 def kept(book: Books) -> int:

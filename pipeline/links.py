@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +34,17 @@ from pipeline.shards.runner import Run
 from pipeline.submissions import bigquery
 from pipeline.submissions.decide import LISTS, Rules, decided, forgotten
 from pipeline.submissions.ledger import SUFFIX, snapshots
-from pipeline.submissions.rows import Block, Submission, block_of
+from pipeline.submissions.rows import MOST_FAULTS, Block, Submission, block_of
 from pipeline.submissions.sources import Reader, reader_of
 from pipeline.urls import BadUrl
 
-VERSION = 2
+VERSION = 3
 LIBRARIES = ("ada-url", "msgspec", "numpy", "pyarrow")
 READ_ROWS = 20_000  # of a source, made an Arrow table at a time
 SCATTER_BYTES = 128_000_000  # of tables, put together before they are scattered: fewer and larger blocks
 SCATTER_ROWS = 500_000  # of scratch shards read together, for the same end
 BOOK = "submissions"
+MOST_NOTES = 20  # on what is wrong within sources, of all of them together
 SOURCES = ("submissions", "bigquery", "bigquery_days")  # settings that say what is read
 EMPTY = schemas.SUBMISSIONS.empty_table()
 
@@ -58,7 +60,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     named = find(settings.links, work, folders)
     paths = snapshots(named, work / "scratch" / "ledgers") + exported(settings.links, work, run)
     paths, left_out = sorted_out(paths, folders)
-    sources, submissions = collect(paths, work, shards, run)
+    read_from, sources, submissions = collect(paths, work, shards, run)
     splits = urls.split_hosts(*count_links(submissions), shards)
     links = Artefact(work, "links", shards)
     used = {name: value for name, value in slice_of(settings.links).items() if name not in (*SOURCES, *LISTS)}
@@ -68,9 +70,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     if tasks:
         scatter, gather = partial(scatter_shards, submissions, splits), partial(decide_shard, rules, splits, links)
         run.exchange(scatter, list(groups(submissions)), gather, tasks)
-    return links.finish(
-        used, LIBRARIES, books={BOOK: whole_book(sources, submissions)}, notes=notes_of(sources, left_out)
-    )
+    notes = notes_of(read_from, sources, left_out)
+    return links.finish(used, LIBRARIES, books={BOOK: whole_book(sources, submissions)}, notes=notes)
 
 
 def find(links: LinksSettings, work: Path, folders: list[str] | None = None) -> list[Path]:
@@ -98,10 +99,11 @@ def exported(links: LinksSettings, work: Path, run: Run) -> list[Path]:
     return storage.names(export.folder, "*.parquet")
 
 
-def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[Artefact, Artefact]:
-    """Read the sources into scratch: the artefact of their books, one each, and that of their rows, by hash of URL.
+def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[list[Path], Artefact, Artefact]:
+    """Read the sources into scratch: their files, the artefact of their books, and that of their rows, by hash of URL.
 
-    Sources are numbered by content, so that to rename one, or to name another first, makes nothing stale.
+    A shard of the books is a source, numbered by content, so that to rename one, or to name another first, makes
+    nothing stale.
     """
     hashed = sorted((sha256, path) for path, sha256 in inputs.sha256_of_each(paths, work / inputs.HASHES).items())
     sources = Artefact(work, "scratch/dumps", len(hashed))
@@ -116,7 +118,7 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[A
     if stale:
         tasks = [(Task(place, reads[place]), path) for place, (_, path) in enumerate(hashed)]
         run.exchange(partial(scatter_source, sources, shards), tasks, partial(gather_shard, submissions), stale)
-    return sources, submissions
+    return [path for _, path in hashed], sources, submissions
 
 
 def sorted_out(paths: Iterable[Path], folders: Iterable[str] = ()) -> tuple[list[Path], list[str]]:
@@ -161,10 +163,11 @@ def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) ->
 
     def tables() -> Iterator[pa.Table]:
         try:
-            for kept, fates in reader_for(path)(path, READ_ROWS):
+            for kept, fates, faults in reader_for(path)(path, READ_ROWS):
                 table = table_of(kept)
                 book.update(fates)
                 book.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})
+                notes.extend(f"{one.where}: {one.why}" for one in faults[: max(0, MOST_FAULTS - len(notes))])
                 yield table
         except NotAnArchive as error:
             notes.append(f"{LEFT_OUT}{error}")
@@ -172,9 +175,13 @@ def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) ->
     for table in schemas.in_runs(tables(), SCATTER_BYTES):
         yield from schemas.scatter(table, [int(one[:8], 16) % shards for one in table["doc_id"].to_pylist()])
     if book.total() and book[Outcome.BAD_LINE] == book.total() and not is_archive(path):
-        raise InputError(f"{path}: none of its {book.total():,} lines is a submission; is it another kind of file?")
-    if not (book[Outcome.KEPT] or notes):
-        notes.append(f"{name_of(path)}: no link: {said_of(book)}")
+        first = f" ({notes[0]})" if notes else ""
+        lines = f"none of its {book.total():,} lines is a submission{first}"
+        raise InputError(f"{path}: {lines}; is it another kind of file?")
+    if notes and book[Outcome.BAD_LINE] > len(notes):
+        notes.append(f"{book[Outcome.BAD_LINE]:,} bad lines in all")
+    if not (book[Outcome.KEPT] or any(note.startswith(LEFT_OUT) for note in notes)):
+        notes.insert(0, f"no link: {said_of(book)}")
     with sources.attempt(task) as attempt:
         attempt.commit({BOOK: receipts.balanced(BOOK, book.total(), book)}, notes)
 
@@ -184,13 +191,20 @@ def said_of(book: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {fate}" for fate, count in sorted(book.items()) if count) or "it holds nothing"
 
 
-def notes_of(sources: Artefact, left_out: Sequence[str]) -> tuple[str, ...]:
-    """What to tell of the sources. Raises InputError where none of them is read."""
-    notes = (*left_out, *(note for receipt in sources.receipts() for note in receipt.notes))
-    unread = [note for note in notes if note.startswith(LEFT_OUT)]
+def notes_of(paths: Sequence[Path], sources: Artefact, left_out: Sequence[str]) -> tuple[str, ...]:
+    """What to tell of the sources, by name: which are left out or give no link, and their first bad lines.
+
+    Receipts hold no name, since a source may be renamed; nothing quotes an address, since that may have to go. Raises
+    InputError where no source is read.
+    """
+    notes, unread = [], list(left_out)
+    for path, receipt in sorted(zip(paths, sources.receipts(), strict=True), key=itemgetter(0)):
+        unread += [note for note in receipt.notes if note.startswith(LEFT_OUT)]
+        notes += [f"{name_of(path)}: {note}" for note in receipt.notes if not note.startswith(LEFT_OUT)]
     if len(unread) == sources.shards + len(left_out):
         raise InputError(unread[0].removeprefix(LEFT_OUT))
-    return notes
+    more = len(notes) - MOST_NOTES
+    return (*unread, *notes[:MOST_NOTES], *([f"{more:,} more notes on sources"] if more > 0 else []))
 
 
 def table_of(posts: Iterable[Submission]) -> pa.Table:

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 import ada_url
 
+from pipeline.plaintext import entries, read_lines
 from pipeline.shards.outcomes import InputError
 
 CANONICAL_VERSION = 2  # raise it when a rule of canonical_url changes: doc_ids change with it
@@ -305,15 +306,10 @@ class HostList:
         return False
 
 
-def entries(lines: Iterable[str]) -> Iterable[str]:
-    """The entries of a list file: one a line, without comments and blank lines."""
-    return filter(None, (line.partition("#")[0].strip() for line in lines))
-
-
 def file_entries(path: Path) -> tuple[str, ...]:
     """The entries of a user's list file. Raises InputError: no such file, not UTF-8."""
     try:
-        return tuple(entries(path.read_text("utf-8").splitlines()))
+        return tuple(entries(read_lines(path)))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the list cannot be read: {error}; expected one entry a line") from None
 

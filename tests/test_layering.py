@@ -11,7 +11,7 @@ NAMES = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuff
 
 CRAFTS = {"submissions", "fetch", "text", "dedup"}
 LAYERS = [
-    {"urls", "config", "shards.outcomes"},
+    {"urls", "config", "plaintext", "shards.outcomes"},
     {
         "shards.schemas",
         "shards.places",

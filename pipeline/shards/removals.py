@@ -24,6 +24,7 @@ import msgspec
 from tld import is_tld
 
 from pipeline import urls
+from pipeline.plaintext import read_lines
 from pipeline.shards import storage
 from pipeline.shards.outcomes import BusyError, InputError, IntegrityError, Outcome
 from pipeline.urls import HostList
@@ -230,7 +231,7 @@ def refuse_unfinished(work: Path) -> None:
 def read_list(path: Path) -> list[str]:
     """The lines of a list. Raises InputError: no such file, or no text."""
     try:
-        return path.read_text("utf-8-sig").splitlines()
+        return read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}; {EXPECTED}") from None
 

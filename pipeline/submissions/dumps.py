@@ -1,4 +1,4 @@
-"""Dumps of Reddit submissions, one JSON object a line, as blocks of typed rows whose fates add up.
+"""Dumps of Reddit submissions, one JSON object a line or an array of them, as blocks of typed rows whose fates add up.
 
 Choice: msgspec decodes the few fields wanted, all lines of a mebibyte in one call, and only where that call refuses the
 lines are read one by one. Cost: one odd line makes its mebibyte slow. Alternative: pandas or polars readers, which want
@@ -7,22 +7,26 @@ a whole file in memory and stop at the first bad line.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
+from itertools import chain, count, islice
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from pipeline.shards.outcomes import Outcome
-from pipeline.submissions.forms import lines_of
+from pipeline.submissions.arrays import LOOSE, elements, has_lines, is_array, lines_of_array, loose
+from pipeline.submissions.forms import LONGEST_LINE, text_of, whole_lines
 from pipeline.submissions.rows import (
     Block,
+    Fault,
+    Found,
     OddRow,
-    Submission,
     UsualRow,
     block_of,
     joined,
+    reason,
+    row_of,
     submission_of,
     usual,
 )
@@ -30,27 +34,58 @@ from pipeline.urls import LONGEST_POSTED
 
 USUAL = msgspec.json.Decoder(UsualRow)
 ODD = msgspec.json.Decoder(OddRow)
+ELEMENTS = 1_000  # of an array that has no lines, made a block at a time
 
 
 def read_dump(path: Path, rows: int) -> Iterator[Block]:
     """Blocks of a dump in file order: the submissions of about `rows` lines (see `joined`), and the fate of each line.
 
-    White space alone is no line. Frames of one file may follow each other, as `cat` makes.
+    White space alone is no line. Frames of one file may follow each other, as `cat` makes. A JSON array is read too,
+    see `arrays`; its elements are its lines.
 
     Raises InputError: no such file, a truncated or damaged file, with the compressed offset reached. Blocks before the
     damage have been given by then. A file cut exactly between two frames, or a plain file cut between two lines, is
     whole by its format and cannot be told.
     """
-    return joined(map(read_lines, lines_of(path)), rows)
+    return joined(blocks_of(path), rows)
 
 
-def read_lines(lines: bytes | None) -> Block:
-    """Some whole lines as a block; None is a line too long to be one."""
+def blocks_of(path: Path) -> Iterator[Block]:
+    """The same in blocks as they come."""
+    chunks = text_of(path)
+    head = next(chunks, b"")
+    chunks = chain([head], chunks)
+    if is_array(head) and not has_lines(head):
+        found = map(placed, map(row_of, elements(chunks, path)), (f"element {number:,}" for number in count(1)))
+        while (block := block_of(islice(found, ELEMENTS))).fates:
+            yield block
+        return
+    number = 1
+    for lines in lines_of_array(chunks, path) if is_array(head) else whole_lines(chunks):
+        yield read_lines(lines, number)
+        number += 1 + (lines.count(b"\n") if lines else 0)
+
+
+def placed(found: Found, where: str) -> Found:
+    """The same row; a fault with its place."""
+    return found._replace(where=where) if isinstance(found, Fault) else found
+
+
+def read_lines(lines: bytes | None, first: int = 1) -> Block:
+    """Some whole lines as a block, the first of this number; None is a line too long to be one."""
     if lines is None:
-        return [], Counter({Outcome.BAD_LINE: 1})
+        return block_of([Fault(Outcome.BAD_LINE, f"longer than {LONGEST_LINE >> 20} MiB", f"line {first:,}")])
     found = usual_lines(lines)
-    if found is None:
-        return block_of(read_line(line) for line in lines.split(b"\n") if line and not line.isspace())
+    if found is not None and not (block := usual_block(found)).faults:
+        return block
+    numbered = enumerate(lines.split(b"\n"), first)
+    return block_of(
+        placed(read_line(line), f"line {number:,}") for number, line in numbered if line and not line.isspace()
+    )
+
+
+def usual_block(found: list[UsualRow]) -> Block:
+    """Usual rows as a block."""
     links = [  # a row that `submission_of` would not change is not made again, nor asked by a call of its own
         row
         if (url := row.url)[:1] == "h"
@@ -62,10 +97,10 @@ def read_lines(lines: bytes | None) -> Block:
         for row in found
         if not row.is_self
     ]
-    kept, fates = block_of(links)
+    block = block_of(links)
     if len(links) < len(found):
-        fates[Outcome.SELF_POST] = len(found) - len(links)
-    return kept, fates
+        block.fates[Outcome.SELF_POST] = len(found) - len(links)
+    return block
 
 
 def usual_lines(lines: bytes) -> list[UsualRow] | None:
@@ -88,21 +123,22 @@ def usual_lines(lines: bytes) -> list[UsualRow] | None:
     return found if len(found) == len(feeds) + 1 else None
 
 
-def read_line(line: bytes) -> Submission | Outcome:
-    """The submission of one line of JSON, or why it is none: BAD_LINE, SELF_POST or BAD_URL."""
-    try:
-        found = USUAL.decode(line)
-    except (ValueError, RecursionError):
-        try:
-            found = read_odd_line(line)
-        except (ValueError, KeyError, RecursionError):
-            return Outcome.BAD_LINE
-    return submission_of(found)
+def read_line(line: bytes) -> Found:
+    """The submission of one line of JSON, or why it is none: SELF_POST, BAD_URL, or a Fault.
 
-
-def read_odd_line(line: bytes) -> UsualRow:
-    """A line with fields missing, null or of another type, by the rules of `usual`.
-
-    Raises ValueError, KeyError or RecursionError.
+    What the fast decoders refuse, Python's own may take: NaN, half of an emoji, a raw control in a field that nobody
+    reads. RFC 8259, section 8.2, leaves such to the reader, and writers that cut titles make them.
     """
-    return usual(ODD.decode(line))
+    try:
+        return submission_of(USUAL.decode(line))
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return submission_of(usual(ODD.decode(line)))
+    except (ValueError, RecursionError):
+        pass
+    try:
+        fields = LOOSE.decode(loose(line))
+    except (ValueError, RecursionError) as error:
+        return Fault(Outcome.BAD_LINE, reason(error))
+    return row_of(fields) if isinstance(fields, dict) else Fault(Outcome.BAD_LINE, "not a JSON object")

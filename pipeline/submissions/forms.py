@@ -19,6 +19,7 @@ from typing import Any
 
 import zstandard
 
+from pipeline.plaintext import as_utf8
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 
@@ -30,8 +31,18 @@ WINDOW_BYTES = 2**31  # `zstd --long=31`, with which the Pushshift and Arctic Sh
 
 
 def lines_of(path: Path) -> Iterator[bytes | None]:
-    """The lines of a file, decompressed, as `whole_lines` gives them. Raises InputError as `decompress` does."""
-    return whole_lines(gather(decompress(path)))
+    """The lines of a file, decompressed, as `whole_lines` gives them. Raises InputError as `text_of` does."""
+    return whole_lines(text_of(path))
+
+
+def text_of(path: Path) -> Iterator[bytes]:
+    """A text file in UTF-8, decompressed, in chunks of at most CHUNK_BYTES. Raises InputError as `decompress` does."""
+    try:
+        yield from gather(as_utf8(decompress(path)))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: truncated or damaged: it begins as {error.encoding}, and is not; save it as UTF-8"
+        ) from None
 
 
 def whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:

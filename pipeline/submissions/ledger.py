@@ -26,7 +26,7 @@ from pipeline.shards import storage
 from pipeline.shards.outcomes import BusyError, InputError, Outcome, StorageError, WebTextError
 from pipeline.shards.places import name_of
 from pipeline.submissions.listings import Page
-from pipeline.submissions.rows import Submission
+from pipeline.submissions.rows import Block, Submission
 
 SUFFIX = ".sqlite"
 APPLICATION, VERSION = 2_003_133_036, 1  # as sql/ledger.sql says
@@ -248,7 +248,7 @@ def miss(db: sqlite3.Connection, key: str, now: int) -> Outcome:
     return Outcome.NOT_FOUND
 
 
-def read_ledger(path: Path, rows: int) -> Iterator[tuple[list[Submission], Counter[Outcome]]]:
+def read_ledger(path: Path, rows: int) -> Iterator[Block]:
     """Blocks of a ledger sorted by id, as `read_dump` gives those of a dump; all of one moment, whoever writes.
 
     Every row is KEPT; the score is the settled one, or the latest while there is none. Raises InputError: no ledger.
@@ -260,7 +260,7 @@ def read_ledger(path: Path, rows: int) -> Iterator[tuple[list[Submission], Count
         found = db.execute(f"SELECT {COLUMNS} FROM submissions WHERE missing_utc IS NULL ORDER BY id")
         while block := found.fetchmany(rows):
             kept = [submission_of(*row) for row in block]
-            yield kept, Counter({Outcome.KEPT: len(kept)})
+            yield Block(kept, Counter({Outcome.KEPT: len(kept)}))
 
 
 def submission_of(key: str, url: str, score: int, created_utc: int, subreddit: str, over_18: int) -> Submission:
@@ -286,8 +286,8 @@ def snapshot(path: Path, folder: Path) -> Path:
     mark = hashlib.sha256(name_of(path.absolute()).encode()).hexdigest()[:8]  # two ledgers may have one name
     target = folder / f"{path.stem}-{mark}.ndjson.zst"
     with storage.atomic(target) as file, zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:  # type: ignore[arg-type]
-        for block, _ in read_ledger(storage.local(path), SNAPSHOT_ROWS):
-            packed.write(b"".join(map(dump_line, block)))
+        for block in read_ledger(storage.local(path), SNAPSHOT_ROWS):
+            packed.write(b"".join(map(dump_line, block.kept)))
     return target
 
 

@@ -18,7 +18,8 @@ from pipeline.submissions.rows import Block
 Reader = Callable[[Path, int], Iterator[Block]]
 
 COMPRESSIBLE: dict[str, Reader] = {
-    ".ndjson": read_dump, ".jsonl": read_dump, ".json": read_dump, ".csv": read_csv, ".txt": read_list,
+    ".ndjson": read_dump, ".jsonl": read_dump, ".json": read_dump, ".csv": read_csv, ".tsv": read_csv,
+    ".txt": read_list,
 }  # fmt: skip
 WHOLE: dict[str, Reader] = {".parquet": read_table}
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.plaintext import decoded
 from pipeline.shards import storage
 from pipeline.shards.outcomes import BooksError, InputError, Outcome
 from pipeline.text.normalize import WORD
@@ -46,7 +47,7 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises InputError: the file cannot be read, a line is no JSON, or no text has N words.
     """
     try:
-        content = storage.read_bytes(path).decode()
+        content = decoded(storage.read_bytes(path))
         rows = content.splitlines() if path.suffix in (".jsonl", ".ndjson") else None
         texts = tuple(strings(map(json.loads, filter(str.strip, rows)))) if rows is not None else (content,)
     except (OSError, ValueError) as error:

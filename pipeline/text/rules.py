@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline import urls
 from pipeline.config import CorpusSettings
+from pipeline.plaintext import decoded
 from pipeline.shards import storage
 from pipeline.shards.outcomes import ConfigError, InputError, Outcome
 from pipeline.shards.places import mirror
@@ -57,7 +58,7 @@ def rules_of(name: str, work: Path, signals: Collection[str]) -> list[Rule]:
     packaged = resources.files("pipeline") / "data" / "rules" / f"{name}.txt"
     known = name.isidentifier() and packaged.is_file()
     try:
-        text = packaged.read_text("utf-8") if known else storage.read_bytes(work / mirror(name)).decode()
+        text = packaged.read_text("utf-8") if known else decoded(storage.read_bytes(work / mirror(name)))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"corpus.rules: {name!r} is neither webtext, gopher nor c4, nor a file that can be read: {error}"

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.plaintext import read_lines
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact
@@ -88,7 +89,7 @@ def merges_of(path: Path) -> list[bpe.Merge]:
     if not candidates:
         raise InputError(f"{path}: no merges; expected a file, or a folder with {' or '.join(MERGES)}")
     try:
-        return bpe.parse_merges(candidates[0].read_text(encoding="utf-8").splitlines())
+        return bpe.parse_merges(read_lines(candidates[0]))
     except (OSError, UnicodeDecodeError, IntegrityError) as error:
         raise InputError(f"{candidates[0]}: not the merges of a byte-level BPE ({error})") from None
 

@@ -40,7 +40,7 @@ def loads(path):
 def ours(path):
     from pipeline.submissions.sources import read_submissions
 
-    return sum(fates.total() for _, fates in read_submissions(path, 10_000))
+    return sum(block.fates.total() for block in read_submissions(path, 10_000))
 
 
 def one(name, path):

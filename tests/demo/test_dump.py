@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 from pipeline.demo import dump, site, traps
 from pipeline.shards.outcomes import Outcome
 from pipeline.submissions.dumps import read_line
-from pipeline.submissions.rows import Submission
+from pipeline.submissions.rows import Fault, Submission
 from pipeline.urls import BadUrl, canonical_url
 
 FIELDS = [
@@ -18,7 +18,7 @@ FIELDS = [
 def fate(line, seen):
     row = read_line(line)
     if not isinstance(row, Submission):
-        return row
+        return row.outcome if isinstance(row, Fault) else row
     try:
         canonical_url(row.url)
     except BadUrl:

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.shards.outcomes import InputError, Outcome
+from pipeline.submissions import exports, forms
 from pipeline.submissions.dumps import read_dump, read_line
-from pipeline.submissions.exports import read_fields
+from pipeline.submissions.rows import row_of
 from pipeline.submissions.sources import read_submissions, reader_of
 
 ROW = {"id": "87", "url": "http://a.example/", "score": 3, "created_utc": 1119552233, "subreddit": "s"}
@@ -35,7 +36,7 @@ ROWS = [
 
 def read_all(path, rows=1_000):
     submissions, fates = [], Counter()
-    for block, counts in read_submissions(path, rows):
+    for block, counts, _ in read_submissions(path, rows):
         assert counts[Outcome.KEPT] == len(block)
         submissions += [msgspec.structs.astuple(row)[:6] for row in block]
         fates += counts
@@ -161,6 +162,40 @@ def test_a_csv_file_that_ends_within_quotes_or_a_frame_is_an_error(tmp_path):
         read_all(tmp_path / "b.csv.gz")
 
 
+LONG = "<li>an item\n</li>" * 40_000
+
+
+def test_fields_of_any_length_are_read_and_a_quote_that_nothing_closes_is_named(tmp_path, monkeypatch):
+    rows = [{**USUAL, "id": str(number), "more": more} for number, more in enumerate(("x", LONG, "y" * 200_000, ""))]
+    path = tmp_path / "a.csv"
+    path.write_text(text_of(rows, (*USUAL, "more")), newline="")
+    assert [row[0] for row in read_all(path)[0]] == ["0", "1", "2", "3"]
+    monkeypatch.setattr(exports, "LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr(forms, "LONGEST_LINE", 1 << 20)
+    for more in ((LONG + "\n") * 3, "z" * (3 << 20)):
+        path.write_text(text_of([*rows[:1], {**USUAL, "more": more}, *rows], (*USUAL, "more")), newline="")
+        with pytest.raises(InputError, match=r"a\.csv: line 3 begins a field of over 1 MiB; is there a quote that"):
+            read_all(path)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_what_stands_between_fields_is_told_by_the_header(tmp_path, delimiter, encoding):
+    rows = [{**USUAL, "title": "a;b,c\td|e\r\nf", "url": "http://a.example/;b,c|d"}]
+    out = io.StringIO()
+    names = ["title", *(name.upper() for name in USUAL)]
+    writer = csv.writer(out, delimiter=delimiter)
+    writer.writerows([names, *([row["title"], *(row[name] for name in USUAL)] for row in rows)])
+    (tmp_path / "a.csv").write_bytes(out.getvalue().encode(encoding))
+    assert read_all(tmp_path / "a.csv") == dump(tmp_path, rows)
+
+
+def test_of_columns_with_one_name_nobody_chooses(tmp_path):
+    (tmp_path / "a.csv").write_text("id,url,created_utc,url\n1,http://a.example/,5,http://b.example/\n")
+    with pytest.raises(InputError, match="2 columns are named 'url'; which is meant"):
+        read_all(tmp_path / "a.csv")
+
+
 FIELDS = {
     "id": st.sampled_from(["a1", "t3_a1", "", None, "a" * 65]),
     "url": st.sampled_from(["http://a.example/", "/r/a/", "", None]),
@@ -174,28 +209,90 @@ FIELDS = {
 
 @given(st.fixed_dictionaries(FIELDS))
 def test_fields_meet_the_fate_that_the_same_line_of_json_meets(fields):
-    assert read_fields(fields) == read_line(json.dumps(fields).encode())
+    assert row_of(fields) == read_line(json.dumps(fields).encode())
 
 
-def test_a_list_of_addresses_names_no_karma_no_time_and_no_place(tmp_path):
-    text = (
-        b"\xef\xbb\xbfhttp://a.example/\r\n\n  http://b.example/?a&amp;b \n\xff\nhttp://" + b"a" * 8_000 + b"\nno url\n"
-    )
-    expected = [
-        ("", url, None, None, "", False) for url in ("http://a.example/", "http://b.example/?a&amp;b", "no url")
-    ]
+LISTED = """# what I like
+http://a.example/
+ http://b.example/?a&amp;b#part   # why
+
+"http://c.example/",
+<http://d.example/x,y>
+'http://e.example/'
+d.example/path?q=http://f.example/
+xn--bcher-kva.example:8080
+b\u00fccher.example
+//g.example/a
+192.0.2.7/a#top
+HTTPS://H.example/,
+"""
+ADDRESSES = [
+    "http://a.example/", "http://b.example/?a&amp;b#part", "http://c.example/", "http://d.example/x,y",
+    "http://e.example/", "http://d.example/path?q=http://f.example/", "http://xn--bcher-kva.example:8080",
+    "http://b\u00fccher.example", "http://g.example/a", "http://192.0.2.7/a#top", "HTTPS://H.example/",
+]  # fmt: skip
+
+
+def listed_rows(addresses):
+    return [("", url, None, None, "", False) for url in addresses]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_list_of_addresses_names_no_karma_no_time_and_no_place(tmp_path, end, encoding):
+    text = LISTED.replace("\n", end).encode(encoding)
     for name, content in (("a.txt", text), ("a.txt.gz", gzip.compress(text))):
         (tmp_path / name).write_bytes(content)
-        assert read_all(tmp_path / name) == (
-            expected,
-            {Outcome.KEPT: 3, Outcome.BAD_LINE: 1, Outcome.BAD_URL: 1},
-        )
+        assert read_all(tmp_path / name) == (listed_rows(ADDRESSES), {Outcome.KEPT: len(ADDRESSES)})
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        (b"\xff.example/", Outcome.BAD_LINE),
+        (b"http://a.example/\t7", Outcome.BAD_LINE),
+        (b"http://" + b"a" * 8_000, Outcome.BAD_URL),
+        (b"no url", Outcome.BAD_URL),
+        (b"word", Outcome.BAD_URL),
+        (b"localhost:80/", Outcome.BAD_URL),
+        (b"mailto:a@b.example", Outcome.BAD_URL),
+        (b"a@b.example", Outcome.BAD_URL),
+        (b"3.14", Outcome.BAD_URL),
+        (b"/r/books", Outcome.BAD_URL),
+        (b'""', Outcome.BAD_URL),
+    ],
+)
+def test_a_line_that_is_no_address_is_one_fault_with_its_number(tmp_path, line, outcome):
+    (tmp_path / "a.txt").write_bytes(b"# two lines\nhttp://a.example/\n" + line + b"\nhttp://b.example/")
+    ((kept, fates, faults),) = read_submissions(tmp_path / "a.txt", 10)
+    assert [row.url for row in kept] == ["http://a.example/", "http://b.example/"]
+    assert fates == {Outcome.KEPT: 2, outcome: 1}
+    assert [(one.outcome, one.where) for one in faults] == [(outcome, "line 3")]
+
+
+def test_a_table_of_nothing_but_addresses_is_a_list(tmp_path):
+    urls = ["http://a.example/", "b.example/x", None, "no address"]
+    rows = [{"url": url, "title": "a,b"} for url in urls]
+    texts = {
+        "a.csv": text_of(rows, ("title", "url")),
+        "a.tsv": "URL\n" + "\n".join(url or "''" for url in urls),
+        "a.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "a.json": json.dumps(rows),
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    for path in (*map(tmp_path.joinpath, texts), parquet(tmp_path / "a.parquet", rows)):
+        expected = listed_rows(["http://a.example/", "http://b.example/x"])
+        assert read_all(path) == (expected, {Outcome.KEPT: 2, Outcome.BAD_URL: 2}), path
+    (tmp_path / "b.csv").write_text("url,score\nhttp://a.example/,5\n")
+    with pytest.raises(InputError, match=r"no column 'id'; wanted Reddit's field names: .*; or url alone"):
+        read_all(tmp_path / "b.csv")
 
 
 def test_the_kind_is_told_by_the_suffix_before_that_of_the_compression(tmp_path):
     assert reader_of(tmp_path / "RS_2013-08.zst") is reader_of(tmp_path / "RS.2013.json.XZ") is read_dump
     assert reader_of(tmp_path / "a.csv.bz2") is reader_of(tmp_path / "a.csv") is not read_dump
-    with pytest.raises(InputError, match=r"a\.tsv: unknown kind of submissions; known suffixes: "):
-        reader_of(tmp_path / "a.tsv")
+    with pytest.raises(InputError, match=r"a\.xlsx: unknown kind of submissions; known suffixes: "):
+        reader_of(tmp_path / "a.xlsx")
     with pytest.raises(InputError, match=r"a\.parquet\.gz: a \.parquet file is not read through \.gz; decompress"):
         reader_of(tmp_path / "a.parquet.gz")

@@ -49,7 +49,7 @@ def readings(ledger):
 
 
 def read(path, rows=10):
-    return [one for block, _ in read_ledger(path, rows) for one in block]
+    return [one for block in read_ledger(path, rows) for one in block.kept]
 
 
 def due(ledger, now, settle_s=SETTLE_S, recheck_s=RECHECK_S):
@@ -159,19 +159,19 @@ def test_a_page_is_taken_in_whole_or_not_at_all(ledger):
 def test_a_reader_sees_one_moment_while_the_harvest_writes(ledger):
     record(ledger, *(post(n) for n in range(30)), now=1)
     blocks = read_ledger(ledger.path, 10)
-    first, _ = next(blocks)
+    first = next(blocks).kept
     ledger.rescore(["a15", "a16"], page(gone=["a15", "a16"]), 2, SETTLE_S)
     record(ledger, post(40), now=3)
-    assert len(first) + sum(len(block) for block, _ in blocks) == 30
+    assert len(first) + sum(len(block.kept) for block in blocks) == 30
     assert len(read(ledger.path)) == 29
 
 
 def test_blocks_have_the_form_that_dumps_give(ledger):
     record(ledger, *(post(n, n) for n in range(5)), now=1)
     blocks = list(read_ledger(ledger.path, 2))
-    assert [len(block) for block, _ in blocks] == [2, 2, 1]
-    assert [counts for _, counts in blocks] == [{Outcome.KEPT: 2}, {Outcome.KEPT: 2}, {Outcome.KEPT: 1}]
-    assert blocks[0][0] == [post(0, 0), post(1, 1)]
+    assert [len(block.kept) for block in blocks] == [2, 2, 1]
+    assert [block.fates for block in blocks] == [{Outcome.KEPT: 2}, {Outcome.KEPT: 2}, {Outcome.KEPT: 1}]
+    assert blocks[0].kept == [post(0, 0), post(1, 1)]
 
 
 SUBMITTED = st.builds(
@@ -196,7 +196,7 @@ def test_a_snapshot_is_a_dump_of_the_same_rows_whatever_order_they_came_in(rows,
                 for one in order:
                     record(ledger, one, now=1)
                 dumps.append(snapshot(ledger.path, Path(folder)))
-                found = [msgspec.structs.astuple(one)[:6] for block, _ in read_dump(dumps[-1], 3) for one in block]
+                found = [msgspec.structs.astuple(one)[:6] for block in read_dump(dumps[-1], 3) for one in block.kept]
                 assert found == [msgspec.structs.astuple(one) for one in read(ledger.path)]
         assert dumps[0] != dumps[1]
         assert dumps[0].read_bytes() == dumps[1].read_bytes()

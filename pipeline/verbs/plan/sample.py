@@ -13,7 +13,7 @@ import io
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -185,9 +185,9 @@ def rows_of(path: Path) -> int:
 def of_table(blocks: Iterator[Block], total: int) -> Piece:
     """The first ROWS or so of `total` rows."""
     posts, rows = [], 0
-    for kept, fates in blocks:
-        posts += kept
-        rows += fates.total()
+    for block in blocks:
+        posts += block.kept
+        rows += block.fates.total()
         if rows >= ROWS:
             break
     return Piece(posts, rows, min(1.0, rows / total) if total else 1.0)
@@ -203,9 +203,10 @@ def of_lines(path: Path) -> Piece:
         cut = Path(folder) / f"{path.name[:40]}{inner}"
         cut.write_bytes(text)
         posts, rows = [], 0
-        for kept, fates in reader_of(cut)(cut, ROWS):
-            posts += kept
-            rows += fates.total()
+        with nullcontext() if share == 1 else suppress(InputError):  # cut within quotes, or within an array
+            for block in reader_of(cut)(cut, 1):
+                posts += block.kept
+                rows += block.fates.total()
     return Piece(posts, rows, share)
 
 
