@@ -117,7 +117,7 @@ def find_copies(recipe: Recipe, run: Run) -> None:
     tasks = recipe.begin("scratch/exact", (), met)
     run.exchange(partial(hashes_of, recipe), recipe.every, partial(exact, recipe), tasks)
     tasks = recipe.begin("scratch/lost", (), [recipe.hashes("scratch/exact")] * recipe.shards)
-    run.exchange(partial(losses, recipe, "removed"), recipe.parts("scratch/exact"), partial(lost, recipe), tasks)
+    run.exchange(partial(losses, recipe), recipe.parts("scratch/exact"), partial(lost, recipe), tasks)
 
 
 def hashes_of(recipe: Recipe, shard: int) -> Iterator[Block]:
@@ -133,10 +133,10 @@ def exact(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
     recipe.commit("scratch/exact", task, exact_duplicates.gather_hashes(blocks))
 
 
-def losses(recipe: Recipe, whose: str, part: tuple[str, int]) -> Iterator[Block]:
-    """Blocks of the removals in one part of a phase, to the shard of the document that goes, or of its keeper."""
+def losses(recipe: Recipe, part: tuple[str, int]) -> Iterator[Block]:
+    """Blocks of the removals in one part of a phase, to the shard of the document that goes."""
     table = schemas.read_parquet(recipe.file(*part))
-    return schemas.scatter(table, (table[whose].to_numpy() >> SHIFT_32).astype(np.int32))
+    return schemas.scatter(table, (table["removed"].to_numpy() >> SHIFT_32).astype(np.int32))
 
 
 def lost(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
@@ -200,7 +200,7 @@ def judge(recipe: Recipe, run: Run) -> list[list[str]]:
     run.map_shards(
         partial(measure, recipe), recipe.begin("scratch/meter", ("jaccard", "measure", "sample"), [measured])
     )
-    meter.judge(recipe.reading_of(), corpus.min_precision, corpus.max_swallowed)
+    meter.judge(recipe.reading_of(), corpus.min_precision, corpus.max_swallowed, corpus.min_recall)
     notes = [list(one.notes) for one in recipe.artefact("scratch/pairs").receipts()]
     notes[0] += meter.told(recipe.reading_of(), corpus)
     return notes
@@ -227,10 +227,20 @@ def decide(recipe: Recipe, run: Run) -> None:
     """Make the table of decisions of each shard: removals go to the keeper's shard for its doc_id, and then home."""
     met = [recipe.hashes("scratch/votes", "scratch/exact", "scratch/removals")] * recipe.shards
     gone, tasks = recipe.parts("scratch/exact", "scratch/removals"), recipe.begin("scratch/keepers", (), met)
-    run.exchange(partial(losses, recipe, "keeper"), gone, partial(keepers, recipe), tasks)
+    run.exchange(partial(kept_for, recipe), gone, partial(keepers, recipe), tasks)
     met = [recipe.hashes("scratch/votes", "scratch/keepers")] * recipe.shards
     tasks = recipe.begin("scratch/decisions", ("jaccard", "measure"), met)
-    run.exchange(partial(losses, recipe, "removed"), recipe.parts("scratch/keepers"), partial(decisions, recipe), tasks)
+    run.exchange(partial(losses, recipe), recipe.parts("scratch/keepers"), partial(decisions, recipe), tasks)
+
+
+def kept_for(recipe: Recipe, part: tuple[str, int]) -> Iterator[Block]:
+    """Blocks of the removals in one part of a phase, to the shard of the keeper, which is one that stays: the keeper of
+    an exact copy may itself have gone as a near copy, of one that stayed.
+    """
+    table, (near,) = schemas.read_parquet(recipe.file(*part)), recipe.tables("scratch/removals")
+    keeper = nodes.followed(table["keeper"].to_numpy(), near)
+    table = table.set_column(1, REMOVALS.field("keeper"), pa.array(keeper))
+    return schemas.scatter(table, (keeper >> SHIFT_32).astype(np.int32))
 
 
 def keepers(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:

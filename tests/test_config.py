@@ -55,7 +55,7 @@ def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path):
 def test_a_preset_brings_what_the_file_does_not_say(tmp_path):
     path = tmp_path / "webtext.toml"
     path.write_bytes(TEMPLATE.read_bytes())
-    laptop = config.WITH_PRESET["laptop"]
+    laptop = config.BROUGHT["train", "preset", "laptop"]
     train = config.load(path, ["train.preset=laptop"]).train
     assert {name: getattr(train, name) for name in laptop} == laptop
     assert train.warmup_steps < train.steps
@@ -65,6 +65,16 @@ def test_a_preset_brings_what_the_file_does_not_say(tmp_path):
     train = config.load(path).train
     assert (train.steps, train.block) == (laptop["steps"], 64)
     assert config.load(path, ["train.preset=nano"]).train.steps == config.TrainSettings().steps
+
+
+def test_containment_brings_bands_that_nominate_excerpts(tmp_path):
+    path = tmp_path / "webtext.toml"
+    path.write_bytes(TEMPLATE.read_bytes())
+    corpus = config.load(path, ["corpus.measure=containment"]).corpus
+    assert (corpus.bands, corpus.rows) == (42, 3)
+    corpus = config.load(path, ["corpus.measure=containment", "corpus.bands=10"]).corpus
+    assert (corpus.bands, corpus.rows) == (10, 3)
+    assert config.load(path).corpus.bands == 21
 
 
 def test_the_command_line_wins_over_the_file(tmp_path):

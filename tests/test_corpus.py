@@ -195,6 +195,24 @@ def test_copies_go_and_name_the_better_liked_page_that_stays(tmp_path):
     assert manifest.books["corpus"] == Books(11, {"kept": 8, "exact_duplicate": 2, "near_duplicate": 1})
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_copy_of_a_page_that_went_itself_names_the_page_that_stays(tmp_path, shards):
+    text = prose("chapter")
+    pages = [
+        Page("https://b.example/best", text, score=900),
+        Page("https://a.example/near", reworded(text, 2), score=50),
+        *(Page(f"https://c{n}.example/copy", reworded(text, 2), score=5) for n in range(3)),
+        *(Page(f"https://d{n}.example/twin", prose("twin"), score=n) for n in range(3)),
+    ]
+    built(tmp_path, pages, shards=shards)
+    stayed, went = rows(tmp_path), rows(tmp_path, "removed")
+    assert {row["url"] for row in stayed.values()} == {"https://b.example/best", "https://d2.example/twin"}
+    assert {row["keeper"] for row in went.values()} == stayed.keys()
+    named = {row["url"]: (row["outcome"], stayed[row["keeper"]]["url"]) for row in went.values()}
+    assert named["https://c1.example/copy"] == ("exact_duplicate", "https://b.example/best")
+    assert named["https://a.example/near"] == ("near_duplicate", "https://b.example/best")
+
+
 def test_every_kept_document_is_in_the_corpus_or_among_the_removed(tmp_path):
     pages = copies()
     built(tmp_path, pages, shards=3)

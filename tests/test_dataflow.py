@@ -169,6 +169,7 @@ CROSSES = {
     "commoncrawl.scatter": f"doc_id {INDEXED}",
     "corpus.hashes_of": "hash node score created length doc_id",
     "corpus.losses": "removed keeper score",
+    "corpus.kept_for": "removed keeper score",
     "corpus.bands_of": "band node",
     "corpus.paragraphs_of": "hash documents",
     "tokenizer.scatter_shard": "word count",

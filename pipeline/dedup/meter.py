@@ -2,7 +2,8 @@
 
 Choice: a sample of what went out, and of what stayed, is compared word by word, without hashes of shingles, signatures
 or the recipe's bands. To find what was missed, documents that stayed are looked for with bands so fine that they pass
-over no pair (2 x 10^-13 at Jaccard 0.8). Cost: one more pass over the signatures, and the texts of the sample.
+over hardly a pair (10^-13 at Jaccard 0.8; 10^-4 at 0.36, which half of a document has with the whole). Cost: one more
+pass over the signatures, and the texts of the sample.
 Alternative: trust the curve of the bands, which holds for signatures and says nothing of a bug.
 """
 
@@ -21,20 +22,24 @@ from pipeline.config import CorpusSettings
 from pipeline.dedup import minhash
 from pipeline.dedup.near_duplicates import (
     JACCARDS_AT_ONCE,
+    LONGER,
     PAIRS,
     SignaturesOf,
     agreeing,
     least_agreement,
+    least_jaccard,
     pair_batches,
 )
 from pipeline.dedup.nodes import Nodes, RankOf, ranked
 from pipeline.shards.outcomes import DedupError
 
-FINE_ROWS = 3  # of the bands that look for what was missed: of 128 places 42 bands, at 0.8 they miss (1 - 0.8^3)^42
+FINE_ROWS = (3, 2, 1)  # of the bands that look for what was missed: of 128 places 42, 64, 128 bands
+PASSED_OVER = 1e-3  # most of the pairs at the threshold that such bands may miss: 1 - 1 / 3 rows at 0.8, 2 at 0.36
 NEAR = 0.1  # of agreement under the threshold: a near miss
 BATCH = 10_000  # documents whose signatures are held at once: 5 MB at 128 permutations, their bands 3 MB
 LAXER = 16  # a sixteenth of the places fewer need to agree than the recipe asks for
 Z = 1.96  # standard deviations of a 95 % interval
+LEAST_MISSED = 10  # that a sample must show before a recall stops a build: of a few, shares say little
 LEAST_SWALLOWED = 100  # documents that a keeper may always swallow: shares of small corpora mean nothing
 CURVE = (0.6, 0.7, 0.8, 0.9)  # Jaccards at which the theoretical curve is told
 
@@ -69,11 +74,15 @@ class Reading:
     def recall(self) -> tuple[float, float, float]:
         """Share of the documents that had to go which went: estimate, and both ends of its interval.
 
-        What was missed among all that stayed is estimated from the probed; precision is taken as measured.
+        What was missed among all that stayed is estimated from the probed; precision is taken as measured. Where none
+        went and none was missed there is nothing to recall: (nan, 0, 1), as of no tries.
         """
         went = self.removed * (self.right / self.checked if self.checked else 1.0)
-        share, low, high = interval(self.missed, self.probed, self.stayed)
-        return tuple(went / (went + one * self.stayed) if went else math.nan for one in (share, high, low))  # type: ignore[return-value]
+        if not (went or self.missed):
+            return math.nan, 0.0, 1.0
+        missed = (one * self.stayed for one in interval(self.missed, self.probed, self.stayed))
+        share, high, low = (went / (went + one) if went else 0.0 for one in missed)
+        return share, low, high
 
 
 def interval(hits: int, tries: int, every: int) -> tuple[float, float, float]:
@@ -95,6 +104,12 @@ def wilson(hits: int, tries: int) -> tuple[float, float, float]:
 def nominated_share(jaccard: float, bands: int, rows: int) -> float:
     """The share of pairs of a Jaccard that share a band: 1 - (1 - s^rows)^bands (Leskovec et al. 2020, 3.4.2)."""
     return float(1 - (1 - jaccard**rows) ** bands)
+
+
+def fine_bands(places: int, threshold: float) -> tuple[int, int]:
+    """Bands, and rows of each, that pass over no more than PASSED_OVER of the pairs at a Jaccard; else of 1 row."""
+    ways = ((places // rows, rows) for rows in FINE_ROWS if rows <= places)
+    return next((one for one in ways if nominated_share(threshold, *one) >= 1 - PASSED_OVER), (places, 1))
 
 
 def sample_of(count: int, most: int) -> NDArray[np.int64]:
@@ -134,18 +149,20 @@ def similar(pairs: pa.Table, words_of: WordsOf, n: int, threshold: float, measur
 def candidates(
     probes: Nodes, signatures: NDArray[np.uint32], every: Iterable[tuple[Nodes, NDArray[np.uint32]]], threshold: float
 ) -> pa.Table:
-    """Pairs (a the probe, b another) that share a fine band and whose signatures do not speak against `threshold`.
+    """Pairs (a the probe, b another) that share a fine band and whose signatures do not speak against `threshold`, the
+    least Jaccard that is looked for.
 
     `every` are batches of nodes and signatures to look among; `signatures` are the probes' own.
     """
-    bands, places = signatures.shape[1] // FINE_ROWS, signatures.shape[1]
-    wanted = minhash.band_values(signatures, bands, FINE_ROWS).reshape(-1)
+    places = signatures.shape[1]
+    bands, rows = fine_bands(places, threshold)
+    wanted = minhash.band_values(signatures, bands, rows).reshape(-1)
     order = np.argsort(wanted, kind="stable")
     wanted, owner = wanted[order], order // bands
     least = max(0, least_agreement(places, threshold) - places // LAXER)
     found = [PAIRS.empty_table()]
     for nodes, batch in every:
-        values = minhash.band_values(batch, bands, FINE_ROWS).reshape(-1)
+        values = minhash.band_values(batch, bands, rows).reshape(-1)
         begin = np.searchsorted(wanted, values)
         hits = np.flatnonzero(wanted.take(begin, mode="clip") == values) if len(wanted) else np.empty(0, np.int64)
         counts = np.searchsorted(wanted, values[hits], side="right") - begin[hits]
@@ -187,13 +204,14 @@ def measure(result: Result, settings: CorpusSettings, shingle_words: int, source
     exactly = partial(
         similar, words_of=sources.words_of, n=shingle_words, threshold=settings.jaccard, measure=settings.measure
     )
+    least = least_jaccard(settings.jaccard, settings.measure)
     removed = result.removals.select(["removed", "keeper"]).rename_columns(PAIRS.names)
     checked = removed.take(sample_of(removed.num_rows, settings.sample))
-    refused = near_misses(result, sources.signatures_of, settings.jaccard)
+    refused = near_misses(result, sources.signatures_of, least)
     refused = refused.take(sample_of(refused.num_rows, settings.sample))
     every = np.concatenate([np.empty(0, np.uint64), *result.stayed])
     probes = every[sample_of(len(every), settings.sample)]
-    missed = better(found_among(probes, result.stayed, sources.signatures_of, settings), sources.rank_of)
+    missed = better(found_among(probes, result.stayed, sources.signatures_of, least), sources.rank_of)
     return Reading(
         documents=len(every) + removed.num_rows,
         removed=removed.num_rows,
@@ -217,12 +235,10 @@ def near_misses(result: Result, signatures_of: SignaturesOf, threshold: float) -
     return agreeing(refused, signatures_of, max(0.0, threshold - NEAR))
 
 
-def found_among(
-    probes: Nodes, stayed: Iterable[Nodes], signatures_of: SignaturesOf, settings: CorpusSettings
-) -> pa.Table:
+def found_among(probes: Nodes, stayed: Iterable[Nodes], signatures_of: SignaturesOf, threshold: float) -> pa.Table:
     """The candidates of the probes among all that stayed, a shard's signatures at a time."""
     batches = ((some, signatures_of(some)) for one in stayed for some in cut(one))
-    return candidates(probes, signatures_of(probes), batches, settings.jaccard)
+    return candidates(probes, signatures_of(probes), batches, threshold)
 
 
 def cut(nodes: Nodes) -> Iterator[Nodes]:
@@ -237,13 +253,22 @@ def better(pairs: pa.Table, rank_of: RankOf) -> pa.Table:
     return pairs.filter(pa.array(other < probe))
 
 
-def judge(reading: Reading, least_precision: float, most_share: float) -> None:
-    """Raise DedupError: the sample shows a precision under the bound, or one keeper swallowed too much."""
+def judge(reading: Reading, least_precision: float, most_share: float, least_recall: float = 0.0) -> None:
+    """Raise DedupError: the sample shows a precision under the bound, a recall that is surely under its bound, or one
+    keeper swallowed too much.
+    """
     share, low, _ = reading.precision
     if reading.checked and share < least_precision:
         raise DedupError(
             f"of {reading.checked} sampled near duplicates only {reading.right} are similar to their keeper: precision "
             f"{share:.3f} (at least {low:.3f}), corpus.min_precision is {least_precision}; nothing was written"
+        )
+    recall, _, high = reading.recall
+    if high < least_recall and reading.missed >= LEAST_MISSED:
+        raise DedupError(
+            f"of {reading.probed} sampled documents that stayed {reading.missed} had to go: recall {recall:.3f} (at "
+            f"most {high:.3f}), corpus.min_recall is {least_recall}; more corpus.bands or fewer corpus.rows nominate "
+            "more pairs; nothing was written"
         )
     if reading.most_swallowed > max(LEAST_SWALLOWED, most_share * reading.documents):
         raise DedupError(
@@ -256,17 +281,26 @@ def judge(reading: Reading, least_precision: float, most_share: float) -> None:
 def told(reading: Reading, settings: CorpusSettings) -> list[str]:
     """The reading as lines for the manifest."""
     bands, rows, wanted = settings.bands, settings.rows, f"{settings.measure} >= {settings.jaccard:g}"
-    curve = ", ".join(f"{nominated_share(one, bands, rows):.3f} at {one}" for one in CURVE)
+    least = least_jaccard(settings.jaccard, settings.measure)
+    at = CURVE if settings.measure == "jaccard" else (round(least, 2), 0.5, *CURVE[2:])
+    curve = ", ".join(f"{nominated_share(one, bands, rows):.3f} at {one}" for one in at)
     lines = [f"near duplicates: {bands} bands of {rows} rows nominate, in theory, {curve}"]
+    if settings.measure == "containment":
+        lines.append(
+            f"near duplicates: an excerpt is looked for from 1/{LONGER} of a document's length on, where the two have "
+            f"a Jaccard of {least:.2f} at the least; shorter ones are found by chance"
+        )
     if reading.removed:
         share, low, high = reading.precision
         lines.append(
             f"near duplicates: precision {share:.3f} (95 %: {low:.3f} to {high:.3f}), "
             f"{reading.right} of {reading.checked} sampled of {reading.removed:,} have {wanted}, word by word"
         )
+    if reading.probed:
         share, low, high = reading.recall
+        known = "not known, since none went" if math.isnan(share) else f"{share:.3f} (95 %: {low:.3f} to {high:.3f})"
         lines.append(
-            f"near duplicates: recall {share:.3f} (95 %: {low:.3f} to {high:.3f}), "
+            f"near duplicates: recall {known}; "
             f"{reading.missed} of {reading.probed} sampled of {reading.stayed:,} that stayed had to go"
         )
     if reading.refused_checked:

@@ -147,7 +147,7 @@ def verify(
     pairs that bands nominate. Signatures are compared first (see `agreeing`); shingles are asked for, at most
     2 x JACCARDS_AT_ONCE documents at a time and in ascending order, only where those agree.
     """
-    likely = agreeing(pairs, signatures_of, threshold if measure == "jaccard" else contained_jaccard(threshold))
+    likely = agreeing(pairs, signatures_of, least_jaccard(threshold, measure))
     likeness = minhash.jaccard if measure == "jaccard" else minhash.containment
     scores = np.empty(likely.num_rows, np.float64)
     for start, nodes, left, right in pair_batches(likely, JACCARDS_AT_ONCE):
@@ -159,9 +159,12 @@ def verify(
     return likely.filter(pa.array(similar)).append_column(EDGES.field("score"), score)
 
 
-def contained_jaccard(containment: float) -> float:
-    """The Jaccard of two documents, one LONGER times the other, of which the shorter is contained to this share."""
-    return containment / (1 + LONGER - containment)
+def least_jaccard(threshold: float, measure: str) -> float:
+    """The Jaccard of the least alike pair that is looked for: what signatures and bands are held to.
+
+    For containment that of two documents, one LONGER times the other, of which the shorter is contained to this share.
+    """
+    return threshold if measure == "jaccard" else threshold / (1 + LONGER - threshold)
 
 
 def agreeing(pairs: pa.Table, signatures_of: SignaturesOf, threshold: float) -> pa.Table:

@@ -61,6 +61,15 @@ def removals(removed: Nodes, keeper: Nodes, score: NDArray[np.float32]) -> pa.Ta
     return pa.table([removed[order], keeper[order], score[order]], schema=REMOVALS)
 
 
+def followed(keeper: Nodes, near: pa.Table) -> Nodes:
+    """Each node, or where it went itself by one of the removals of `near`, sorted, the keeper there, which stayed."""
+    gone, stayed = near["removed"].to_numpy(), near["keeper"].to_numpy()
+    if not len(gone):
+        return keeper
+    place = np.searchsorted(gone, keeper).clip(max=len(gone) - 1)
+    return np.where(gone[place] == keeper, stayed[place], keeper)
+
+
 def spread(table: pa.Table, partition: NDArray[np.uint64]) -> Iterator[tuple[int, bytes]]:
     """(partition, block) for the rows of each partition, in order: one sort, whatever the number of partitions."""
     ends = np.cumsum(np.bincount(partition.astype(np.int64)))

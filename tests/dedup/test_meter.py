@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import CorpusSettings
 from pipeline.dedup import meter, minhash
+from pipeline.dedup import near_duplicates as near
 from pipeline.dedup.near_duplicates import EDGES, PAIRS
 from pipeline.dedup.nodes import REMOVALS
 from pipeline.shards.outcomes import DedupError
@@ -61,8 +62,11 @@ class Shelf:
     def words_of(self, nodes):
         return [self.documents[int(node)] for node in nodes]
 
+    def shingles_of(self, nodes):
+        return [minhash.shingles(words, 2) for words in self.words_of(nodes)]
+
     def signatures_of(self, nodes):
-        sets = [minhash.shingles(words, 2) for words in self.words_of(nodes)]
+        sets = self.shingles_of(nodes)
         return np.array([minhash.signature(one, DRAWN) for one in sets], np.uint32).reshape(-1, 128)
 
     def sources(self):
@@ -131,6 +135,61 @@ def test_a_low_precision_stops_the_build():
     meter.judge(READING, 0.99, 0.05)
     with pytest.raises(DedupError, match=r"precision 0\.975 \(at least 0\.943\), corpus\.min_precision is 0\.99"):
         meter.judge(meter.Reading(1_000, 201, 200, 195, 800, 800, 0, 0, 0, 40), 0.99, 0.05)
+
+
+def test_a_recall_that_is_surely_low_stops_the_build_and_is_always_told():
+    missing = meter.Reading(10_000, 100, 100, 100, 9_900, 1_000, 30, 0, 0, 2)
+    meter.judge(missing, 0.99, 0.05)
+    with pytest.raises(
+        DedupError, match=r"1000 sampled documents that stayed 30 had to go: recall 0\.2.*recall is 0\.9"
+    ):
+        meter.judge(missing, 0.99, 0.05, 0.9)
+    one = meter.Reading(10_000, 100, 100, 100, 9_900, 1_000, 1, 0, 0, 2)  # 10 by estimate, 2 at the least
+    assert one.recall[0] == pytest.approx(100 / 109.9)
+    meter.judge(one, 0.99, 0.05, 0.95)
+    nothing = meter.Reading(10_000, 0, 0, 0, 10_000, 1_000, 400, 0, 0, 0)
+    assert nothing.recall == (0.0, 0.0, 0.0)
+    assert "recall 0.000" in "\n".join(meter.told(nothing, CorpusSettings()))
+    with pytest.raises(DedupError, match=r"recall 0\.000"):
+        meter.judge(nothing, 0.99, 0.05, 0.9)
+
+
+def test_where_nothing_went_and_nothing_was_missed_the_notes_say_so():
+    clean = meter.Reading(10_000, 0, 0, 0, 10_000, 1_000, 0, 0, 0, 0)
+    meter.judge(clean, 0.99, 0.05, 0.9)
+    assert meter.told(clean, CorpusSettings())[1:] == [
+        "near duplicates: recall not known, since none went; 0 of 1000 sampled of 10,000 that stayed had to go"
+    ]
+
+
+@pytest.mark.parametrize(("bands", "rows"), [(21, 6), (42, 3)])
+def test_the_recall_told_of_containment_is_that_of_excerpts(bands, rows):
+    source = random.Random(3)
+    shelf = []
+    for text in range(120):
+        whole = [f"w{text}x{source.randrange(10**9)}" for _ in range(200)]
+        shelf += [whole, whole[: 100 + text % 60]]
+    chosen = CorpusSettings(measure="containment", bands=bands, rows=rows)
+    stock, nodes = Shelf(shelf), np.arange(len(shelf), dtype=np.uint64)
+    signatures = stock.signatures_of(nodes)
+    blocks = [block for _, block in near.scatter_bands(0, nodes.astype(np.uint32), signatures, chosen, 1)]
+    pairs, _ = near.nominate(blocks, 50, lambda some: some.astype(np.int64))
+    edges = near.verify(pairs, stock.signatures_of, stock.shingles_of, 0.8, "containment")
+    removals = near.choose(edges, lambda some: some.astype(np.int64))
+    stayed = np.setdiff1d(nodes, removals["removed"].to_numpy())
+    reading = meter.measure(meter.Result([stayed], removals, pairs, edges), chosen, 2, stock.sources())
+    assert reading.recall[0] == pytest.approx(len(removals) / 120, abs=0.02)
+    assert (reading.recall[0] > 0.98) == (rows == 3)
+    assert "excerpt" in "\n".join(meter.told(reading, chosen))
+
+
+@given(st.integers(1, 256), st.floats(0.3, 1.0))
+def test_the_bands_that_look_for_what_was_missed_pass_over_hardly_a_pair(places, threshold):
+    bands, rows = meter.fine_bands(places, threshold)
+    assert bands * rows <= places
+    assert rows == 1 or meter.nominated_share(threshold, bands, rows) >= 1 - meter.PASSED_OVER
+    if places >= 128 and threshold >= 0.364:
+        assert meter.nominated_share(threshold, bands, rows) >= 1 - meter.PASSED_OVER
 
 
 def test_a_keeper_that_swallows_the_corpus_stops_the_build():
