@@ -48,7 +48,7 @@ from pipeline.shards.runner import Block, Run
 VERSION = 4
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
-NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD)
+NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.INCOMPLETE)  # of an archive
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
@@ -159,7 +159,7 @@ def found_ends(found: Artefact | None, shard: int) -> dict[str, Row]:
 
 
 def missing(links: Iterable[Kept], ends: Mapping[str, Row]) -> list[Kept]:
-    """The links that no archive holds, or only in a record that cannot be read: the next source is asked for them."""
+    """The links that no archive holds, or only in part, or in a record that cannot be read: another source is asked."""
     return [link for link in links if link.doc_id not in ends or ends[link.doc_id]["outcome"] in NOT_HELD]
 
 

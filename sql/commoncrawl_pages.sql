@@ -16,7 +16,8 @@
 --   BigQuery  abs(timestamp_diff(ccindex.fetch_time, wanted.posted, SECOND))
 --
 -- A key merges addresses that differ in case, in a trailing slash or in the order of parameters. A server may not, so
--- the addresses are compared as well, but for scheme and www. Of captures equally near the earlier one is taken.
+-- the addresses are compared as well, but for scheme and www. Of captures equally near the earlier one is taken, and of
+-- several at one time the one whose digest comes first, so that the names of files decide nothing.
 WITH candidates AS (
     SELECT
         wanted.doc_id,
@@ -35,6 +36,7 @@ WITH candidates AS (
             ORDER BY
                 abs(date_diff('second', ccindex.fetch_time, wanted.posted)),
                 ccindex.fetch_time,
+                ccindex.content_digest,
                 ccindex.warc_filename,
                 ccindex.warc_record_offset
         ) AS place

@@ -126,7 +126,7 @@ def response_of(record: Record, where: str, settings: PagesSettings) -> Capture:
         answer = answer_of(record, settings.limit_bytes)
     except Refused as refusal:
         return replace(capture, outcome=refusal.outcome, detail=f"{where}: {refusal.detail}")
-    head, cut = answer.head, record.fields.get("warc-truncated", "") or answer.missing
+    head, cut = answer.head, record.fields.get("warc-truncated", "").lower() or answer.missing
     verdict = judge(head, answer.body, settings, cut)
     return replace(
         capture,
@@ -168,7 +168,7 @@ def revisit_of(record: Record) -> Capture:
 def request_of(record: Record) -> Capture | None:
     """A request of another method than GET, whose answer is not the page of its address; None for GET."""
     asked = METHOD.match(record.block)
-    if asked is None or asked[1] == b"GET":
+    if asked is None or asked[1].upper() == b"GET":
         return None
     return replace(unread(record), detail=f"a {asked[1].decode()} request", kind=REQUEST)
 

@@ -250,9 +250,3 @@ class Body:
 def is_begun(data: bytes) -> bool:
     """Whether these bytes may be the beginning of a line that tells a chunk's size."""
     return len(data) <= CHUNK_LINE_BYTES and CHUNK_SIZE_BEGUN.fullmatch(data) is not None
-
-
-def unframed(head: Head, data: bytes) -> tuple[bytes, str]:
-    """The body in all the bytes that followed a head, and what is missing of it, "" for a whole one."""
-    body = Body(head)
-    return body.feed(data), body.missing()

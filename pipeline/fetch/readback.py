@@ -78,10 +78,23 @@ def answer_of(record: Record, limit_bytes: int) -> Answer:
     head, begins = found
     stored = record.block[begins:]
     check_size(record, len(stored), limit_bytes)
-    body, missing = heads.unframed(head, stored)
-    if is_decoded(stored, head.headers):  # and the length that is left in the head is that of the packed bytes
-        body, missing = stored, ""
-    return Answer(head, stored, body, missing)
+    return Answer(head, stored, *body_in(head, stored))
+
+
+def body_in(head: Head, stored: bytes) -> tuple[bytes, str]:
+    """The body in what a record holds after the head, without chunks, and what of it is missing; "" for a whole one.
+
+    The record says where the body ends; Content-Length can only tell that it ends too early. Writers that undo codings
+    or chunks leave the length that was sent (Scrapy's without the coding's label, Common Crawl's of 2015 with it): a
+    body longer than that is whole; of one that is not in the coding or the chunks of its label it says nothing.
+    """
+    if is_decoded(stored, head.headers):
+        return stored, ""
+    body = heads.Body(head)
+    found = body.feed(stored)
+    if body.chunked or head.status in heads.BODILESS:
+        return found, body.missing()
+    return stored, "" if "chunked" in heads.transfer_codings(head.headers) else body.missing()
 
 
 def check_size(record: Record, length: int, limit_bytes: int) -> None:

@@ -102,6 +102,81 @@ def test_a_revisit_says_what_it_refers_to_and_what_its_own_head_was(tmp_path):
     assert captures[1].digest == "sha1:" + "ab" * 20
 
 
+PAGE = b"<!doctype html><p>" + b"Some words of a page, enough of them to be worth packing. " * 9
+PACKED_PAGE = gzip.compress(PAGE)
+CHUNKED_PAGE = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PAGE), PAGE)
+WHOLE = [
+    ("as sent", PAGE, {"content_length": len(PAGE)}),
+    ("without a length", PAGE, {}),
+    ("a length that is none", PAGE, {"content_length": -1}),
+    ("packed as sent", PACKED_PAGE, {"content_encoding": "gzip", "content_length": len(PACKED_PAGE)}),
+    ("unpacked, its label gone", PAGE, {"content_length": len(PACKED_PAGE)}),
+    ("unpacked under its label", PAGE, {"content_encoding": "gzip", "content_length": len(PACKED_PAGE)}),
+    ("unpacked, shorter than it was sent", PAGE, {"content_encoding": "br", "content_length": len(PAGE) + 9}),
+    ("in chunks", CHUNKED_PAGE, {"transfer_encoding": "chunked"}),
+    ("in chunks, whatever the length says", CHUNKED_PAGE, {"transfer_encoding": "chunked", "content_length": 9_999}),
+    ("its chunks undone", PAGE, {"transfer_encoding": "chunked"}),
+    ("its chunks undone, whatever the length", PAGE, {"transfer_encoding": "chunked", "content_length": 9_999}),
+    ("unpacked, its chunks undone", PAGE, {"transfer_encoding": "chunked", "content_encoding": "gzip"}),
+]
+CUT = [
+    ("shorter than its length", PAGE[:-1], {"content_length": len(PAGE)}),
+    ("no byte of it", b"", {"content_length": len(PAGE)}),
+    ("packed and shorter", PACKED_PAGE[:-1], {"content_encoding": "gzip", "content_length": len(PACKED_PAGE)}),
+    ("packed, two members, the second cut", PACKED_PAGE, {"content_encoding": "gzip", "content_length": 9_999}),
+    ("a label that is no coding", PAGE, {"content_encoding": "utf-8", "content_length": len(PAGE) + 1}),
+    ("chunks that break off", CHUNKED_PAGE[:-30], {"transfer_encoding": "chunked"}),
+    ("chunks without the last", CHUNKED_PAGE[:-5], {"transfer_encoding": "chunked"}),
+]
+
+
+@pytest.mark.parametrize(("body", "headers"), [one[1:] for one in WHOLE], ids=[one[0] for one in WHOLE])
+def test_a_whole_page_is_kept_whole_whatever_its_writer_undid(tmp_path, body, headers):
+    path = written(tmp_path, gzip.compress(record(answer(body, **headers))))
+    [capture] = index(path, SETTINGS)
+    assert (capture.outcome, capture.detail) == (Outcome.KEPT, "")
+    response = read_response(path, capture.offset, capture.length, 100_000)
+    assert (response.body, response.sha256) == (PAGE, capture.sha256)
+
+
+@pytest.mark.parametrize(("body", "headers"), [one[1:] for one in CUT], ids=[one[0] for one in CUT])
+def test_a_page_that_was_cut_off_is_not_kept(tmp_path, body, headers):
+    [capture] = found(tmp_path, record(answer(body, **headers)))
+    assert capture.outcome is Outcome.INCOMPLETE
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome"),
+    [
+        ("length", Outcome.TOO_LARGE),
+        ("Length", Outcome.TOO_LARGE),
+        ("time", Outcome.TIMED_OUT),
+        ("disconnect", Outcome.INCOMPLETE),
+        ("unspecified", Outcome.INCOMPLETE),
+        ("whim", Outcome.INCOMPLETE),
+    ],
+)
+def test_a_record_that_says_it_is_truncated_ends_as_its_crawl_did(tmp_path, told, outcome):
+    heads = [answer(), answer(content_type="image/png"), answer(status="404 Not Found"), answer(b"")]
+    captures = found(tmp_path, *[record(head, truncated=told) for head in heads])
+    assert [one.outcome for one in captures] == [outcome, Outcome.NOT_HTML, Outcome.NOT_FOUND, outcome]
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("bytes 0-14/15", Outcome.KEPT),
+        ("bytes 0-14/16", Outcome.INCOMPLETE),
+        ("bytes 1-15/15", Outcome.INCOMPLETE),
+        ("bytes 0-14/*", Outcome.INCOMPLETE),
+        ("", Outcome.INCOMPLETE),
+    ],
+)
+def test_a_part_is_a_page_only_if_it_says_that_it_is_all(tmp_path, said, outcome):
+    [capture] = found(tmp_path, record(answer(status="206 Partial Content", content_range=said)))
+    assert capture.outcome is outcome
+
+
 @pytest.mark.parametrize(
     ("date", "expected"),
     [

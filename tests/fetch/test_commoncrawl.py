@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import commoncrawl
+from pipeline.fetch.nearest import nearest, posted
 from pipeline.fetch.surt import surt
 from pipeline.shards import receipts, schemas
 from pipeline.shards.outcomes import ConfigError, InputError
@@ -170,7 +171,7 @@ def test_asking_each_file_and_then_the_answers_agrees_with_a_look_at_every_pair(
     work = tmp_path_factory.mktemp("join")
     links = [link(f"http://h{n % 3}.test/{n}", POSTED + timedelta(days=days)) for n, days in posts]
     asked = [
-        {"doc_id": one["doc_id"], **address, "posted": commoncrawl.posted(one["created"])}
+        {"doc_id": one["doc_id"], **address, "posted": posted(one["created"])}
         for one in links
         for address in commoncrawl.addresses(one["url"], one["fetch_url"])
     ]
@@ -190,6 +191,34 @@ def test_asking_each_file_and_then_the_answers_agrees_with_a_look_at_every_pair(
             nearest[one["doc_id"]] = min(mine)[2]
     assert {row["doc_id"]: row["warc_record_offset"] for row in best} == nearest
     assert len(best) == len(nearest)
+
+
+def test_of_captures_at_one_time_the_names_of_files_choose_none(tmp_path):
+    digests = []
+    for names in ("ab", "ba"):
+        named = zip(names, "XY", strict=True)
+        rows = [entry("http://a.test/", warc_filename=name, content_digest=digest) for name, digest in named]
+        write_index(tmp_path / names / "index/1.parquet", rows)
+        digests += [row["content_digest"] for row in matched(tmp_path / names, [link("http://a.test/")]).values()]
+    assert digests == ["X", "X"]
+
+
+CAPTURES = st.tuples(st.integers(-3, 3), st.sampled_from("XYZ"))
+
+
+@given(st.lists(CAPTURES, min_size=1, max_size=6, unique=True), st.booleans())
+@settings(max_examples=8, deadline=None)
+def test_warc_files_of_ones_own_and_common_crawl_choose_by_one_rule(tmp_path_factory, captures, dated):
+    work = tmp_path_factory.mktemp("rule")
+    rows = [entry("http://a.test/", days, content_digest=digest) for days, digest in captures]
+    write_index(work / "index/1.parquet", rows)
+    [match] = matched(work, [link("http://a.test/", POSTED if dated else None)]).values()
+    usual = dict.fromkeys(("final_url", "content_type", "opt_outs", "location", "record_id", "kind", "warc"), "")
+    usual |= {"outcome": "kept", "status": 200, "offset": 0}
+    named = [(row["fetch_time"].replace(tzinfo=None), row["content_digest"]) for row in rows]
+    mine = [{**usual, "captured": time, "sha256": digest} for time, digest in named]
+    first = nearest(mine, POSTED.replace(tzinfo=None) if dated else None)[0]
+    assert (match["fetch_time"], match["content_digest"]) == (first["captured"], first["sha256"])
 
 
 def test_nothing_is_joined_again_until_an_input_changes(tmp_path):

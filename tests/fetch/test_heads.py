@@ -5,11 +5,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.fetch import heads
-from pipeline.fetch.heads import Body, Head, parse, unframed
+from pipeline.fetch.heads import Body, Head, parse
 
 
 def head(*lines, status=b"HTTP/1.1 200 OK", end=b"\r\n"):
     return end.join([status, *lines, b"", b""])
+
+
+def unframed(found, data):
+    body = Body(found)
+    return body.feed(data), body.missing()
 
 
 def fields(*lines, **more):
