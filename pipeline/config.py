@@ -76,6 +76,10 @@ class PagesSettings(Section, frozen=True):
     crawl: Literal["alone", "missing", "never"] = "alone"  # alone: where neither is given; missing: also what they lack
     contact: str = PLACEHOLDER_CONTACT  # in the user agent: how a webmaster reaches you; no crawl without it
     gap_s: NonNegative = 1.0  # least seconds between two requests to one host
+    per_address: Count = 1  # requests at one time, and then a gap, to one IP address whatever its names; 0 = no bound
+    # a host that fails or throttles is waited for so many gaps (10 minutes at 1 s: a restart), then `passes` ask again;
+    # a network that is away ends the build after as many. 0 = neither is waited for
+    patience_gaps: Count = 600
     connections: Positive = 200  # open at once, over all hosts of a shard
     deadline_s: Seconds = 30.0  # one request: DNS, connect, headers, body and all its redirects
     redirects: Count = 10  # browsers stop at 20; crawlers at 5 (RFC 9309, 2.3.1.2) to 10

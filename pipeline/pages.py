@@ -9,19 +9,19 @@ day's crawl with every change of the config.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.config import PagesSettings, Settings, slice_of
-from pipeline.fetch import archive, commoncrawl, originals, pointers
+from pipeline.fetch import archive, commoncrawl, originals, pointers, queues
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.errands import errand_to
 from pipeline.fetch.lookup import Held, Wanted, lookup
@@ -29,17 +29,18 @@ from pipeline.fetch.pointers import Row, nowhere
 from pipeline.fetch.robots import obeyed_agents
 from pipeline.fetch.segments import (
     Owners,
+    Round,
     Shelf,
+    Turn,
     Waiting,
     crawl_round,
     ends_of,
-    errand_of,
     is_over,
     next_step,
-    queued,
     receivers,
     waiting_for,
 )
+from pipeline.fetch.shelf import sweep
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
@@ -65,7 +66,9 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
     tasks = pages.begin([receipts.fingerprint("pages", VERSION, used, one, LIBRARIES) for one in inputs])
     if crawling:
-        crawl(Crawl(settings.pages, links, found, pages, Owners(shards, splits_of(links))), run, tasks)
+        sweep(pages.folder)
+        owners = Owners(shards, splits_of(links))
+        crawl(Crawl(settings.pages, links, found, pages, owners, time.time()), run, tasks)
     else:
         run.map_shards(partial(write_found, settings.pages, links, found, pages), tasks)
     return pages.finish(used, LIBRARIES, [links])
@@ -168,30 +171,40 @@ def missing(links: Iterable[Kept], ends: Mapping[str, Row]) -> list[Kept]:
 
 @dataclass(frozen=True)
 class Crawl:
-    """What every round needs: the settings, what is asked for, what archives hold, and which shard owns which host."""
+    """What every round needs: the settings, what is asked for, what archives hold, which shard owns which host, and
+    when the build began, in seconds since 1970.
+    """
 
     settings: PagesSettings
     links: Artefact
     found: Artefact | None
     pages: Artefact
     owners: Owners
+    began: float
 
 
 def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
     """Crawl in rounds, all shards at once, until every link that no archive holds has its end, if there are `tasks`.
 
     Before each round every shard is sent the rows of others that concern it: redirects to its hosts, ends of its links.
-    A shard of `tasks` is written as soon as all its links have ended.
+    A shard of `tasks` is written as soon as all its links have ended. Where all that waits waits for hosts that rest,
+    so does this. Raises OutageError.
     """
     stale = {task.shard: task for task in tasks}
     everyone = [stale.get(shard, Task(shard, "")) for shard in range(here.links.shards)]
-    for number in count() if tasks else ():
+    while tasks:
         sources = [task.shard for task in everyone]
         run.exchange(partial(send, here.pages, here.owners), sources, partial(receive, here), everyone)
-        busy = [task for task in everyone if pq.read_metadata(storage.local(queue(here.pages, task.shard))).num_rows]
-        if not busy:
+        found = {task.shard: queues.waits(queue(here.pages, task.shard)) for task in everyone}
+        waiting = {shard: waits for shard, waits in found.items() if waits.links}
+        if not waiting:
             return
-        run.map_shards(partial(crawl_queue, here, number), busy)
+        turns = queues.turns_of(found)
+        times = queues.soonest(waiting, turns, here.settings, here.began)
+        first = min(times.values())
+        time.sleep(max(0.0, first - time.time()))
+        ready = [task for task in everyone if times.get(task.shard, math.inf) <= max(first, time.time())]
+        run.map_shards(partial(crawl_queue, here, turns), ready)
 
 
 def shelf(pages: Artefact, shard: int) -> Shelf:
@@ -224,25 +237,29 @@ def receive(here: Crawl, task: Task, blocks: Iterable[bytes]) -> None:
         for link in wanted
         if not is_over(crawled[link.doc_id], here.settings.passes)
     ]
-    todo = [queued(one) for one in waiting_for(task.shard, here.owners, own, sent, fresh)]
-    with storage.atomic(queue(here.pages, task.shard)) as file:
-        schemas.write_parquet(file, [pa.Table.from_pylist(todo, schemas.SEGMENT)], schemas.SEGMENT)
+    todo = waiting_for(task.shard, here.owners, own, sent, fresh)
+    paces = shelf(here.pages, task.shard).memory().paces
+    waits = queues.waits_of(todo, paces, here.owners, here.settings, here.began)
+    queues.write(queue(here.pages, task.shard), todo, waits)
     if task.fingerprint and not here.pages.current(task) and not fresh:
         ends.update((link.doc_id, crawled[link.doc_id][-1]) for link in wanted)
         write_pages(here.settings, here.found, here.pages, task, kept, ends)
 
 
-def crawl_queue(here: Crawl, number: int, task: Task) -> None:
+def crawl_queue(here: Crawl, turns: Mapping[str, Turn], task: Task) -> None:
     """One round of one shard, less what an attempt before has committed."""
-    mine = shelf(here.pages, task.shard)
+    mine, path = shelf(here.pages, task.shard), queue(here.pages, task.shard)
+    order = queues.waits(path).order
     done = {(row["doc_id"], row["step"]) for row in mine.rows()}
-    rows = schemas.read_parquet(storage.local(queue(here.pages, task.shard))).to_pylist()
-    todo = [
-        Waiting(row["doc_id"], row["host"], row["step"], errand_of(row))
-        for row in rows
-        if (row["doc_id"], row["step"]) not in done
-    ]
-    crawl_round(here.settings, SOFTWARE, here.owners, task.shard, number, mine, todo)
+    todo = [one for one in queues.read(path) if (one.doc_id, one.step) not in done]
+    told = Round(turns, here.began, partial(queues.stands, path, order), partial(alive, here.pages))
+    crawl_round(here.settings, SOFTWARE, here.owners, task.shard, told, mine, todo)
+
+
+def alive(pages: Artefact) -> Iterator[str]:
+    """Addresses of robots.txt that somebody answered, of any shard."""
+    for shard in range(pages.shards):
+        yield from (known.address for known in reversed(shelf(pages, shard).memory().robots))
 
 
 def obeyed(row: Row, settings: PagesSettings) -> Row:
@@ -304,9 +321,10 @@ def write_pages(
     ]
     counts = Counter(row["outcome"] for row in rows)
     receipt = found.receipt(task.shard) if found else None
+    faults = shelf(pages, task.shard).memory().faults if counts[Outcome.FAULT] else []
     with pages.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
             schemas.write_parquet(file, [pa.Table.from_pylist(rows, schemas.PAGES)], schemas.PAGES)
         attempt.rows(".parquet", len(rows))
         books = {"pages": receipts.balanced("pages", len(rows), counts)}
-        attempt.commit(books, receipt.notes if receipt else ())
+        attempt.commit(books, [*(receipt.notes if receipt else ()), *faults[-counts[Outcome.FAULT] :]])

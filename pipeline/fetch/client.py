@@ -144,7 +144,8 @@ async def follow(
             target = next_target(errand.asked, hops, settings.redirects)
     except Refused as refusal:
         status = hops[-1].status if hops else None
-        return Fetched(url, target, tuple(hops), refusal.outcome, status, "", (), refusal.detail), refusal.transient
+        end = Fetched(url, target, tuple(hops), refusal.outcome, status, "", (), refusal.detail, refusal.transient)
+        return end, refusal.transient
     except Later as later:
         asked = (*errand.asked, *(hop.url for hop in hops))
         return Unfinished(Errand(target, asked, left, errand.tries, later.robots, later.permit), tuple(hops)), False

@@ -72,18 +72,25 @@ class Link:
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """A host that asked for a longer gap, or not to be asked before `until`, in seconds since 1970."""
+    """A host that asked for a longer gap, or is not to be asked before `until`, in seconds since 1970.
+
+    `failures`: so often in a row it gave nothing, the first time at `since`, the last time at `at`.
+    """
 
     host: str
     gap_s: float
     until: float
+    failures: int = 0
+    since: float = 0.0
+    at: float = 0.0
 
 
 class Memory(msgspec.Struct):
-    """What one crawl leaves to the next one of the same hosts."""
+    """What one crawl leaves to the next one of the same hosts. `faults`: our own, told to whoever may mend them."""
 
     robots: list[Known]
     paces: list[Pace]
+    faults: list[str] = []
 
 
 def host(url: str) -> str:

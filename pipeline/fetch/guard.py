@@ -20,6 +20,7 @@ import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -167,3 +168,24 @@ def connector(settings: PagesSettings) -> aiohttp.TCPConnector:
         ttl_dns_cache=DNS_CACHE_S,
         keepalive_timeout=settings.gap_s + 1,  # long enough for the next page of the host; idle sockets are few
     )
+
+
+async def reaches(settings: PagesSettings, url: str) -> bool:
+    """Whether a connection to the host of an address opens within a deadline. Nothing is asked over it."""
+    found = urlsplit(url)
+    resolver = GuardedResolver(settings)
+    try:
+        async with asyncio.timeout(settings.deadline_s):
+            for one in await resolver.resolve(
+                found.hostname or "", found.port or (443 if found.scheme == "https" else 80)
+            ):
+                address = (one["host"], one["port"])
+                with guarded_socket((one["family"], socket.SOCK_STREAM, one["proto"], "", address)) as opened:
+                    opened.setblocking(False)
+                    await asyncio.get_running_loop().sock_connect(opened, address)
+                    return True
+    except OSError:  # TimeoutError and NotPublic are of its kind
+        pass
+    finally:
+        await resolver.close()
+    return False

@@ -94,7 +94,10 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """How one fetch ended. `status` is the last response's, None without one; `detail` says more for people."""
+    """How one fetch ended. `status` is the last response's, None without one; `detail` says more for people.
+
+    `transient`: no answer came, and the same request may get one soon.
+    """
 
     url: str
     final_url: str
@@ -104,6 +107,7 @@ class Fetched:
     content_type: str
     opt_outs: tuple[str, ...]
     detail: str
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """Whose turn it is: many hosts at once, one request at a time to each, with the gap of each in between.
 
 Choice: a pure schedule that is told the time, so that its promises (the gap, nobody starved, every item once, a host
-that is overloaded asked less) are proved with a made-up clock. Cost: whoever uses it must tell it of every request's
-end. Alternative: a task a host that sleeps, which is simpler until a redirect crosses from one to another, and then
-either breaks the gap or deadlocks.
+that is overloaded asked less, one that fails asked ever more rarely) are proved with a made-up clock. Cost: whoever
+uses it must tell it of every request's end. Alternative: a task a host that sleeps, which is simpler until a redirect
+crosses from one to another, and then either breaks the gap or deadlocks.
 
 When a schedule begins, every host counts as just asked: so the gap also holds over the requests that came before it.
+After n failures in a row a host rests for its gap times 2^(n - 1), at most an hour: binary exponential backoff, as of
+Ethernet (IEEE 802.3, 4.2.3.2.5) and of clients that get 429 or 503.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from pipeline.shards.outcomes import Outcome
 
 T = TypeVar("T")
 
-DEAD_AFTER = 5  # failures of a host in a row, after which its other links end with the last failure, unasked
+IN_A_ROW = 5  # failures of a host after which it is the host that fails, and not those links
 SLOWER, FASTER = 2.0, 0.8  # a host's gap after "too many requests", and after an answer, while it is longer than asked
 SLOWEST_S = CRAWL_DELAY_MAX_S  # a gap that grew grows no further
-REST_MAX_S = 3_600.0  # a host that asks to be left alone for longer is asked after an hour, and soon counts as dead
+REST_MAX_S = 3_600.0  # a host that fails, or asks to be left alone, for longer is asked once an hour
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class Host(Generic[T]):
     """What the schedule knows of one host.
 
     `gap_s`: asked for, by the settings or by Crawl-delay; `slowed`: times so much, for it said that we are too fast.
+    `failures`: in a row, the first of them at `failing_since`; `fate`: the last one, where no other hour mends it.
     """
 
     gap_s: float
@@ -41,7 +44,8 @@ class Host(Generic[T]):
     rest: deque[T] = field(default_factory=deque)
     busy: bool = False
     failures: int = 0
-    failure: Outcome | None = None
+    failing_since: float = 0.0
+    fate: Outcome | None = None
 
 
 class Schedule(Generic[T]):
@@ -83,11 +87,11 @@ class Schedule(Generic[T]):
         return max(0.0, self.ready[0][0] - now)
 
     def finish(self, name: str, now: float) -> None:
-        """The host's request is over: its gap begins. A dead host needs none."""
+        """The host's request is over: its gap begins. A host that is not asked any more needs none."""
         host = self.hosts[name]
         host.busy = False
         self.busy -= 1
-        host.ready_at = max(host.ready_at, now + (0.0 if self.dead(name) else self.gap(name)))
+        host.ready_at = max(host.ready_at, now + (0.0 if self.lost(name) else self.gap(name)))
         if host.first or host.rest:
             self.wait_for(name, host)
 
@@ -97,11 +101,24 @@ class Schedule(Generic[T]):
         host.failures = 0
         host.slowed = max(1.0, host.slowed * FASTER)
 
-    def failed(self, name: str, failure: Outcome) -> None:
-        """A link of the host could not be had; DEAD_AFTER of these in a row and it is dead."""
+    def failed(self, name: str, fate: Outcome | None, now: float) -> None:
+        """A busy host did not give what was asked for: it rests. `fate`: how, if no other hour can mend it."""
         host = self.host(name)
+        host.failing_since = host.failing_since if host.failures else now
         host.failures += 1
-        host.failure = failure
+        host.fate = fate
+        if fate is None:
+            self.rest(name, now + min(host.gap_s * 2.0 ** min(host.failures - 1, 64), REST_MAX_S))
+
+    def recall(self, name: str, failures: int, since: float, until: float) -> None:
+        """A host that does not wait failed so often in a row before, from `since` on, and rests until then."""
+        host = self.host(name)
+        host.failures, host.failing_since, host.fate = failures, since, None
+        host.ready_at = max(host.ready_at, until)
+
+    def forgive(self, name: str) -> None:
+        """The host was not to blame for its failures."""
+        self.host(name).failures = 0
 
     def overloaded(self, name: str, until: float) -> None:
         """A busy host asks for time: it rests until then, and its gap grows."""
@@ -124,10 +141,45 @@ class Schedule(Generic[T]):
         """Seconds from the end of one request to the host to the start of the next."""
         return self.hosts[name].gap_s * self.hosts[name].slowed
 
-    def dead(self, name: str) -> Outcome | None:
-        """The last failure of a host that is not asked any more, else None."""
+    def lost(self, name: str) -> Outcome | None:
+        """How a host failed often enough in a row to know that it always will, else None."""
         host = self.host(name)
-        return host.failure if host.failures >= DEAD_AFTER else None
+        return host.fate if host.failures >= IN_A_ROW else None
+
+    def failing(self, name: str) -> bool:
+        """Whether it is the host that fails, and not some of its links."""
+        return self.host(name).failures >= IN_A_ROW
+
+    def waited_for(self, name: str, now: float) -> float | None:
+        """For how many seconds a host has been failing; None while it is not."""
+        host = self.host(name)
+        return now - host.failing_since if host.failures >= IN_A_ROW else None
+
+    def drop(self, name: str) -> list[T]:
+        """All that is queued for a host that is not busy, queued no more."""
+        host = self.host(name)
+        dropped = [*host.first, *host.rest]
+        host.first.clear()
+        host.rest.clear()
+        if dropped and not host.busy:
+            self.ready = [one for one in self.ready if one[2] != name]
+            heapq.heapify(self.ready)
+        return dropped
+
+    def queued(self, name: str) -> bool:
+        """Whether anything waits for a host."""
+        host = self.host(name)
+        return bool(host.first or host.rest)
+
+    def names(self) -> list[str]:
+        """The hosts for which something waits and that are not busy, the one that is ready first to begin with."""
+        return [name for _, _, name in sorted(self.ready)]
+
+    def others(self, name: str) -> bool:
+        """Whether any other host is being asked, or has something queued and is not failing."""
+        return self.busy > self.host(name).busy or any(
+            other != name and not self.failing(other) for _, _, other in self.ready
+        )
 
     def host(self, name: str) -> Host[T]:
         """What is known of a host, made on first sight."""

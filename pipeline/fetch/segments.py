@@ -1,10 +1,10 @@
-"""Segments: what a crawl has committed, shard by shard, and the round that adds to it.
+"""Rounds of a crawl: what each shard has still to do, by the rows that are committed, and the round that does it.
 
-Choice: a segment is a WARC file, what was learnt of its hosts (JSON), and a table with a row for every visit that ended
-in it; the table is the commit, so a killed round loses at most its open segment. A visit that may not go on in its
-shard leaves an errand in its row; the rows are all the state there is, so what waits for whom can be worked out anew at
-any time. Cost: each round reads the tables of its shard. Alternative: a queue that is taken from, which a killed worker
-leaves in doubt.
+Choice: a visit that may not go on in its shard leaves an errand in its row; the rows are all the state there is, so
+what waits for whom, and whose turn it is, can be worked out anew at any time. Of shards that share a host, the one with
+most links waiting for it asks in a round: each commit makes that less, so that all come to their turn, wherever runs
+are cut. Cost: each round reads the tables of its shard. Alternative: a queue that is taken from, and a count of rounds,
+which a killed worker leaves in doubt.
 
 A link begins with step 0 in its home shard. The row of step n holds the errand that step n + 1 takes up, in the shard
 that owns the host to be asked; so one shard, and one schedule, asks a host, wherever the links to it come from. Another
@@ -16,34 +16,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
-from typing import Any, BinaryIO, cast
 
 import msgspec
-import pyarrow as pa
 
 from pipeline.config import PagesSettings
-from pipeline.fetch import warc
+from pipeline.fetch.blame import Circumstances
 from pipeline.fetch.crawler import Report, crawl
-from pipeline.fetch.errands import Errand, Link, Memory, Unfinished, host_asked
-from pipeline.fetch.pointers import Row, nowhere, row_of
-from pipeline.fetch.response import Fetched, Hop
-from pipeline.shards import schemas, storage
-from pipeline.shards.outcomes import PASSING, IntegrityError, Outcome
-from pipeline.shards.places import place
+from pipeline.fetch.errands import Errand, Link, Pace, host_asked
+from pipeline.fetch.pointers import Row
+from pipeline.fetch.shelf import FOLDER, Shelf, Waiting
+from pipeline.fetch.writing import Overtaken, Writing
+from pipeline.shards.outcomes import PASSING, IntegrityError
 from pipeline.urls import shard_of
 
-FOLDER = "segments"
-REMEMBERED = 65_536  # characters of the longest robots.txt that the next round need not ask for again
+__all__ = ["FOLDER", "Shelf", "Waiting", "Writing"]
 
 
 @dataclass(frozen=True)
 class Owners:
-    """Which shard asks which host. Shards that share a host take turns, a round each, so that one at a time asks it."""
+    """Which shard asks which host. `splits`: hosts that several shards share, and how many."""
 
     shards: int
     splits: dict[str, int]
@@ -52,83 +47,11 @@ class Owners:
         """The shard that asks a host for a link."""
         return shard_of(host, doc_id, self.shards, self.splits)
 
-    def may_ask(self, shard: int, round_number: int, host: str, doc_id: str) -> bool:
+    def may_ask(self, shard: int, turns: Mapping[str, Turn], host: str, doc_id: str) -> bool:
         """Whether a shard asks a host for a link in this round."""
-        piece = (shard - shard_of(host, doc_id, self.shards, {})) % self.shards
-        turn = round_number % self.splits.get(host, 1) == piece
-        return turn and self.owner(host, doc_id) == shard
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """The committed segments of one shard, below the folder of the artefact."""
-
-    folder: Path
-    name: str  # of the shard: 00042-of-00128
-
-    def path(self, number: int, suffix: str) -> Path:
-        return self.folder / FOLDER / f"{self.name}.{number:05d}{suffix}"
-
-    def numbers(self) -> list[int]:
-        """Of the committed segments, in order."""
-        return self.numbers_of(".parquet")
-
-    def numbers_of(self, suffix: str) -> list[int]:
-        """The same of any of a segment's files."""
-        found = storage.names(self.folder / FOLDER, f"{self.name}.*{suffix}")
-        return sorted({int(path.name.split(".")[1]) for path in found})
-
-    def free(self) -> int:
-        """The number of the next segment; what a killed round left of it is overwritten, but on an object store: there
-        another machine may be at it still.
-        """
-        return 1 + max(self.numbers_of("" if place(self.folder) else ".parquet"), default=-1)
-
-    def rows(self) -> list[Row]:
-        """How visits ended, of all segments in order. Raises IntegrityError."""
-        return [row for number in self.numbers() for row in read_table(self.path(number, ".parquet")).to_pylist()]
-
-    def memory(self) -> Memory:
-        """What was learnt of hosts, in order. Raises IntegrityError."""
-        whole = Memory([], [])
-        for number in self.numbers():
-            path = self.path(number, ".hosts.json")
-            try:
-                one = msgspec.json.decode(storage.read_bytes(path), type=Memory)
-            except (OSError, msgspec.MsgspecError) as error:
-                raise damaged(path, error) from None
-            whole.robots += one.robots
-            whole.paces += one.paces
-        return whole
-
-
-def read_table(path: Path) -> pa.Table:
-    """The table of one segment. Raises IntegrityError."""
-    try:
-        table = schemas.read_parquet(storage.local(path))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise damaged(path, error) from None
-    if table.schema != schemas.SEGMENT:
-        raise damaged(path, "other columns than today's")
-    return table
-
-
-def damaged(path: Path, error: Exception | str) -> IntegrityError:
-    """The one line for a file of a segment that cannot be read."""
-    number = path.name.split(".")[:2]
-    return IntegrityError(
-        f"{path}: cannot be read ({error}); delete {'.'.join(number)}.* beside it: its links are crawled again"
-    )
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A visit that a shard has still to make: a link of its own, or an errand that was handed to it."""
-
-    doc_id: str
-    host: str
-    step: int
-    errand: Errand
+        if self.owner(host, doc_id) != shard:
+            return False
+        return self.splits.get(host, 1) == 1 or (host in turns and turns[host].shard == shard)
 
 
 def waiting_for(shard: int, owners: Owners, own: list[Row], sent: list[Row], fresh: Iterable[Waiting]) -> list[Waiting]:
@@ -147,11 +70,15 @@ def waiting_for(shard: int, owners: Owners, own: list[Row], sent: list[Row], fre
 
 
 def ends_of(rows: Iterable[Row]) -> defaultdict[str, list[Row]]:
-    """The ends of each link, by doc_id: one for every pass over it that is over, the last one last."""
+    """The ends of each link, by doc_id: one for every pass over it that is over, the last one last.
+
+    A visit that was committed twice is one pass.
+    """
     found: defaultdict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=itemgetter("step")):
-        if not row["errand"]:
-            found[row["doc_id"]].append(row)
+        ends = found[row["doc_id"]] if not row["errand"] else []
+        if not row["errand"] and not (ends and ends[-1]["step"] == row["step"]):
+            ends.append(row)
     return found
 
 
@@ -182,13 +109,34 @@ def receivers(shard: int, owners: Owners, row: Row) -> set[int]:
     return {owners.owner(host, row["doc_id"])} - {shard}
 
 
+@dataclass(frozen=True)
+class Turn:
+    """The shard that asks a host that several share, in this round, and what the others know of the host."""
+
+    shard: int
+    paces: tuple[Pace, ...]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a shard is told of a round: `turns`: of shared hosts; `began`: when the build did, seconds since 1970.
+
+    `stands()`: whether the round still goes on: else another attempt has taken over, and nothing may be committed.
+    """
+
+    turns: Mapping[str, Turn]
+    began: float = 0.0
+    stands: Callable[[], bool] = lambda: True
+    alive: Callable[[], Iterable[str]] = lambda: ()
+
+
 def crawl_round(
-    settings: PagesSettings, software: str, owners: Owners, shard: int, number: int, shelf: Shelf, todo: list[Waiting]
+    settings: PagesSettings, software: str, owners: Owners, shard: int, told: Round, shelf: Shelf, todo: list[Waiting]
 ) -> None:
     """Crawl for a round what may be asked now, and commit it in segments of `segment_links` visits."""
 
     def mine(host: str, doc_id: str) -> bool:
-        return owners.may_ask(shard, number, host, doc_id)
+        return owners.may_ask(shard, told.turns, host, doc_id)
 
     def another_turn(one: Waiting) -> bool:
         host = host_asked(one.errand)
@@ -198,80 +146,10 @@ def crawl_round(
     if not turn:
         return
     memory = shelf.memory()
-    with Writing(settings, software, shelf, turn, memory) as writing:
+    memory.paces += [pace for one in told.turns.values() if one.shard == shard for pace in one.paces]
+    around = Circumstances(time.time, told.began, told.alive)
+    with suppress(Overtaken), Writing(settings, software, shelf, turn, memory, told.stands) as writing:
         links = [Link(one.doc_id, one.errand) for one in turn.values()]
-        asyncio.run(
-            crawl(links, settings, software, mine, memory, Report(writing.ended, writing.asked_robots), time.time)
-        )
+        report = Report(writing.ended, writing.asked_robots)
+        asyncio.run(crawl(links, settings, software, mine, memory, report, around))
         writing.commit()
-
-
-class Writing:
-    """The segments of a round: each is open until it holds `segment_links` visits."""
-
-    def __init__(
-        self, settings: PagesSettings, software: str, shelf: Shelf, todo: dict[str, Waiting], memory: Memory
-    ) -> None:
-        self.settings = settings
-        self.software = software
-        self.shelf = shelf
-        self.todo = todo
-        self.memory = memory
-        self.number = shelf.free()
-        self.open = ExitStack()
-        self.segment: warc.SegmentWriter | None = None
-        self.rows: list[Row] = []
-
-    def __enter__(self) -> Writing:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.open.__exit__(*error)
-
-    def writer(self) -> warc.SegmentWriter:
-        """The open segment, begun where there is none."""
-        if self.segment is None:
-            path = self.shelf.path(self.number, ".warc.gz")
-            file = self.open.enter_context(storage.atomic(path, once=True))
-            self.segment = warc.SegmentWriter(
-                cast(BinaryIO, file), f"{FOLDER}/{path.name}", self.settings, self.software
-            )
-        return self.segment
-
-    def asked_robots(self, hops: tuple[Hop, ...]) -> None:
-        """Keep the responses that say what may be crawled."""
-        self.writer().write(hops)
-
-    def ended(self, link: Link, end: Fetched | Unfinished) -> None:
-        """Keep how a visit ended."""
-        one = self.todo[link.doc_id]
-        place = self.writer().write(end.hops)
-        if isinstance(end, Fetched):
-            parts = (end.final_url, end.status, end.content_type, end.opt_outs, end.outcome)
-            ended = {"host": one.host, "step": one.step, "errand": ""}
-            self.rows.append({**row_of(link.doc_id, place, *parts), **ended})
-        else:
-            self.rows.append(queued(replace(one, errand=end.errand)))
-        if len(self.rows) >= self.settings.segment_links:
-            self.commit()
-
-    def commit(self) -> None:
-        """Commit the open segment: the WARC file, what was learnt, and, last, the table."""
-        if self.segment is None:
-            return
-        self.open.close()
-        short = [one for one in self.memory.robots if len(one.text) <= REMEMBERED]
-        learnt = msgspec.json.encode(Memory(short, self.memory.paces))
-        storage.write_bytes(self.shelf.path(self.number, ".hosts.json"), learnt)
-        with storage.atomic(self.shelf.path(self.number, ".parquet"), once=True) as file:
-            schemas.write_parquet(file, [pa.Table.from_pylist(self.rows, schemas.SEGMENT)], schemas.SEGMENT)
-        self.memory.robots.clear()
-        self.memory.paces.clear()
-        self.rows, self.segment, self.open = [], None, ExitStack()
-        self.number += 1
-
-
-def queued(one: Waiting) -> Row:
-    """A visit to be made as a row of SEGMENT: its step, and the errand it begins with."""
-    undecided = {**nowhere(one.doc_id, Outcome.KEPT), "outcome": ""}
-    return {**undecided, "host": one.host, "step": one.step, "errand": msgspec.json.encode(one.errand).decode()}

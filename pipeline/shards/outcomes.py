@@ -71,6 +71,11 @@ class Outcome(StrEnum):
     BAD_STATUS = "bad_status", "a status that is neither success, redirect nor error"
     NOT_HTML = "not_html", "the content type is not HTML or plain text"
     EMPTY_BODY = "empty_body", "the response holds no bytes"
+    HOST_AWAY = (
+        "host_away",
+        "never asked: the host gave nothing, or asked for less, for longer than pages.patience_gaps",
+    )
+    FAULT = "fault", "a fault of this program at this page, named in a note: please report it"
 
     # documents: one per kept page
     UNDECODABLE = "undecodable", "the bytes are not text in any encoding tried"
@@ -102,7 +107,8 @@ FATES: dict[str, tuple[Outcome, ...]] = {
         Outcome.OPTED_OUT, Outcome.NOT_PUBLIC, Outcome.NAME_ERROR, Outcome.CONNECT_ERROR, Outcome.BAD_RESPONSE,
         Outcome.INCOMPLETE, Outcome.TLS_ERROR, Outcome.TIMED_OUT, Outcome.TOO_LARGE, Outcome.BAD_ENCODING,
         Outcome.REDIRECT_LOOP, Outcome.TOO_MANY_REDIRECTS, Outcome.BAD_REDIRECT, Outcome.NOT_FOUND,
-        Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR, Outcome.BAD_STATUS, Outcome.NOT_HTML, Outcome.EMPTY_BODY,
+        Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR, Outcome.BAD_STATUS, Outcome.NOT_HTML, Outcome.EMPTY_BODY, Outcome.HOST_AWAY,
+        Outcome.FAULT,
     ),
     "documents": (
         Outcome.KEPT, Outcome.UNDECODABLE, Outcome.NO_TEXT, Outcome.EXTRACT_TIMED_OUT, Outcome.EXTRACT_MEMORY,
@@ -118,7 +124,7 @@ FATES: dict[str, tuple[Outcome, ...]] = {
 # Ends of a page that another day may change: `pages.passes` asks again.
 PASSING = frozenset({
     Outcome.ROBOTS_UNREACHABLE, Outcome.NAME_ERROR, Outcome.CONNECT_ERROR, Outcome.TLS_ERROR, Outcome.TIMED_OUT,
-    Outcome.SERVER_ERROR, Outcome.INCOMPLETE,
+    Outcome.SERVER_ERROR, Outcome.INCOMPLETE, Outcome.HOST_AWAY, Outcome.FAULT,
 })  # fmt: skip
 
 
@@ -188,6 +194,12 @@ class DedupError(WebTextError):
     exit_code = 11
 
 
+class OutageError(WebTextError):
+    """Nothing on the network answers any more; what waits is asked when the same command runs again."""
+
+    exit_code = 12
+
+
 class SourceError(WebTextError):
     """A remote source (Reddit's API) refused the credentials, or gave nothing, also after the retries."""
 
@@ -210,6 +222,7 @@ EXIT_CODES: dict[int, str] = {
             WorkerError,
             SourceError,
             DedupError,
+            OutageError,
         )
     },
     75: "stopped by SIGTERM after saving; run the same command again to go on",

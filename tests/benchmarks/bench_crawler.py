@@ -24,6 +24,7 @@ import sys
 import time
 
 from pipeline.config import PagesSettings
+from pipeline.fetch.blame import Circumstances
 from pipeline.fetch.crawler import Report, crawl
 from pipeline.fetch.errands import Errand, Link, Memory
 
@@ -104,7 +105,7 @@ def crawled(links, settings):
 
     report = Report(ended, lambda hops: None)
     began = time.monotonic()
-    asyncio.run(crawl(links, settings, SOFTWARE, lambda *_: True, Memory([], []), report, time.time))
+    asyncio.run(crawl(links, settings, SOFTWARE, lambda *_: True, Memory([], []), report, Circumstances(time.time)))
     return time.monotonic() - began, ends, when
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from pipeline.fetch.blame import Circumstances
 from pipeline.fetch.crawler import Report, crawl
 from pipeline.fetch.errands import Errand, Link, Memory
 from tests.fetch.local_web import SOFTWARE
@@ -19,6 +20,6 @@ async def ends_of(links, settings, mine=anyone, memory=None, now=lambda: 0.0, ro
     """(link, end) of each, in the order of ending; `robots` collects the responses to questions for robots.txt."""
     ends = []
     report = Report(lambda *end: ends.append(end), (robots if robots is not None else []).extend)
-    one = crawl(links, settings, SOFTWARE, mine, memory or Memory([], []), report, now)
+    one = crawl(links, settings, SOFTWARE, mine, memory or Memory([], []), report, Circumstances(now))
     await asyncio.wait_for(one, 20)
     return ends

@@ -6,9 +6,11 @@ from collections import Counter
 import pytest
 
 import pipeline.fetch.crawler as crawler
+import pipeline.fetch.visit as visit
 from pipeline.config import PagesSettings
-from pipeline.fetch.errands import Link, Memory, Unfinished
-from pipeline.fetch.schedule import DEAD_AFTER
+from pipeline.fetch.blame import Circumstances
+from pipeline.fetch.errands import Link, Memory, Unfinished, host_asked
+from pipeline.fetch.schedule import IN_A_ROW
 from pipeline.shards.outcomes import ConfigError
 from tests.fetch.crawls import anyone, ends_of, link_to
 from tests.fetch.local_web import PAGE, local_web, redirect, reply
@@ -96,7 +98,7 @@ def test_a_long_or_endless_robots_txt_counts_from_its_beginning(size):
 
 
 def test_a_host_that_has_no_name_or_no_way_in_says_so_for_each_link():
-    addresses = [f"{host}/{number}" for host in ("nobody.invalid", "127.0.0.1") for number in range(DEAD_AFTER + 2)]
+    addresses = [f"{host}/{number}" for host in ("nobody.invalid", "127.0.0.1") for number in range(IN_A_ROW + 2)]
     ends, web = crawled({"a.test/": reply()}, addresses, retries=0)
     assert outcomes(ends) == {
         address: "name_error" if address.startswith("nobody") else "not_public" for address in addresses
@@ -143,17 +145,17 @@ def test_crawl_delay_slows_a_host_down():
 
 
 def test_an_unexpected_exception_in_one_fetch_loses_no_other(monkeypatch):
-    real = crawler.fetch
+    real = visit.fetch
 
     async def breaking(session, errand, *rest, **more):
         if errand.target.endswith("/2"):
             raise RuntimeError("the parser fell over")
         return await real(session, errand, *rest, **more)
 
-    monkeypatch.setattr(crawler, "fetch", breaking)
+    monkeypatch.setattr(visit, "fetch", breaking)
     ends, _ = crawled({f"a.test/{n}": reply() for n in range(5)}, [f"a.test/{n}" for n in range(5)])
-    assert outcomes(ends) == {f"a.test/{n}": "connect_error" if n == 2 else "kept" for n in range(5)}
-    assert ends["a.test/2"].detail == "unexpected RuntimeError: the parser fell over"
+    assert outcomes(ends) == {f"a.test/{n}": "fault" if n == 2 else "kept" for n in range(5)}
+    assert ends["a.test/2"].detail.startswith("RuntimeError: the parser fell over at visit.py:")
 
 
 def test_what_a_report_raises_stops_the_crawl():
@@ -165,7 +167,9 @@ def test_what_a_report_raises_stops_the_crawl():
 
             links, settings = [link(f"a.test/{n}") for n in range(5)], web.settings()
             report = crawler.Report(full, full)
-            await crawler.crawl(links, settings, "webtext/0", anyone, Memory([], []), report, lambda: 0.0)
+            await crawler.crawl(
+                links, settings, "webtext/0", anyone, Memory([], []), report, Circumstances(lambda: 0.0)
+            )
 
     with pytest.raises(OSError, match="disk full"):
         asyncio.run(run())
@@ -228,11 +232,13 @@ def test_a_host_that_is_asked_too_much_rests_and_is_asked_less():
     assert [pace.host for pace in memory.paces] == ["a.test"]
 
 
-def test_a_host_that_is_always_asked_too_much_counts_as_dead():
-    replies = {f"a.test/{n}": reply(status="503 Busy") for n in range(DEAD_AFTER + 3)}
+def test_of_a_host_that_is_always_asked_too_much_what_was_never_asked_says_so():
+    replies = {f"a.test/{n}": reply(status="503 Busy") for n in range(IN_A_ROW + 3)}
     ends, web = crawled(replies, list(replies), retries=0)
-    assert set(outcomes(ends).values()) == {"server_error"}
-    assert len(web.paths()) == DEAD_AFTER
+    asked = [path.removeprefix("/") for path in web.paths()]
+    assert len(asked) == IN_A_ROW
+    told = {n: (str(ends[f"a.test/{n}"].outcome), ends[f"a.test/{n}"].status) for n in range(IN_A_ROW + 3)}
+    assert told == {n: ("server_error", 503) if str(n) in asked else ("host_away", None) for n in told}
 
 
 def test_a_host_of_another_crawl_is_not_asked_and_its_link_says_what_is_left():
@@ -283,7 +289,7 @@ def test_robots_txts_of_two_crawls_that_lead_to_each_other_allow_everything():
             memory.robots += one.robots
             for doc_id, end in ends.items():
                 if isinstance(end, Unfinished):
-                    waiting.setdefault(crawler.host_asked(end.errand), []).append(Link(doc_id, end.errand))
+                    waiting.setdefault(host_asked(end.errand), []).append(Link(doc_id, end.errand))
                 else:
                     ended[doc_id] = str(end.outcome)
     assert ended == {"a.test/": "kept", "b.test/": "kept"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fetch.schedule import DEAD_AFTER, FASTER, SLOWEST_S, Schedule
+from pipeline.fetch.schedule import FASTER, IN_A_ROW, REST_MAX_S, SLOWEST_S, Schedule
 from pipeline.shards.outcomes import Outcome
 
 CONNECT_ERROR = Outcome.CONNECT_ERROR
@@ -81,34 +81,66 @@ def test_who_is_to_go_first_goes_before_the_links_of_the_host_in_the_order_of_co
     ]
 
 
-@pytest.mark.failure(
-    "a host never answers",
-    "its links end as the failures did; it costs no more time",
-    "raise `pages.passes` another day",
-)
-def test_a_host_is_dead_after_failures_in_a_row_and_then_costs_no_time():
+def test_a_host_that_fails_rests_twice_as_long_each_time_up_to_an_hour_and_others_go_on():
+    schedule = Schedule(1.0, 1, 0.0)
+    schedule.push("b", "b")
+    rests, now = [], 1.0
+    for number in range(15):
+        schedule.push("a", number)
+        schedule.pop(now) if number else [schedule.pop(now), schedule.finish("b", now), schedule.pop(now)]
+        schedule.failed("a", None, now)
+        schedule.finish("a", now)
+        schedule.push("a", "more")
+        rests.append(schedule.wait(now))
+        assert schedule.drop("a") == ["more"]
+        now += rests[-1]
+    assert rests == [1.0, *(2.0**n for n in range(1, 12)), REST_MAX_S, REST_MAX_S, REST_MAX_S]
+
+
+def test_a_host_whose_failures_no_hour_mends_is_lost_after_some_in_a_row_and_then_costs_no_time():
     schedule = Schedule(10.0, 1, 0.0)
-    for number in range(DEAD_AFTER + 3):
+    for number in range(IN_A_ROW + 3):
         schedule.push("a", number)
     now = 0.0
-    for _ in range(DEAD_AFTER):
-        assert schedule.dead("a") is None
+    for _ in range(IN_A_ROW):
+        assert schedule.lost("a") is None
         now += schedule.wait(now)
         schedule.pop(now)
-        schedule.failed("a", CONNECT_ERROR)
+        schedule.failed("a", CONNECT_ERROR, now)
         schedule.finish("a", now)
-    assert schedule.dead("a") is CONNECT_ERROR
+    assert schedule.lost("a") is CONNECT_ERROR
     assert schedule.wait(now) == 0.0
 
 
 def test_one_answer_between_failures_keeps_a_host_alive():
     schedule = Schedule(0.0, 1, 0.0)
-    for number in range(2 * DEAD_AFTER - 1):
-        if number == DEAD_AFTER - 1:
+    for number in range(2 * IN_A_ROW - 1):
+        if number == IN_A_ROW - 1:
             schedule.answered("a")
         else:
-            schedule.failed("a", CONNECT_ERROR)
-        assert schedule.dead("a") is None
+            schedule.failed("a", CONNECT_ERROR, 0.0)
+        assert schedule.lost("a") is None
+        assert not schedule.failing("a")
+
+
+def test_what_is_dropped_is_queued_no_more_and_the_others_are():
+    schedule = Schedule(1.0, 4, 0.0)
+    for name, item in (("a", 1), ("b", 2), ("a", 3)):
+        schedule.push(name, item)
+    assert schedule.drop("a") == [1, 3]
+    assert schedule.names() == ["b"]
+    schedule.push("a", 4)
+    assert sorted([schedule.pop(1.0), schedule.pop(1.0)]) == [2, 4]
+
+
+def test_for_how_long_a_host_fails_is_counted_from_the_first_failure_in_a_row():
+    schedule = Schedule(1.0, 4, 0.0)
+    for at in range(IN_A_ROW):
+        assert schedule.waited_for("a", 100.0) is None
+        schedule.failed("a", None, 10.0 + at)
+    assert schedule.waited_for("a", 100.0) == 90.0
+    schedule.answered("a")
+    assert schedule.waited_for("a", 100.0) is None
 
 
 @pytest.mark.failure("a host says 429 or 503", "its gap grows, Retry-After is obeyed", "nothing")

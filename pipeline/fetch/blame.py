@@ -1,0 +1,183 @@
+"""Whose failure it was: the link's, its host's, or the network's.
+
+Choice: that is decided by what comes after it. A link that failed without an answer is held. Its host answers the next
+link: it was the link. The host fails IN_A_ROW times: it was the host, and the link waits with its others while the host
+rests. Nobody answers: it was the network, and nobody has failed. What a server said itself (429, 503) is no end before
+it was said THROTTLED times. Cost: a link may be asked for more than once. Alternative: end each as it failed, which
+loses a large host for one restart, and a night's links with a line.
+
+What was never asked when patience ends is HOST_AWAY, never the failure of another link. A host is given up only where
+its crawl has nothing else to do: next to others, waiting costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from pipeline.fetch.client import is_overloaded
+from pipeline.fetch.errands import Later, Link, Unfinished, host, host_asked, nothing
+from pipeline.fetch.guard import reaches
+from pipeline.fetch.hosts import Clock, Hosts
+from pipeline.fetch.outage import Outage
+from pipeline.fetch.response import HOST_FAILURES, Fetched
+from pipeline.fetch.visit import Visit, unfinished
+from pipeline.shards.outcomes import OutageError, Outcome
+
+THROTTLED = 3  # times that a link is asked for whose server says "not now"
+REFERENCES = 3  # hosts that answered before and are connected to, to tell an outage
+End = Fetched | Unfinished
+
+
+def nobody() -> Iterable[str]:
+    """No address at which anybody answered."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a crawl is told of the world: `now` gives seconds since 1970; `began`: when the build did, in the same.
+
+    `alive`: addresses at which hosts of others answered, asked for where this crawl knows of none.
+    """
+
+    now: Clock
+    began: float = 0.0
+    alive: Callable[[], Iterable[str]] = nobody
+
+
+class Blame:
+    """What failed and is not settled. `done`: the ends that are."""
+
+    def __init__(self, hosts: Hosts, around: Circumstances) -> None:
+        self.hosts = hosts
+        self.schedule = hosts.schedule
+        self.around = around
+        self.patience_s = hosts.settings.patience_gaps * hosts.settings.gap_s
+        self.outage = Outage(self.patience_s, hosts.settings.gap_s)
+        self.done: deque[tuple[Link, End]] = deque()
+        self.held: dict[str, list[tuple[Link, Fetched]]] = {}  # by host
+        self.waiting: dict[str, tuple[int, Fetched]] = {}  # by doc_id, of links that failed: how often, how last
+
+    def settle(self, visit: Visit, end: End) -> None:
+        """A visit is over: its host is given back, its link ends, or is held, or waits."""
+        failed = isinstance(end, Fetched) and (end.outcome in HOST_FAILURES or is_overloaded(end))
+        name = visit.host
+        if visit.heard:
+            self.heard()
+        if not failed or name is None or not isinstance(end, Fetched):
+            visit.used = visit.used and visit.heard
+            answered = name if visit.used else None
+            visit.give_back()
+            if answered is not None:
+                self.acquit(answered)
+            self.done.append((visit.link, end))
+            return
+        self.hosts.failed(name, end)
+        if not visit.heard:
+            self.outage.failed(name, self.hosts.clock())
+        if is_overloaded(end):
+            self.wait_again(visit.link, end)
+        elif self.outage.away:
+            self.schedule.push(host_asked(visit.link.errand), visit.link)
+        else:
+            self.held.setdefault(name, []).append((visit.link, end))
+            self.sort_out(name)
+        self.hosts.finish(name)
+        visit.host, visit.used = None, False
+
+    def acquit(self, name: str) -> None:
+        """A host answers: of links that failed just before, one alone failed by itself, several have another try."""
+        held = self.held.pop(name, [])
+        for link, end in held:
+            if len(held) > 1 and link.doc_id not in self.waiting:
+                self.wait_again(link, end)
+            else:
+                self.done.append((link, end))
+
+    def sort_out(self, name: str) -> None:
+        """Blame a host that has failed often enough, and not its links; or all of them where no hour will mend it."""
+        if self.schedule.lost(name) and not self.outage.suspected:
+            self.done.extend(self.held.pop(name, ()))
+        elif self.schedule.failing(name):
+            for link, end in self.held.pop(name, ()):
+                self.wait_again(link, end)
+
+    def wait_again(self, link: Link, end: Fetched) -> None:
+        """Queue a link that failed for another time, behind the others of its host; or hand on what is left of it."""
+        times = 1 + self.waiting.get(link.doc_id, (0, end))[0]
+        self.waiting[link.doc_id] = times, end
+        left = unfinished(link, end)
+        if is_overloaded(end) and times >= THROTTLED:
+            self.done.append((link, end))
+        elif left is not None:
+            self.done.append((link, left))
+        else:
+            self.schedule.push(host_asked(link.errand), link)
+
+    def heard(self) -> None:
+        """Somebody answered: the network is there, and who failed and has nothing else to be asked for has failed."""
+        for name in self.outage.failing:
+            if name in self.held and not self.schedule.queued(name):
+                self.done.extend(self.held.pop(name))
+        self.outage.heard()
+
+    # --- hosts
+
+    def spent(self, name: str, now: float) -> bool:
+        """Whether a host is not waited for any longer."""
+        waited = self.schedule.waited_for(name, now)
+        return waited is not None and waited >= self.patience_s and not self.schedule.others(name)
+
+    def give_up(self, name: str) -> None:
+        """End what is queued for a host that is not busy: as it failed itself, or as never asked."""
+        fate = self.schedule.lost(name)
+        detail = f"{name}: failed {self.schedule.host(name).failures} times in a row"
+        for item in self.schedule.drop(name):
+            if not isinstance(item, Link):
+                if not item.done():
+                    item.set_exception(Later())
+            elif item.doc_id in self.waiting:
+                self.done.append((item, self.waiting.pop(item.doc_id)[1]))
+            else:
+                self.done.append((item, nothing(item.errand, fate or Outcome.HOST_AWAY, detail)))
+
+    def close(self) -> None:
+        """Nothing more comes: who is held and would not be asked again has failed."""
+        for name in list(self.held):
+            if not self.schedule.queued(name):
+                self.done.extend(self.held.pop(name))
+
+    # --- the network
+
+    async def find_out(self) -> None:
+        """Decide whether the network is away; then nobody has failed. While nobody is being asked."""
+        for address in self.references():
+            if await reaches(self.hosts.settings, address):
+                self.outage.trust(self.hosts.clock())
+                self.heard()
+                return
+        self.outage.found_away(self.hosts.clock())
+        for name in self.outage.failing:
+            self.schedule.forgive(name)
+            for link, _ in self.held.pop(name, ()):
+                self.schedule.push(host_asked(link.errand), link)
+        self.waiting = {doc: one for doc, one in self.waiting.items() if one[1].status is not None}
+
+    def references(self) -> Iterator[str]:
+        """A few addresses at which somebody answered before, last things first."""
+        own = [address for address in reversed(self.hosts.alive) if host(address) not in self.outage.failing]
+        others = (address for address in self.around.alive() if host(address) not in self.outage.failing)
+        return islice(iter(own) if own else others, REFERENCES)
+
+    def refuse_outage(self, now: float) -> None:
+        """Raise OutageError where the network has been away for longer than anybody waits."""
+        if self.outage.since is not None and now >= self.outage.ends_at:
+            names = self.schedule.names()
+            raise OutageError(
+                f"the network is away: for {now - self.outage.since:.0f} s none of {len(names)} hosts has answered: "
+                f"{', '.join(names[:3])} …; nothing is lost: run the same command again when it is back (if all of "
+                "them are gone for good: --set pages.patience_gaps=0)"
+            )

@@ -1,0 +1,128 @@
+"""The hosts of one crawl: whose turn it is, what their robots.txt say, and what is learnt of them for the next crawl.
+
+Choice: one value that a crawl and its visits share, so that a visit is a coroutine that can be read from top to bottom.
+Cost: whoever holds a host has to give it back. Alternative: all of it in the crawl, with visits as its methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from pipeline.config import PagesSettings
+from pipeline.fetch import robots
+from pipeline.fetch.client import is_overloaded, retry_after_s
+from pipeline.fetch.errands import Later, Link, Memory, Pace
+from pipeline.fetch.response import Fetched
+from pipeline.fetch.schedule import IN_A_ROW, REST_MAX_S, Schedule
+from pipeline.shards.outcomes import Outcome
+
+Clock = Callable[[], float]
+# Ends without an answer that another hour may change; also NAME_ERROR, where the name server said so.
+PASSING = (Outcome.CONNECT_ERROR, Outcome.TIMED_OUT, Outcome.ROBOTS_UNREACHABLE)
+
+
+class Hosts:
+    """What one crawl knows of the hosts that it asks. `changed` is set when a host may be free."""
+
+    def __init__(self, settings: PagesSettings, software: str, mine: Callable[[str, str], bool], now: Clock) -> None:
+        self.settings = settings
+        self.mine = mine
+        self.now = now
+        self.clock = asyncio.get_running_loop().time
+        self.schedule: Schedule[Link | asyncio.Future[None]] = Schedule(
+            settings.gap_s, settings.connections, self.clock()
+        )
+        self.cache = robots.Cache(robots.product_token(software), robots.obeyed_agents(settings), now)
+        self.memory = Memory([], [])
+        self.alive: dict[str, None] = {}  # addresses of robots.txt that were answered, the last one last
+        self.tickets: set[asyncio.Future[None]] = set()
+        self.changed = asyncio.Event()
+        self.closing = False
+
+    def remember(self, memory: Memory, began: float) -> None:
+        """Begin with what an earlier crawl left; hosts that failed before `began` (seconds since 1970) are tried again."""
+        for known in memory.robots:
+            self.cache.put(known)
+            self.alive[known.address] = None
+        for pace in memory.paces:
+            self.schedule.slow_down(pace.host, pace.gap_s)
+            until = self.clock() + min(pace.until - self.now(), REST_MAX_S)
+            since = self.clock() - (self.now() - max(pace.since, began))
+            failures = pace.failures if pace.at >= began else min(pace.failures, IN_A_ROW - 1)
+            self.schedule.recall(pace.host, failures, since, until)
+
+    # --- turns
+
+    async def ticket(self, name: str) -> None:
+        """Queue for a host, ahead of its links, until it may be asked. Raises Later."""
+        if self.closing:
+            raise Later
+        ticket = asyncio.get_running_loop().create_future()
+        self.schedule.push(name, ticket, first=True)
+        self.tickets.add(ticket)
+        self.changed.set()
+        try:
+            await ticket
+        finally:
+            self.tickets.discard(ticket)
+
+    def close(self) -> None:
+        """Begin nothing any more; whoever queues leaves an errand."""
+        self.closing = True
+        for ticket in self.tickets:
+            if not ticket.done():
+                ticket.set_exception(Later())
+
+    def finish(self, name: str) -> None:
+        """A request to a host, or the wish for one, is over."""
+        self.schedule.finish(name, self.clock())
+        self.changed.set()
+
+    # --- what was learnt
+
+    def learn(self, known: robots.Known) -> None:
+        """Remember a robots.txt, for this crawl and the next one."""
+        self.cache.put(known)
+        self.memory.robots.append(known)
+        self.alive.pop(known.address, None)
+        self.alive[known.address] = None
+
+    def slower(self, name: str, delay_s: float) -> None:
+        """A host asks for a longer gap."""
+        if delay_s > self.schedule.host(name).gap_s:
+            self.schedule.slow_down(name, delay_s)
+            self.memory.paces.append(Pace(name, delay_s, 0.0))
+
+    def slower_where_asked(self, name: str, fetched: Fetched) -> None:
+        """Ask a host less that says it is asked too much, and not before it wants."""
+        if is_overloaded(fetched):
+            self.schedule.overloaded(name, self.clock() + min(retry_after_s(fetched), REST_MAX_S))
+            self.note(name)
+
+    def failed(self, name: str, end: Fetched) -> None:
+        """A host that is held failed a visit."""
+        passing = end.transient or end.outcome in PASSING or is_overloaded(end)
+        self.slower_where_asked(name, end)
+        self.schedule.failed(name, None if passing else end.outcome, self.clock())
+        self.note(name)
+
+    def answered(self, name: str) -> None:
+        """A host gave what it was asked for."""
+        before = self.schedule.host(name).failures
+        self.schedule.answered(name)
+        if before:
+            self.note(name)
+
+    def note(self, name: str) -> None:
+        """Keep for the next crawl how a host fails, and until when it rests."""
+        known = self.schedule.host(name)
+        moment = self.now() - self.clock()
+        since = known.failing_since + moment if known.failures else 0.0
+        self.memory.paces.append(Pace(name, 0.0, known.ready_at + moment, known.failures, since, self.now()))
+
+
+def of_robots(url: str) -> str:
+    """The address of the robots.txt of an address."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/robots.txt"

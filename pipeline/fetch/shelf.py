@@ -1,0 +1,136 @@
+"""What a crawl has committed: the segments of one shard, read back.
+
+Choice: a segment is a WARC file (unless nobody answered), what was learnt of its hosts (JSON), and a table with a row
+for every visit that ended in it; the table is the commit. An attempt's files bear a name of its own, so two attempts at
+one shard never mix, and of a visit that both committed the first by name counts. Cost: such a visit's second response
+lies there unused. Alternative: names by number alone, of which one attempt may take the table and the other the file.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from pipeline.fetch.errands import Errand, Memory
+from pipeline.fetch.pointers import Row, nowhere
+from pipeline.shards import objects, schemas, storage
+from pipeline.shards.outcomes import IntegrityError, Outcome
+from pipeline.shards.places import place
+
+FOLDER = "segments"
+ORPHAN_S = 3_600.0  # an attempt needs seconds from its WARC file to its table; what is older was left by a kill
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The committed segments of one shard, below the folder of the artefact."""
+
+    folder: Path
+    name: str  # of the shard: 00042-of-00128
+
+    def path(self, number: str, suffix: str) -> Path:
+        return self.folder / FOLDER / f"{self.name}.{number}{suffix}"
+
+    def numbers(self) -> list[str]:
+        """Of the committed segments, in order: `00007-1a2b3c4d`, that of an attempt; before version 4 `00007`."""
+        return self.numbers_of(".parquet")
+
+    def numbers_of(self, suffix: str) -> list[str]:
+        """The same of any of a segment's files."""
+        found = storage.names(self.folder / FOLDER, f"{self.name}.*{suffix}")
+        return sorted({path.name.split(".")[1] for path in found})
+
+    def free(self) -> str:
+        """A number for the next segment that no other attempt has or will have."""
+        last = max((int(number.partition("-")[0]) for number in self.numbers_of("")), default=-1)
+        return f"{last + 1:05d}-{uuid.uuid4().hex[:8]}"
+
+    def rows(self) -> list[Row]:
+        """How visits ended, of all segments in order. Raises IntegrityError.
+
+        Of a visit that two attempts made and committed, the first counts.
+        """
+        found: dict[tuple[str, int], Row] = {}
+        for number in self.numbers():
+            for row in read_table(self.path(number, ".parquet")).to_pylist():
+                found.setdefault((row["doc_id"], row["step"]), row)
+        return list(found.values())
+
+    def memory(self) -> Memory:
+        """What was learnt of hosts, in order. Raises IntegrityError."""
+        whole = Memory([], [])
+        for number in self.numbers():
+            path = self.path(number, ".hosts.json")
+            try:
+                one = msgspec.json.decode(storage.read_bytes(path), type=Memory)
+            except (OSError, msgspec.MsgspecError) as error:
+                raise damaged(path, error) from None
+            whole.robots += one.robots
+            whole.paces += one.paces
+            whole.faults += one.faults
+        return whole
+
+
+def read_table(path: Path) -> pa.Table:
+    """The table of one segment. Raises IntegrityError."""
+    try:
+        table = schemas.read_parquet(storage.local(path))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise damaged(path, error) from None
+    if table.schema != schemas.SEGMENT:
+        raise damaged(path, "other columns than today's")
+    return table
+
+
+def damaged(path: Path, error: Exception | str) -> IntegrityError:
+    """The one line for a file of a segment that cannot be read."""
+    number = path.name.split(".")[:2]
+    return IntegrityError(
+        f"{path}: cannot be read ({error}); delete {'.'.join(number)}.* beside it: its links are crawled again"
+    )
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A visit that a shard has still to make: a link of its own, or an errand that was handed to it."""
+
+    doc_id: str
+    host: str
+    step: int
+    errand: Errand
+
+
+def queued(one: Waiting) -> Row:
+    """A visit to be made as a row of SEGMENT: its step, and the errand it begins with."""
+    undecided = {**nowhere(one.doc_id, Outcome.KEPT), "outcome": ""}
+    return {**undecided, "host": one.host, "step": one.step, "errand": msgspec.json.encode(one.errand).decode()}
+
+
+def written_at(path: Path) -> float:
+    """When a file or an object was written, in seconds since 1970."""
+    found = objects.known(path) if place(path) else None
+    return found.written if found else path.stat().st_mtime
+
+
+def sweep(folder: Path) -> int:
+    """Delete what killed attempts left among the segments below the folder of an artefact; how many files.
+
+    Only under the lock of the working directory.
+    """
+    found = storage.names(folder / FOLDER, "*.*")
+    committed = {path.name.removesuffix(".parquet") for path in found if path.suffix == ".parquet"}
+    orphans = [
+        path
+        for path in found
+        if path.name.endswith((".warc.gz", ".hosts.json"))
+        and path.name.removesuffix(".warc.gz").removesuffix(".hosts.json") not in committed
+        and time.time() - written_at(path) > ORPHAN_S
+    ]
+    for path in orphans:
+        storage.remove(path)
+    return len(orphans)

@@ -1,0 +1,195 @@
+"""The visit of one link: its robots.txt, its requests, its end or what is left of it.
+
+Choice: a visit holds the host that it asks, for one request at a time; between two requests it queues, ahead of the
+host's links. It may only ask hosts that are its crawl's own (`mine`): a redirect to another's, and what waits when the
+time is over, ends as an errand for who may go on with it. Cost: a visit that queues keeps its earlier responses in
+memory. Alternative: follow a redirect where it was found, and let two crawls ask one host at the same time.
+
+A robots.txt that could not be had is asked for again by the next link of its host.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import PurePath
+
+import aiohttp
+import msgspec
+
+from pipeline.config import PagesSettings
+from pipeline.fetch import robots
+from pipeline.fetch.client import fetch
+from pipeline.fetch.errands import (
+    Errand,
+    Later,
+    Link,
+    Permit,
+    Unfinished,
+    annotated,
+    host,
+    host_asked,
+    nothing,
+    permit_of,
+)
+from pipeline.fetch.hosts import Hosts, of_robots
+from pipeline.fetch.response import Fetched, Hop
+from pipeline.shards.outcomes import Outcome
+
+AskedRobots = Callable[[tuple[Hop, ...]], None]
+
+
+class Visit:
+    """One link on its way. It begins with its host held.
+
+    `host`: the one that it holds, `used`: whether it has sent a request since it got it, `heard`: whether anybody has
+    answered it, `permit`: what robots.txt said of the address asked last.
+    """
+
+    __slots__ = ("asked_robots", "heard", "host", "hosts", "link", "permit", "session", "used")
+
+    def __init__(self, link: Link, hosts: Hosts, session: aiohttp.ClientSession, asked_robots: AskedRobots) -> None:
+        self.link = link
+        self.hosts = hosts
+        self.session = session
+        self.asked_robots = asked_robots
+        self.host: str | None = host_asked(link.errand)
+        self.used = self.heard = False
+        self.permit: Permit | None = None
+
+    @property
+    def settings(self) -> PagesSettings:
+        return self.hosts.settings
+
+    async def end(self) -> Fetched | Unfinished:
+        """The end of the link's errand, with what robots.txt says of training on its last address."""
+        errand = self.link.errand
+        if errand.robots:
+            try:
+                rules = await self.rules_at(errand.robots)
+            except Later as later:
+                return Unfinished(msgspec.structs.replace(errand, robots=later.robots or errand.robots), ())
+            self.permit = permit_of(rules, errand.target)
+            if rules.outcome(errand.target) is not Outcome.KEPT:
+                refused = nothing(errand, rules.outcome(errand.target), errand.target)
+                return annotated(refused, self.permit, self.settings.opt_outs)
+        else:
+            self.permit = errand.permit
+        errand = msgspec.structs.replace(errand, robots=(), permit=None)
+        end = await fetch(self.session, errand, self.settings, self.allowed, self.pause)
+        self.heard = self.heard or bool(end.hops)
+        return annotated(end, self.permit, self.settings.opt_outs) if isinstance(end, Fetched) else end
+
+    # --- turns
+
+    async def allowed(self, url: str) -> Outcome:
+        """Whether the visit may request an address now: its robots.txt asked, its host's turn awaited. Raises Later."""
+        permit = self.permit if self.permit is not None and self.permit.url == url else None
+        if not self.hosts.mine(host(url), self.link.doc_id):
+            raise Later(permit=permit)
+        if permit is None:
+            rules = await self.rules_at((of_robots(url),))
+            self.permit = permit = permit_of(rules, url)
+            if rules.outcome(url) is not Outcome.KEPT:
+                return rules.outcome(url)
+        self.hosts.slower(host(url), permit.crawl_delay)
+        try:
+            await self.turn(url)
+        except Later:
+            raise Later(permit=permit) from None
+        return self.hosts.schedule.lost(host(url)) or Outcome.KEPT
+
+    async def turn(self, url: str) -> Outcome:
+        """Wait until the visit holds the host of an address for a request. Always KEPT. Raises Later."""
+        name = host(url)
+        if not self.hosts.mine(name, self.link.doc_id):
+            raise Later
+        if self.host != name or self.used:
+            self.give_back()
+            await self.hosts.ticket(name)
+            self.host = name
+        self.used = True
+        return Outcome.KEPT
+
+    async def pause(self, fetched: Fetched, pause_s: float) -> None:
+        """Let the host of a failure rest before the next try; meanwhile nobody holds it."""
+        if self.host is not None:
+            self.hosts.schedule.rest(self.host, self.hosts.clock() + pause_s)
+            self.hosts.slower_where_asked(self.host, fetched)
+            self.hosts.finish(self.host)
+            self.host, self.used = None, False
+
+    def give_back(self) -> None:
+        """End the hold on a host that answered, or was not asked."""
+        if self.host is not None:
+            if self.used:
+                self.hosts.answered(self.host)
+            self.hosts.finish(self.host)
+            self.host, self.used = None, False
+
+    # --- robots.txt
+
+    async def rules_at(self, chain: tuple[str, ...]) -> robots.Rules:
+        """The rules that the last of a chain of redirects leads to, remembered or by a request of the visit.
+
+        Raises Later where they lie with a host that is not ours.
+        """
+        cache = self.hosts.cache
+        while True:
+            found = cache.get(chain[-1])
+            if isinstance(found, robots.Rules):
+                return found
+            chain = (*chain, *(found or ()))
+            if len(chain) > robots.REDIRECTS + 1:  # as if there were none: RFC 9309, section 2.3.1.2
+                return robots.Rules(cache.token)
+            if not self.hosts.mine(host(chain[-1]), self.link.doc_id):
+                raise Later(robots=chain)
+            if found is None:
+                refused = await self.ask_robots(chain)
+                if refused is not None:
+                    return refused
+
+    async def ask_robots(self, chain: tuple[str, ...]) -> robots.Rules | None:
+        """Ask for the last robots.txt of a chain: None once the cache knows it, else the refusal. Raises Later."""
+        *asked, target = chain
+        errand = Errand(target, tuple(asked), self.settings.deadline_s)
+        bounds = msgspec.structs.replace(self.settings, redirects=robots.REDIRECTS, limit_bytes=robots.LIMIT_BYTES)
+        end = await fetch(self.session, errand, bounds, self.turn, self.pause, True)
+        self.heard = self.heard or bool(end.hops)
+        self.asked_robots(end.hops)
+        if isinstance(end, Unfinished):
+            beyond = (*end.errand.asked, end.errand.target)[len(chain) :]
+            if not beyond or self.hosts.mine(host(beyond[-1]), self.link.doc_id):
+                raise Later(robots=chain)  # the time is over, not the way barred
+            self.hosts.learn(robots.Known(target, self.hosts.now(), end.hops[-1].status, leads_to=beyond))
+            return None
+        if self.host is not None:
+            self.hosts.slower_where_asked(self.host, end)
+        found = robots.found_in(end, target, self.hosts.now())
+        if isinstance(found, Outcome):
+            return robots.Rules(self.hosts.cache.token, refusal=found)
+        self.hosts.learn(found)
+        return None
+
+
+def faulty(link: Link, error: BaseException) -> Fetched:
+    """The end of a link at which this program failed: what it was, and where, for whoever mends it."""
+    return nothing(link.errand, Outcome.FAULT, described(error))
+
+
+def described(error: BaseException) -> str:
+    """An exception as one line: its type, its words, and the place in our code that it went through last."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "pipeline" in PurePath(frame.filename).parts] or frames
+    place = f" at {PurePath(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+    words = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {words}{place}"
+
+
+def unfinished(link: Link, end: Fetched) -> Unfinished | None:
+    """What is left of a visit whose last request failed: that request; None: it is the one that it began with."""
+    answered = end.hops[:-1] if end.hops and end.hops[-1].url == end.final_url else end.hops
+    if not answered:
+        return None
+    asked = (*link.errand.asked, *(hop.url for hop in answered))
+    return Unfinished(Errand(end.final_url, asked, link.errand.left_s), answered)
