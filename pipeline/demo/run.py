@@ -23,6 +23,7 @@ submissions = ["submissions.ndjson"]
 [pages]
 contact = "https://demo.test/contact"
 gap_s = 0.05
+patience_gaps = 60
 deadline_s = 3.0
 limit_bytes = 2_000_000
 

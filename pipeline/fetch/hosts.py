@@ -41,7 +41,7 @@ class Hosts:
         self.closing = False
 
     def remember(self, memory: Memory, began: float) -> None:
-        """Begin with what an earlier crawl left; hosts that failed before `began` (seconds since 1970) are tried again."""
+        """Begin with what an earlier crawl left; hosts that failed before `began` (seconds since 1970) get a try."""
         for known in memory.robots:
             self.cache.put(known)
             self.alive[known.address] = None

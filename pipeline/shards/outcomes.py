@@ -107,8 +107,8 @@ FATES: dict[str, tuple[Outcome, ...]] = {
         Outcome.OPTED_OUT, Outcome.NOT_PUBLIC, Outcome.NAME_ERROR, Outcome.CONNECT_ERROR, Outcome.BAD_RESPONSE,
         Outcome.INCOMPLETE, Outcome.TLS_ERROR, Outcome.TIMED_OUT, Outcome.TOO_LARGE, Outcome.BAD_ENCODING,
         Outcome.REDIRECT_LOOP, Outcome.TOO_MANY_REDIRECTS, Outcome.BAD_REDIRECT, Outcome.NOT_FOUND,
-        Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR, Outcome.BAD_STATUS, Outcome.NOT_HTML, Outcome.EMPTY_BODY, Outcome.HOST_AWAY,
-        Outcome.FAULT,
+        Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR, Outcome.BAD_STATUS, Outcome.NOT_HTML, Outcome.EMPTY_BODY,
+        Outcome.HOST_AWAY, Outcome.FAULT,
     ),
     "documents": (
         Outcome.KEPT, Outcome.UNDECODABLE, Outcome.NO_TEXT, Outcome.EXTRACT_TIMED_OUT, Outcome.EXTRACT_MEMORY,
