@@ -10,10 +10,10 @@ from pipeline.text.signals import signals
 from pipeline.urls import canonical_url
 
 # Fates that no page of a crawled demo can meet: they belong to a user's lists, to WARC files, to TLS, to `remove`, to
-# options, or cost minutes.
+# options, to a fault of ours, or cost minutes.
 NOT_SHOWN = {
     "links": {Outcome.BLOCKED_DOMAIN, Outcome.BLOCKED_SUBREDDIT, Outcome.REMOVED},
-    "pages": {Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.TLS_ERROR},
+    "pages": {Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.TLS_ERROR, Outcome.HOST_AWAY, Outcome.FAULT},
     "documents": {Outcome.EXTRACT_TIMED_OUT, Outcome.EXTRACT_MEMORY, Outcome.EXTRACT_CRASHED},
     "corpus": {Outcome.CONTAMINATED, Outcome.WIKIPEDIA_HOST},
 }
