@@ -426,7 +426,7 @@ def test_the_manifest_says_how_good_the_deduplication_was(tmp_path):
     theory, precision, recall = manifest.notes
     assert theory.endswith("nominate, in theory, 0.633 at 0.6, 0.928 at 0.7, 0.998 at 0.8, 1.000 at 0.9")
     assert "precision 1.000 (95 %: 1.000 to 1.000), 1 of 1 sampled of 1 have jaccard >= 0.8, word by word" in precision
-    assert "recall 1.000 (95 %: 1.000 to 1.000), 0 of 8 sampled of 8 that stayed had to go" in recall
+    assert "recall 1.000 (95 %: 1.000 to 1.000); 0 of 8 sampled of 8 that stayed had to go" in recall
 
 
 def test_what_the_bands_pass_over_is_found_by_the_meter(tmp_path):
