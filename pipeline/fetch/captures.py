@@ -23,9 +23,11 @@ from pipeline.fetch import heads
 from pipeline.fetch.continued import is_segment, records
 from pipeline.fetch.fields import bare
 from pipeline.fetch.heads import Headers
+from pipeline.fetch.media_types import content_type_of
+from pipeline.fetch.opt_outs import opt_outs_of
 from pipeline.fetch.readback import answer_of, is_page, is_revisit
 from pipeline.fetch.records import Record
-from pipeline.fetch.response import REDIRECTS, Refused, content_type_of, judge, opt_outs_of, outcome_of_status
+from pipeline.fetch.response import REDIRECTS, Refused, judge, outcome_of_status
 from pipeline.fetch.revisits import HEAD, REQUEST, RESPONSE, REVISIT, computed, digest_of
 from pipeline.shards.outcomes import Outcome
 from pipeline.urls import fetch_url

@@ -1,8 +1,8 @@
 """One bounded request: an address in, its responses and exactly one outcome out, whatever the server does.
 
-Choice: aiohttp for the protocol only. Redirects, decompression, retries and the deadline are done here, since each
-needs a bound or a question (robots.txt, the guard) that the library does not ask. Cost: 250 lines. Alternative: let
-aiohttp follow and decompress; then a redirect is followed before anybody asked robots.txt, and a gzip bomb unpacks.
+Choice: redirects, decoding, retries and the deadline are done here, over `exchange`, since each needs a bound or a
+question (robots.txt, the guard) that no library asks. Cost: 200 lines. Alternative: a library that follows and
+decompresses; then a redirect is followed before anybody asked robots.txt, and a gzip bomb unpacks.
 
 The deadline counts time on the network, over all redirects of a try: DNS, connect, TLS, headers, body. Waiting for
 permission (a host's gap, its robots.txt) does not count: politeness towards one host fails no page. A fetch that may
@@ -20,15 +20,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import ada_url
-import aiohttp
 import msgspec
-from yarl import URL
 
 from pipeline.config import PLACEHOLDER_CONTACT, PagesSettings
 from pipeline.fetch.errands import Errand, Later, Unfinished
-from pipeline.fetch.guard import NotPublic, connector
-from pipeline.fetch.heads import Head, header
-from pipeline.fetch.response import PAGE_TYPES, REDIRECTS, Fetched, Hop, Refused, content_type_of, judge
+from pipeline.fetch.exchange import Session, Wanted
+from pipeline.fetch.guard import NotPublic
+from pipeline.fetch.heads import Head, header, location_of
+from pipeline.fetch.media_types import PAGE_TYPES, content_type_of
+from pipeline.fetch.response import REDIRECTS, Fetched, Hop, Refused, judge
 from pipeline.fetch.robots import user_agent
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.urls import BadUrl, fetch_url
@@ -36,8 +36,9 @@ from pipeline.urls import BadUrl, fetch_url
 Permission = Callable[[str], Awaitable[Outcome]]
 Rest = Callable[[Fetched, float], Awaitable[None]]
 
-UNWANTED_BYTES = 65_536  # read of a body that cannot become a page (redirect, error, image), to reuse the connection
-HEADER_BYTES = 65_536  # of one header line; some sites send policies of over 8 KiB; aiohttp allows 128 lines
+# What is read of a body that cannot become a page (redirect, error, image), to reuse the connection.
+UNWANTED_BYTES = 65_536
+UNWANTED_S = 2.0
 EXAMPLE = re.compile(r"\bexample\.(com|net|org)\b", re.IGNORECASE)  # nobody's: RFC 2606, section 3
 
 
@@ -52,26 +53,20 @@ def check_contact(settings: PagesSettings) -> None:
         )
 
 
-def open_session(settings: PagesSettings, software: str) -> aiohttp.ClientSession:
+def open_session(settings: PagesSettings, software: str) -> Session:
     """A session for `fetch`: guarded, no cookies, no proxies, nothing decompressed. Needs a running loop."""
-    return aiohttp.ClientSession(
-        connector=connector(settings),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={
-            "User-Agent": user_agent(settings, software),
-            "Accept": "text/html,application/xhtml+xml,text/plain;q=0.8,*/*;q=0.1",
-            "Accept-Encoding": "gzip, deflate",
-        },
-        auto_decompress=False,
-        trust_env=False,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the deadline is kept in `follow`
-        max_line_size=HEADER_BYTES,
-        max_field_size=HEADER_BYTES,
+    return Session(
+        settings,
+        (
+            ("User-Agent", user_agent(settings, software)),
+            ("Accept", "text/html,application/xhtml+xml,text/plain;q=0.8,*/*;q=0.1"),
+            ("Accept-Encoding", "gzip, deflate"),
+        ),
     )
 
 
 async def fetch(
-    session: aiohttp.ClientSession,
+    session: Session,
     errand: Errand,
     settings: PagesSettings,
     allowed: Permission,
@@ -124,7 +119,7 @@ def is_overloaded(fetched: Fetched) -> bool:
 
 
 async def follow(
-    session: aiohttp.ClientSession, errand: Errand, settings: PagesSettings, allowed: Permission, any_type: bool
+    session: Session, errand: Errand, settings: PagesSettings, allowed: Permission, any_type: bool
 ) -> tuple[Fetched | Unfinished, bool]:
     """One try: the chain of redirects within one deadline; and whether another try may end better."""
     hops: list[Hop] = []
@@ -140,7 +135,8 @@ async def follow(
             hops.append(await bounded_request(session, target, left, settings, any_type))
             left -= clock() - began
             if hops[-1].status not in REDIRECTS:
-                return judged(url, tuple(hops), settings), worth_retrying(hops[-1].status)
+                end = judged(url, tuple(hops), settings)
+                return end, worth_retrying(end)
             target = next_target(errand.asked, hops, settings.redirects)
     except Refused as refusal:
         status = hops[-1].status if hops else None
@@ -151,18 +147,17 @@ async def follow(
         return Unfinished(Errand(target, asked, left, errand.tries, later.robots, later.permit), tuple(hops)), False
 
 
-def worth_retrying(status: int) -> bool:
-    """Whether a status says that the same request may succeed later."""
-    return status >= 500 or status == 429
+def worth_retrying(end: Fetched) -> bool:
+    """Whether the same request may succeed later, by its status or since only a part of the page came."""
+    return end.outcome in (Outcome.SERVER_ERROR, Outcome.INCOMPLETE) or end.status == 429
 
 
 def judged(url: str, hops: tuple[Hop, ...], settings: PagesSettings) -> Fetched:
     """The end of a chain whose last response is no redirect."""
     last = hops[-1]
-    head = Head(last.http_version, last.status, last.reason, last.headers)
-    verdict = judge(head, last.body, settings, "length" if last.truncated else "")
-    outcome, detail = verdict.outcome, verdict.detail
-    return Fetched(url, last.url, hops, outcome, last.status, verdict.content_type, verdict.opt_outs, detail)
+    verdict = judge(last.head, last.body, settings, last.cut)
+    ended = (verdict.outcome, last.status, verdict.content_type, verdict.opt_outs, verdict.detail)
+    return Fetched(url, last.url, hops, *ended)
 
 
 def next_target(asked: tuple[str, ...], hops: list[Hop], redirects: int) -> str:
@@ -171,7 +166,7 @@ def next_target(asked: tuple[str, ...], hops: list[Hop], redirects: int) -> str:
     `asked`: addresses of the chain before `hops`.
     """
     last = hops[-1]
-    location = next((value for name, value in last.headers if name.lower() == "location"), "")
+    location = location_of(last.headers)
     try:
         if not location:
             raise BadUrl("no Location")
@@ -186,51 +181,29 @@ def next_target(asked: tuple[str, ...], hops: list[Hop], redirects: int) -> str:
     return target
 
 
-async def bounded_request(
-    session: aiohttp.ClientSession, url: str, left_s: float, settings: PagesSettings, any_type: bool
-) -> Hop:
+async def bounded_request(session: Session, url: str, left_s: float, settings: PagesSettings, any_type: bool) -> Hop:
     """One request and its response, within left_s seconds. Raises Refused for every failure of the network."""
     try:
         async with asyncio.timeout(left_s):
             return await request(session, url, settings.limit_bytes, any_type)
-    except (aiohttp.ClientError, OSError, UnicodeError) as error:  # TimeoutError is an OSError
+    except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
         outcome = outcome_of(error)
-        transient = outcome is Outcome.CONNECT_ERROR and not isinstance(error, aiohttp.ClientResponseError)
-        raise Refused(outcome, f"{type(error).__name__}: {error}"[:500], transient or is_passing(error)) from error
+        transient = outcome is Outcome.CONNECT_ERROR or is_passing(error)
+        raise Refused(outcome, f"{type(error).__name__}: {error}"[:500], transient) from error
 
 
-async def request(session: aiohttp.ClientSession, url: str, limit_bytes: int, any_type: bool) -> Hop:
+async def request(session: Session, url: str, limit_bytes: int, any_type: bool) -> Hop:
     """One response with as much of its body as can become a page."""
+
+    def wanted(head: Head) -> Wanted:
+        page = any_type or content_type_of(head.headers) in {"", *PAGE_TYPES}
+        if 200 <= head.status < 300 and page:
+            return Wanted(limit_bytes)
+        return Wanted(min(UNWANTED_BYTES, limit_bytes), UNWANTED_S)
+
     date = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
-        headers = tuple(
-            (name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in response.raw_headers
-        )
-        wanted = 200 <= response.status < 300 and (any_type or content_type_of(headers) in {"", *PAGE_TYPES})
-        body, truncated = await read(response, limit_bytes if wanted else min(UNWANTED_BYTES, limit_bytes))
-        version = response.version or aiohttp.HttpVersion11
-        return Hop(
-            url=url,
-            date=date,
-            request_headers=tuple((str(name), value) for name, value in response.request_info.headers.items()),
-            http_version=f"{version.major}.{version.minor}",
-            status=response.status,
-            reason=response.reason or "",
-            headers=headers,
-            body=body,
-            truncated=truncated,
-        )
-
-
-async def read(response: aiohttp.ClientResponse, limit_bytes: int) -> tuple[bytes, bool]:
-    """The body, cut at the limit, and whether it was cut; then the connection is closed, so that no more comes."""
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > limit_bytes:
-            response.close()
-            return bytes(body[:limit_bytes]), True
-    return bytes(body), False
+    found = await session.get(url, wanted)
+    return Hop(url, date, found.request, found.head, found.body, found.cut)
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -238,9 +211,9 @@ def outcome_of(error: BaseException) -> Outcome:
     chain = tuple(causes(error))
     if any(isinstance(cause, NotPublic) for cause in chain):
         return Outcome.NOT_PUBLIC
-    if isinstance(error, aiohttp.ClientConnectorDNSError | aiohttp.InvalidURL | UnicodeError):
+    if isinstance(error, socket.gaierror | UnicodeError):
         return Outcome.NAME_ERROR
-    if any(isinstance(cause, ssl.SSLError | aiohttp.ClientSSLError) for cause in chain):
+    if any(isinstance(cause, ssl.SSLError) for cause in chain):
         return Outcome.TLS_ERROR
     return Outcome.TIMED_OUT if isinstance(error, TimeoutError) else Outcome.CONNECT_ERROR
 

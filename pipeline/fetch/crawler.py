@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import aiohttp
-
 from pipeline.config import PagesSettings
 from pipeline.fetch import robots
 from pipeline.fetch.blame import Blame, Circumstances, End
 from pipeline.fetch.client import check_contact, open_session
 from pipeline.fetch.errands import Link, Memory, host_asked
+from pipeline.fetch.exchange import Session
 from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.response import Hop
 from pipeline.fetch.visit import Visit, faulty
@@ -43,7 +42,7 @@ class Report:
 class Crawl:
     """One crawl under way. Everything happens in one thread, between awaits."""
 
-    def __init__(self, session: aiohttp.ClientSession, hosts: Hosts, blame: Blame, report: Report) -> None:
+    def __init__(self, session: Session, hosts: Hosts, blame: Blame, report: Report) -> None:
         self.session = session
         self.hosts = hosts
         self.blame = blame

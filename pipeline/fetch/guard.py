@@ -1,11 +1,11 @@
 """Connections to public addresses only, checked on the address that is really connected.
 
-Choice: the check sits in the connector's socket factory, which sees the address of every connection just before it
-opens: literals, redirects and names that change their answer between two look-ups (rebinding) included. The resolver
-drops such addresses earlier, so that a name with one public address among others still works. Cost: the table below
-must follow the registries, and a network that reaches the IPv4 web through NAT64 alone cannot crawl. Alternative: a
-resolver only, which aiohttp skips for literals, or `ipaddress.is_global`, which lets 6to4, Teredo, NAT64, site-local
-and multicast through in Python 3.11.
+Choice: the check sits where sockets are made, which sees the address of every connection just before it opens:
+literals, redirects and names that change their answer between two look-ups (rebinding) included. The resolver drops
+such addresses earlier, so that a name with one public address among others still works. Cost: the table below must
+follow the registries, and a network that reaches the IPv4 web through NAT64 alone cannot crawl. Alternative: a check of
+names only, which forgets literals, or `ipaddress.is_global`, which lets 6to4, Teredo, NAT64, site-local and multicast
+through in Python 3.11.
 
 Sources: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and the RFC named in each line), IANA IPv6
 Global Unicast Address Assignments (2000::/3, RFC 4291), IANA IPv4 Multicast Address Space Registry (RFC 5771).
@@ -17,13 +17,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+import aiohappyeyeballs
 
 from pipeline.config import PagesSettings
 from pipeline.shards.outcomes import ConfigError
@@ -66,7 +64,10 @@ V6_NOT_PUBLIC = tuple(
 )
 
 RESOLVING_THREADS = 64  # getaddrinfo blocks; a slow name server must not hold up the names of others
-DNS_CACHE_S = 300  # what common resolvers of browsers keep at least
+DNS_CACHE_S = 300.0  # how long an answer counts, what common resolvers of browsers keep at least
+DNS_CACHE_NAMES = 50_000  # the oldest are forgotten
+NEXT_ADDRESS_S = 0.25  # until a name's next address is tried beside the one before: RFC 8305, section 5
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]  # as getaddrinfo gives it: the last begins with the address
 
 
 class NotPublic(OSError):  # noqa: N818 - named for what happened
@@ -92,7 +93,7 @@ def is_public(address: str) -> bool:
     return not any(parsed in network for network in V6_NOT_PUBLIC)
 
 
-def guarded_socket(addr_info: tuple[Any, ...]) -> socket.socket:
+def guarded_socket(addr_info: AddressInfo) -> socket.socket:
     """A socket for one (family, type, proto, canonname, sockaddr). Raises NotPublic before there is one."""
     family, kind, protocol, _, sockaddr = addr_info
     if type(sockaddr[0]) is not Vouched and not is_public(sockaddr[0]):
@@ -100,33 +101,66 @@ def guarded_socket(addr_info: tuple[Any, ...]) -> socket.socket:
     return socket.socket(family=family, type=kind, proto=protocol)
 
 
-class GuardedResolver(AbstractResolver):
-    """Names to public addresses; exactly the names of `local_hosts` to the addresses that the settings give them."""
+class Resolver:
+    """Names to public addresses; exactly the names of `local_hosts` to the addresses that the settings give them.
+
+    Raises ConfigError for a local host without an IP address.
+    """
 
     def __init__(self, settings: PagesSettings) -> None:
         self.local = {name: local_address(name, address) for name, address in settings.local_hosts.items()}
         self.threads = ThreadPoolExecutor(min(RESOLVING_THREADS, settings.connections), "resolve")
+        self.known: dict[str, tuple[float, list[AddressInfo]]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def addresses(self, host: str, port: int) -> list[AddressInfo]:
         """Addresses to connect to. Raises OSError (no such name) and NotPublic (no public address among them)."""
         if host in self.local:
-            return [answer(host, *self.local[host])]
+            return [info_of(*self.local[host])]
+        if is_literal(host):
+            return [info_of(host.strip("[]"), port)]
+        now = asyncio.get_running_loop().time()
+        until, found = self.known.get(host, (0.0, []))
+        if now >= until:
+            found = await self.look_up(host, port)
+            self.known.pop(host, None)
+            self.known[host] = (now + DNS_CACHE_S, found)
+            if len(self.known) > DNS_CACHE_NAMES:
+                del self.known[next(iter(self.known))]
+        return [(family, kind, protocol, name, (at[0], port, *at[2:])) for family, kind, protocol, name, at in found]
+
+    async def look_up(self, host: str, port: int) -> list[AddressInfo]:
+        """What name servers say. Raises as `addresses` does."""
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self.threads, socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+            found = await loop.run_in_executor(
+                self.threads, socket.getaddrinfo, host, port, socket.AF_UNSPEC, socket.SOCK_STREAM
+            )
         except UnicodeError as error:  # a label that IDNA refuses
             raise socket.gaierror(socket.EAI_NONAME, f"{host}: {error}") from None
-        addresses = [str(sockaddr[0]) for *_, sockaddr in found]
-        public = [answer(host, address, port) for address in addresses if is_public(address)]
+        public: list[AddressInfo] = [one for one in found if is_public(str(one[4][0]))]
         if not public:
-            raise NotPublic(f"{host} resolves to {', '.join(addresses)}: not public")
+            raise NotPublic(f"{host} resolves to {', '.join(str(one[4][0]) for one in found)}: not public")
         return public
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let go of the threads; look-ups under way are not waited for."""
         self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def connected(resolver: Resolver, host: str, port: int) -> socket.socket:
+    """A socket connected to one of a host's addresses. Raises OSError and NotPublic."""
+    return await aiohappyeyeballs.start_connection(
+        await resolver.addresses(host, port), happy_eyeballs_delay=NEXT_ADDRESS_S, socket_factory=guarded_socket
+    )
+
+
+def is_literal(host: str) -> bool:
+    """Whether a host is an IP address itself."""
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def local_address(name: str, address: str) -> tuple[Vouched, int]:
@@ -142,50 +176,23 @@ def local_address(name: str, address: str) -> tuple[Vouched, int]:
     return Vouched(host), int(port)
 
 
-def answer(name: str, address: str, port: int) -> ResolveResult:
-    """One resolved address in the form that the connector wants; `address` keeps its type."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return ResolveResult(
-        hostname=name,
-        host=address,
-        port=port,
-        family=family,
-        proto=socket.IPPROTO_TCP,
-        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-    )
-
-
-def connector(settings: PagesSettings) -> aiohttp.TCPConnector:
-    """A connector that reaches public addresses and the local hosts of the settings, TLS verified, nothing else.
-
-    Needs a running loop. Raises ConfigError for a local host without an IP address.
-    """
-    return aiohttp.TCPConnector(
-        resolver=GuardedResolver(settings),
-        socket_factory=guarded_socket,
-        ssl=ssl.create_default_context(),
-        limit=settings.connections,
-        ttl_dns_cache=DNS_CACHE_S,
-        keepalive_timeout=settings.gap_s + 1,  # long enough for the next page of the host; idle sockets are few
-    )
+def info_of(address: str, port: int) -> AddressInfo:
+    """One address in the form of getaddrinfo; it keeps its type."""
+    if ":" in address:
+        return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0)
+    return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)
 
 
 async def reaches(settings: PagesSettings, url: str) -> bool:
     """Whether a connection to the host of an address opens within a deadline. Nothing is asked over it."""
     found = urlsplit(url)
-    resolver = GuardedResolver(settings)
+    resolver = Resolver(settings)
     try:
         async with asyncio.timeout(settings.deadline_s):
-            for one in await resolver.resolve(
-                found.hostname or "", found.port or (443 if found.scheme == "https" else 80)
-            ):
-                address = (one["host"], one["port"])
-                with guarded_socket((one["family"], socket.SOCK_STREAM, one["proto"], "", address)) as opened:
-                    opened.setblocking(False)
-                    await asyncio.get_running_loop().sock_connect(opened, address)
-                    return True
+            port = found.port or (443 if found.scheme == "https" else 80)
+            (await connected(resolver, found.hostname or "", port)).close()
+            return True
     except OSError:  # TimeoutError and NotPublic are of its kind
-        pass
+        return False
     finally:
-        await resolver.close()
-    return False
+        resolver.close()

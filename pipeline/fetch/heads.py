@@ -27,6 +27,7 @@ BEGINNING = b"HTTP"
 END = re.compile(rb"\n\r*\n")  # lines end in \r\n, in \n (RFC 9112, section 2.2), in \r\r\n from some scripts
 EMPTY_LINES = re.compile(rb"[\r\n]*")
 BLANKS = b" \t\r"
+INFORMATIONAL = 100  # 1xx heads before an answer; a server that means well sends one or two
 CHUNK_SIZE = re.compile(rb"\r?\n?[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*|\r*)\n")  # RFC 9112, section 7.1
 CHUNK_SIZE_BEGUN = re.compile(rb"\r?\n?[ \t]*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\n]*|\r*)")
 TRAILER = re.compile(rb"([^\n]*)\n")
@@ -58,7 +59,7 @@ def parse(data: bytes) -> tuple[Head, int] | None:
     """
     at = 0
     informational: Head | None = None
-    while True:
+    for _ in range(INFORMATIONAL):
         start = after(EMPTY_LINES, data, at)
         if informational is not None and start == len(data):
             return replace(informational, ended=False), len(data)
@@ -66,11 +67,14 @@ def parse(data: bytes) -> tuple[Head, int] | None:
         if end is None and len(data) > HEAD_BYTES:
             return None
         head = head_of(data[start : end.end() if end else len(data)], end is not None)
+        if head is None and informational is not None and end is None and begins(data[start : start + len(BEGINNING)]):
+            return replace(informational, ended=False), len(data)
         if head is None:
             return None
         if end is None or not is_informational(head):
             return head, end.end() if end else len(data)
         at, informational = end.end(), head
+    return None
 
 
 def begins(data: bytes) -> bool:

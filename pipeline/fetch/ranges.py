@@ -17,12 +17,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import aiohttp
-from yarl import URL
-
 from pipeline.config import PagesSettings
+from pipeline.fetch.exchange import Session, Wanted
+from pipeline.fetch.heads import Head, header
 from pipeline.fetch.response import Refused
 from pipeline.shards.outcomes import Outcome
+from pipeline.urls import fetch_url
 
 GAP_BYTES = 64 << 10  # fetched and thrown away, rather than ask twice
 RANGE_BYTES = 8 << 20  # of one request, unless a single piece is larger
@@ -69,7 +69,7 @@ def ranges_of(pieces: Sequence[Piece]) -> Iterator[Range]:
 
 
 async def fetch_pieces(
-    session: aiohttp.ClientSession, base: str, pieces: Sequence[Piece], settings: PagesSettings
+    session: Session, base: str, pieces: Sequence[Piece], settings: PagesSettings
 ) -> AsyncIterator[tuple[Piece, bytes | Refused]]:
     """The bytes of every piece, or why they did not come, nearly by file and offset; a few ranges in memory.
 
@@ -91,7 +91,7 @@ async def fetch_pieces(
 
 
 async def tried(
-    session: aiohttp.ClientSession, base: str, wanted: Range, settings: PagesSettings, brake: asyncio.Lock
+    session: Session, base: str, wanted: Range, settings: PagesSettings, brake: asyncio.Lock
 ) -> bytes | Refused:
     """The bytes of one range, after several tries if need be, or the last refusal."""
     for count in range(TRIES):
@@ -102,7 +102,7 @@ async def tried(
                 return await request(session, base, wanted)
         except Refused as refusal:
             last = refusal
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+        except OSError as error:  # TimeoutError is an OSError
             last = Refused(Outcome.BAD_RECORD, f"{type(error).__name__}: {error}"[:200], transient=True)
         if not last.transient:
             break
@@ -112,28 +112,27 @@ async def tried(
     return last
 
 
-async def request(session: aiohttp.ClientSession, base: str, wanted: Range) -> bytes:
-    """The bytes of one range, asked for once. Raises Refused and whatever aiohttp raises."""
-    url = URL(f"{base.rstrip('/')}/{quote(wanted.file)}", encoded=True)
+async def request(session: Session, base: str, wanted: Range) -> bytes:
+    """The bytes of one range, asked for once. Raises Refused and OSError."""
+    url = fetch_url(f"{base.rstrip('/')}/{quote(wanted.file)}")
     size = wanted.end - wanted.start
-    headers = {"Range": f"bytes={wanted.start}-{wanted.end - 1}", "Accept": "*/*", "Accept-Encoding": "identity"}
-    async with session.get(url, headers=headers, allow_redirects=False) as response:
-        if response.status != 206:
-            again = response.status in SLOW_DOWN or response.status >= 500
-            said = "the server ignores Range" if response.status == 200 else f"status {response.status}"
-            response.close()  # the body may be the whole file
-            raise Refused(Outcome.BAD_RECORD, said, transient=again)
-        told = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if told is None or (int(told[1]), int(told[2])) != (wanted.start, wanted.end - 1):
-            response.close()
-            got = response.headers.get("Content-Range", "none")[:60]
-            raise Refused(Outcome.BAD_RECORD, f"other bytes than {wanted.start}-{wanted.end - 1}: Content-Range {got}")
-        body = bytearray()
-        async for part in response.content.iter_any():
-            body += part
-            if len(body) > size:
-                response.close()
-                raise Refused(Outcome.BAD_RECORD, f"more than the {size:,} bytes asked for")
-        if len(body) < size:
-            raise Refused(Outcome.BAD_RECORD, f"{len(body):,} of {size:,} bytes", transient=True)
-        return bytes(body)
+    asked = (("Range", f"bytes={wanted.start}-{wanted.end - 1}"), ("Accept", "*/*"), ("Accept-Encoding", "identity"))
+
+    def only_a_part(head: Head) -> Wanted:
+        return Wanted(size if head.status == 206 else 0)  # the body of another answer may be the whole file
+
+    found = await session.get(url, only_a_part, asked)
+    status = found.head.status
+    if status != 206:
+        said = "the server ignores Range" if status == 200 else f"status {status}"
+        raise Refused(Outcome.BAD_RECORD, said, transient=status in SLOW_DOWN or status >= 500)
+    range_sent = header(found.head.headers, "content-range").strip()
+    told = CONTENT_RANGE.fullmatch(range_sent)
+    if told is None or (int(told[1]), int(told[2])) != (wanted.start, wanted.end - 1):
+        got = range_sent[:60] or "none"
+        raise Refused(Outcome.BAD_RECORD, f"other bytes than {wanted.start}-{wanted.end - 1}: Content-Range {got}")
+    if found.cut == "length":
+        raise Refused(Outcome.BAD_RECORD, f"more than the {size:,} bytes asked for")
+    if len(found.body) < size:
+        raise Refused(Outcome.BAD_RECORD, f"{len(found.body):,} of {size:,} bytes", transient=True)
+    return found.body

@@ -16,8 +16,9 @@ from pipeline.fetch import heads
 from pipeline.fetch.continued import is_segment, joined
 from pipeline.fetch.heads import Head, Headers
 from pipeline.fetch.kinds import Kind, stretch_at, stretches
+from pipeline.fetch.media_types import content_type_of, sniffed
 from pipeline.fetch.records import Record, cut_between, record_at
-from pipeline.fetch.response import Refused, content_type_of, decode, is_decoded, sniffed
+from pipeline.fetch.response import Refused, decode, is_decoded
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError, Outcome
 

@@ -8,7 +8,6 @@ Alternative: leave it to aiohttp and to the WARC library; neither bounds what a 
 from __future__ import annotations
 
 import io
-import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,11 +15,12 @@ from dataclasses import dataclass, replace
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.heads import Head, Headers, contradiction, elements, header, is_part, transfer_codings
+from pipeline.fetch.heads import Head, Headers, contradiction, elements, is_part, transfer_codings
+from pipeline.fetch.media_types import GZIP, PAGE_TYPES, content_type_of, is_text, sniffed
+from pipeline.fetch.opt_outs import opt_outs_of
 from pipeline.shards.outcomes import Outcome
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # RFC 9110, section 15.4: those that name one new place
-PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
 # Ends that say of the host, not of the page, that it cannot be had.
 HOST_FAILURES = frozenset(
     {
@@ -35,36 +35,12 @@ HOST_FAILURES = frozenset(
 CODINGS = 3  # laid over each other; one is usual, more than two never meant well
 READ_CODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd")
 CHANCE_BYTES = 64  # packed bytes so many look like text once in a thousand times, twice as many once in a million
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # what they begin with: RFC 1952, section 2.3.1; RFC 8878, section 3.1.1
 INFLATE_BYTES = 4_096  # handed to zlib at once: becomes 4 MB at most, and many tiny members are not copied long
 META_BYTES = 65_536  # of a page, searched for opt-outs in meta elements
 
 # Why a body is cut short, in the words of WARC-Truncated (WARC 1.1, section 5.13), and how such a page ends; by any
 # other word its connection broke.
 CUT_SHORT: Mapping[str, Outcome] = {"length": Outcome.TOO_LARGE, "time": Outcome.TIMED_OUT}
-
-# WHATWG MIME Sniffing. Section 4.4: a type that parses; 7: types that say nothing; 7.1: what a document of unknown type
-# is by its beginning, section 5.2: 1,445 bytes of it; 7.2: bytes that no text holds.
-MEDIA_TYPE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:;.*)?", re.DOTALL)
-LISTED = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)  # Fetch, "get, decode, and split": quoted commas
-UNKNOWN_TYPES = ("unknown/unknown", "application/unknown", "*/*")
-SNIFFED_BYTES = 1_445
-HTML_LOOK = re.compile(
-    rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<(?:!--|(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|"
-    rb"body|br|p)[ >\t\n\f\r])",
-    re.IGNORECASE,
-)
-XHTML_LOOK = re.compile(
-    rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*<\?xml\s.{0,1024}?<(?:!doctype\s+)?html[ >\t\n\f\r]", re.I | re.S
-)
-OTHER_LOOK = re.compile(rb"(?:\xef\xbb\xbf)?[\t\n\f\r ]*(?:<|%PDF-|%!PS-Adobe-|\{\\rtf)")  # markup, or made by programs
-BYTE_ORDER_MARKS = (b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf")
-BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
-META = re.compile(rb"<meta\b([^>]{1,500})>", re.IGNORECASE)
-NO_AI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)  # the directives that DeviantArt introduced in 2022
-# Names of training in usage preferences, the most particular first. Content-Usage: `train-ai` (draft-ietf-aipref-vocab)
-# and `ai` (its first versions); Content-Signal: `ai-train` (contentsignals.org).
-TRAINING = ("train-ai", "ai-train", "ai")
 
 
 class Refused(Exception):  # noqa: N818 - named for what happened
@@ -79,17 +55,27 @@ class Refused(Exception):  # noqa: N818 - named for what happened
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One response of the chain, with its request. `body`: without chunking, still content-encoded."""
+    """One response of the chain, with the head of its request. `body`: without chunks, still in its codings.
+
+    `cut`: why not all of the body is here, as in CUT_SHORT; "" for a whole one.
+    """
 
     url: str
     date: str  # UTC, ISO 8601 with microseconds: when the request began
-    request_headers: Headers
-    http_version: str  # "1.1"
-    status: int
-    reason: str
-    headers: Headers
+    request: bytes
+    head: Head
     body: bytes
-    truncated: bool  # more bytes came, or would have come, than were read
+    cut: str = ""
+
+    @property
+    def status(self) -> int:
+        """The status of the response."""
+        return self.head.status
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the response."""
+        return self.head.headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,75 +155,6 @@ def outcome_of_status(status: int, content_type: str, body_length: int) -> Outco
     if content_type not in PAGE_TYPES:
         return Outcome.NOT_HTML
     return Outcome.KEPT if body_length else Outcome.EMPTY_BODY
-
-
-def content_type_of(headers: Headers) -> str:
-    """The media type that the last Content-Type names that is one, in lower case, without parameters; "" where none.
-
-    Fetch, "extract a MIME type": headers and the elements of a header in order, those that do not parse passed over.
-    """
-    types = [MEDIA_TYPE.fullmatch(one.strip(" \t")) for one in LISTED.findall(header(headers, "content-type"))]
-    names = [one[1].lower() for one in types if one and one[1].lower() not in UNKNOWN_TYPES]
-    return names[-1] if names else ""
-
-
-def sniffed(body: bytes) -> str:
-    """The media type of a page that says none: HTML, XHTML or plain text by its beginning; "" for anything else."""
-    if HTML_LOOK.match(body):
-        return "text/html"
-    if XHTML_LOOK.match(body):
-        return "application/xhtml+xml"
-    return "text/plain" if body and is_text(body) and not OTHER_LOOK.match(body) else ""
-
-
-def is_text(body: bytes) -> bool:
-    """Whether a body begins like text rather than like anything packed or binary."""
-    if HTML_LOOK.match(body) or body.startswith(BYTE_ORDER_MARKS):  # a sign of control in HTML does not matter
-        return True
-    return not body.startswith((GZIP, ZSTD)) and not BINARY.search(body, 0, SNIFFED_BYTES)
-
-
-def opt_outs_of(headers: Headers, head: bytes) -> tuple[str, ...]:
-    """The ways in which a page asks not to be used for training, sorted, such as `header:noai`.
-
-    X-Robots-Tag and meta robots with noai or noimageai, whichever agent they address; TDM-Reservation: 1 in a header
-    or a meta element (W3C TDM Reservation Protocol, sections 5.1 and 5.3); Content-Usage (draft-ietf-aipref-attach,
-    section 2) and Content-Signal.
-    """
-    found = {f"header:{word.lower()}" for word in NO_AI.findall(header(headers, "x-robots-tag"))}
-    found.update(f"header:{name}" for name in ("content-usage", "content-signal") if refuses(header(headers, name)))
-    if header(headers, "tdm-reservation").strip() == "1":
-        found.add("header:tdm-reservation")
-    for match in META.finditer(head):
-        attributes = match[1].decode("latin-1").lower()
-        if "robots" in attributes:
-            found.update(f"meta:{word}" for word in NO_AI.findall(attributes))
-        if "tdm-reservation" in attributes and re.search(r"""content\s*=\s*["']?\s*1\b""", attributes):
-            found.add("meta:tdm-reservation")
-    return tuple(sorted(found))
-
-
-def refuses(preferences: str) -> bool:
-    """Whether usage preferences ask not to train."""
-    return may_train(preferences) is False
-
-
-def may_train(preferences: str) -> bool | None:
-    """What usage preferences, such as `train-ai=n, search=y`, say of training; None where they say nothing.
-
-    A dictionary of structured fields (RFC 9651, section 3.2), of which the last value of a name counts; parameters do
-    not matter here.
-    """
-    stated: dict[str, str] = {}
-    for member in preferences.lower().split(","):
-        name, _, value = member.partition(";")[0].partition("=")
-        stated[name.strip()] = value.strip()
-    for name in TRAINING:
-        if stated.get(name) in ("n", "no"):
-            return False
-        if stated.get(name) in ("y", "yes"):
-            return True
-    return None
 
 
 def decode(body: bytes, headers: Headers, limit_bytes: int) -> bytes:

@@ -18,7 +18,9 @@ import msgspec
 from protego import Protego
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.response import HOST_FAILURES, Fetched, Refused, beginning, may_train
+from pipeline.fetch.heads import contradiction, is_part
+from pipeline.fetch.opt_outs import may_train
+from pipeline.fetch.response import HOST_FAILURES, Fetched, Refused, beginning
 from pipeline.shards.outcomes import ConfigError, Outcome
 
 LIMIT_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least 500 kibibytes are parsed
@@ -236,11 +238,17 @@ def known(address: str, at: float, status: int, body: bytes) -> Known:
 
 
 def found_in(answer: Fetched, address: str, now: float) -> Known | Outcome:
-    """What the end of a txt request means. A host that cannot be had at all is the page's fate too."""
-    if answer.outcome in HOST_FAILURES or not answer.hops:
-        host_is_gone = not answer.hops and answer.outcome is not Outcome.TIMED_OUT
+    """What the end of a txt request means. A host that cannot be had at all is the page's fate too.
+
+    A file of which only a part came says nothing, unless it is so large that the part is all that counts.
+    """
+    broken = answer.outcome in (Outcome.BAD_RESPONSE, Outcome.INCOMPLETE, Outcome.TIMED_OUT)
+    if broken or answer.outcome in HOST_FAILURES or not answer.hops:
+        host_is_gone = not answer.hops and not broken
         return answer.outcome if host_is_gone else Outcome.ROBOTS_UNREACHABLE
     last = answer.hops[-1]
+    if 200 <= last.status < 300 and (last.cut not in ("", "length") or is_part(last.head) or contradiction(last.head)):
+        return Outcome.ROBOTS_UNREACHABLE
     try:
         body = beginning(last.body, last.headers, LIMIT_BYTES)
     except Refused:

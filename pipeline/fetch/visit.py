@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable
 from pathlib import PurePath
 
-import aiohttp
 import msgspec
 
 from pipeline.config import PagesSettings
@@ -32,6 +31,7 @@ from pipeline.fetch.errands import (
     nothing,
     permit_of,
 )
+from pipeline.fetch.exchange import Session
 from pipeline.fetch.hosts import Hosts, of_robots
 from pipeline.fetch.response import Fetched, Hop
 from pipeline.shards.outcomes import Outcome
@@ -48,7 +48,7 @@ class Visit:
 
     __slots__ = ("asked_robots", "heard", "host", "hosts", "link", "permit", "session", "used")
 
-    def __init__(self, link: Link, hosts: Hosts, session: aiohttp.ClientSession, asked_robots: AskedRobots) -> None:
+    def __init__(self, link: Link, hosts: Hosts, session: Session, asked_robots: AskedRobots) -> None:
         self.link = link
         self.hosts = hosts
         self.session = session

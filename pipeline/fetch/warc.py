@@ -4,14 +4,16 @@ Choice: one compressed member a record, written by warcio; a response is kept as
 content coding included, chunking removed. Cost: a pointer is good for one file and offset only. Alternative: a store of
 our own, which no other tool could read.
 
-A response whose chunking was removed keeps the header as X-Crawler-Transfer-Encoding, as Common Crawl's files do:
-a reader that believed Transfer-Encoding would look for chunks that are gone.
+Heads are written byte for byte. Only where chunks were removed, the headers that speak of them are kept under another
+name, X-Crawler-Transfer-Encoding and X-Crawler-Content-Length, as in Common Crawl's files: a reader that believed them
+would look for chunks that are gone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -20,9 +22,11 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.heads import Headers, header
+from pipeline.fetch.heads import Head, header, transfer_codings
 from pipeline.fetch.response import Hop
 from pipeline.fetch.robots import CRAWL_DELAY_MAX_S, user_agent
+
+FRAMING = re.compile(rb"^(transfer-encoding|content-length)(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,8 @@ class SegmentWriter:
         sha256 = hashlib.sha256(hop.body).hexdigest()
         read_by = (header(hop.headers, name) for name in ("content-type", "content-encoding", "transfer-encoding"))
         payload = (sha256, str(hop.status), *read_by)
-        found = None if hop.truncated or not hop.body else self.payloads.get(payload)
-        http = StatusAndHeaders(
-            f"{hop.status} {hop.reason}".strip(), stored_headers(hop.headers), protocol=f"HTTP/{hop.http_version}"
-        )
+        found = None if hop.cut or not hop.body else self.payloads.get(payload)
+        http = Verbatim(stored_head(hop.head))
         headers = {"WARC-Date": hop.date, "WARC-Warcinfo-ID": self.info_id}
         offset = self.file.tell()
         if found is not None:
@@ -85,8 +87,8 @@ class SegmentWriter:
             )
             self.writer.write_record(record)
         else:
-            if hop.truncated:
-                headers["WARC-Truncated"] = "length"
+            if hop.cut:
+                headers["WARC-Truncated"] = hop.cut
             record = self.writer.create_warc_record(
                 hop.url, "response", io.BytesIO(hop.body), len(hop.body), "", headers, None, http
             )
@@ -101,7 +103,7 @@ class SegmentWriter:
         request = self.writer.create_warc_record(
             hop.url,
             "request",
-            http_headers=StatusAndHeaders(request_line(hop.url), list(hop.request_headers), is_http_request=True),
+            http_headers=Verbatim(hop.request),
             warc_headers_dict={
                 "WARC-Date": hop.date,
                 "WARC-Warcinfo-ID": self.info_id,
@@ -122,12 +124,23 @@ def referring_to(original: StatusAndHeaders) -> dict[str, str]:
     }
 
 
-def stored_headers(headers: Headers) -> list[tuple[str, str]]:
-    """Response headers as stored: no header claims a chunking that is no longer there."""
-    return [(f"X-Crawler-{name}" if name.lower() == "transfer-encoding" else name, value) for name, value in headers]
+class Verbatim(StatusAndHeaders):  # type: ignore[misc]  # warcio has no types
+    """A head that is written as it is; what warcio makes of parts is ASCII, with values percent-encoded to be so."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__("verbatim", [])  # without a status line it would count as none
+        self.headers_buff = raw
+
+    def compute_headers_buffer(self, header_filter: object = None) -> None:
+        """Nothing to compute."""
 
 
-def request_line(url: str) -> str:
-    """The first line of the GET request for an address."""
-    _, slash, path = url.partition("://")[2].partition("/")
-    return f"GET {slash or '/'}{path} HTTP/1.1"
+def stored_head(head: Head) -> bytes:
+    """The bytes of a head as they are stored: nothing in it claims a framing that is no longer there."""
+    codings = transfer_codings(head.headers)
+    if "chunked" not in codings:
+        return head.raw
+    left = ", ".join(name for name in codings if name != "chunked")
+    status_line, rest = head.raw.split(b"\n", 1)
+    said = f"Transfer-Encoding: {left}\r\n".encode("latin-1") if left else b""
+    return status_line + b"\n" + said + FRAMING.sub(rb"X-Crawler-\1", rest)

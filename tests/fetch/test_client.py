@@ -15,6 +15,7 @@ import pytest
 from pipeline.config import PagesSettings
 from pipeline.fetch.client import check_contact, fetch, open_session
 from pipeline.fetch.errands import Errand, Later, Unfinished, errand_to
+from pipeline.fetch.heads import HEAD_BYTES
 from pipeline.shards.outcomes import ConfigError, Outcome
 from tests.fetch.local_web import PAGE, SOFTWARE, local_web, redirect, reply
 
@@ -75,6 +76,23 @@ async def says_nothing(writer):
     pass
 
 
+async def speaks_first(writer):
+    writer.write(b"220 mail.a.test ESMTP\r\n")
+    await asyncio.sleep(60)
+
+
+async def endless_head(writer):
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"X: y\r\n" * 1_000)
+        await writer.drain()
+
+
+def with_head_of(size):
+    whole = reply(x="")
+    return whole.replace(b"X: ", b"X: " + b"y" * (size - whole.index(PAGE)))
+
+
 OUTCOMES = {
     "a page": (reply(), "kept"),
     "xhtml": (reply(content_type="application/xhtml+xml; charset=utf-8"), "kept"),
@@ -101,11 +119,17 @@ OUTCOMES = {
     "noai": (reply(x_robots_tag="noai"), "opted_out"),
     "tdm": (reply(tdm_reservation="1"), "opted_out"),
     "meta noai": (reply(b'<html><meta name="robots" content="noai">'), "opted_out"),
-    "hangs up": (hangs_up, "connect_error"),
+    "hangs up": (hangs_up, "incomplete"),
+    "hangs up in the head": (b"HTTP/1.1 200 OK\r\nContent-Ty", "incomplete"),
     "says nothing": (says_nothing, "connect_error"),
-    "not HTTP": (b"220 mail.a.test ESMTP\r\n\r\n", "connect_error"),
-    "a header too long": (reply(x="y" * 100_000), "connect_error"),
-    "too many headers": (reply(**{f"x{n}": n for n in range(5_000)}), "connect_error"),
+    "not HTTP": (b"220 mail.a.test ESMTP\r\n\r\n", "bad_response"),
+    "not HTTP, and waits": (speaks_first, "bad_response"),
+    "HTTP/0.9": (b"<html><p>no head</html>", "bad_response"),
+    "a long header": (reply(x="y" * 100_000), "kept"),
+    "many headers": (reply(**{f"x{n}": n for n in range(5_000)}), "kept"),
+    "the longest head": (with_head_of(HEAD_BYTES), "kept"),
+    "a head too long": (with_head_of(HEAD_BYTES + 1), "bad_response"),
+    "a head without end": (endless_head, "bad_response"),
     "no location": (reply(status="302 Found"), "bad_redirect"),
     "mail": (redirect("mailto:a@b.test"), "bad_redirect"),
     "no host": (redirect("http://"), "bad_redirect"),
@@ -185,7 +209,7 @@ def test_redirects_are_followed_and_kept():
     assert (result.outcome, result.status, result.content_type) == (Outcome.KEPT, 200, "text/html")
     assert result.url == "http://a.test/"
     assert result.final_url == "http://b.test/c"
-    assert [(hop.url, hop.status, hop.reason) for hop in result.hops] == [
+    assert [(hop.url, hop.status, hop.head.reason) for hop in result.hops] == [
         ("http://a.test/", 301, "Moved"),
         ("http://a.test/b?x=1", 307, "Temporary"),
         ("http://b.test/c", 200, "OK"),
@@ -292,7 +316,7 @@ def test_a_request_says_who_asks_and_carries_no_cookie():
     assert "user-agent: webtext/0.0 (+mailto:a@b.test)\r\n" in head
     assert "accept-encoding: gzip, deflate\r\n" in head
     assert "cookie" not in head
-    assert ("User-Agent", "webtext/0.0 (+mailto:a@b.test)") in result.hops[1].request_headers
+    assert result.hops[1].request == web.heads[1]
 
 
 def test_a_certificate_nobody_vouches_for_is_a_tls_error(tmp_path):
@@ -382,5 +406,5 @@ def test_tries_that_were_used_up_elsewhere_are_not_tried_again():
     ended, web = fetched(
         {"a.test/": [hangs_up, reply()]}, errand=Errand("http://a.test/", (), 10.0, tries=2), retries=2
     )
-    assert ended.outcome is Outcome.CONNECT_ERROR
+    assert ended.outcome is Outcome.INCOMPLETE
     assert web.paths() == ["/"]

@@ -2,11 +2,11 @@ import asyncio
 import ipaddress
 import socket
 
-import aiohttp
 import pytest
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.guard import V4_NOT_PUBLIC, V6_NOT_PUBLIC, NotPublic, connector, guarded_socket, is_public
+from pipeline.fetch.exchange import Session, Wanted
+from pipeline.fetch.guard import V4_NOT_PUBLIC, V6_NOT_PUBLIC, NotPublic, Resolver, guarded_socket, is_public
 from pipeline.shards.outcomes import ConfigError
 from tests.fetch.local_web import local_web, reply
 
@@ -66,11 +66,8 @@ def test_no_socket_is_made_for_an_address_that_is_not_public():
 
 
 async def get(settings, url):
-    async with (
-        aiohttp.ClientSession(connector=connector(settings), trust_env=False) as session,
-        session.get(url, allow_redirects=False) as response,
-    ):
-        return await response.text()
+    async with Session(settings, ()) as session:
+        return (await session.get(url, lambda head: Wanted(1_000))).body.decode()
 
 
 def test_a_local_host_is_reached_by_its_exact_name():
@@ -89,7 +86,7 @@ def refused(url, settings=None, found=None, monkeypatch=None):
             trapped = settings or trap.settings("a.test")
             if found:
                 monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(2, 1, 6, "", (found, trap.port))])
-            with pytest.raises((aiohttp.ClientError, NotPublic)) as raised:
+            with pytest.raises(OSError) as raised:
                 await get(trapped, url.format(port=trap.port))
             return trap.connections, raised.value
 
@@ -108,7 +105,7 @@ def test_the_address_of_a_local_host_is_not_reached_in_another_way(host):
 def test_another_name_with_the_same_address_is_refused(monkeypatch):
     connections, error = refused("http://other.test:{port}/", found="127.0.0.1", monkeypatch=monkeypatch)
     assert connections == 0
-    assert isinstance(error.__cause__, NotPublic)
+    assert isinstance(error, NotPublic)
 
 
 def test_a_name_that_changes_its_address_after_the_look_up_is_refused(monkeypatch):
@@ -128,8 +125,5 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
 
 
 def test_a_local_host_needs_an_address():
-    async def run():
-        connector(PagesSettings(local_hosts={"a.test": "localhost:80"}))
-
     with pytest.raises(ConfigError, match=r"pages\.local_hosts\.a\.test"):
-        asyncio.run(run())
+        Resolver(PagesSettings(local_hosts={"a.test": "localhost:80"}))

@@ -7,16 +7,9 @@ import zstandard
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.heads import Head
-from pipeline.fetch.response import (
-    Refused,
-    beginning,
-    content_type_of,
-    decode,
-    judge,
-    opt_outs_of,
-    outcome_of_status,
-    sniffed,
-)
+from pipeline.fetch.media_types import content_type_of, sniffed
+from pipeline.fetch.opt_outs import opt_outs_of
+from pipeline.fetch.response import Refused, beginning, decode, judge, outcome_of_status
 from pipeline.shards.outcomes import Outcome
 
 TEXT = b"plain words, " * 50

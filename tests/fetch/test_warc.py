@@ -19,6 +19,8 @@ from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.captures import index
+from pipeline.fetch.exchange import request_of
+from pipeline.fetch.heads import parse
 from pipeline.fetch.readback import BadRecord, answer_of, read_response
 from pipeline.fetch.records import Record
 from pipeline.fetch.response import Fetched, Hop
@@ -31,19 +33,15 @@ SETTINGS = PagesSettings(contact="a@b.test", limit_bytes=100_000)
 PAGE = b"<!doctype html><p>caf\xc3\xa9 " + bytes(range(128, 255)) * 20
 
 
-def hop(url="http://a.test/", status=200, body=PAGE, truncated=False, **headers):
+def hop(url="http://a.test/", status=200, body=PAGE, cut="", **headers):
     named = {"content_type": "text/html", **headers}
-    return Hop(
-        url=url,
-        date="2024-05-06T07:08:09.123456Z",
-        request_headers=(("Host", "a.test"), ("User-Agent", "webtext/0.0 (+a@b.test)")),
-        http_version="1.1",
-        status=status,
-        reason="OK",
-        headers=tuple((name.replace("_", "-").title(), value) for name, value in named.items()),
-        body=body,
-        truncated=truncated,
-    )
+    lines = "".join(f"{name.replace('_', '-').title()}: {value}\r\n" for name, value in named.items())
+    return hop_of(f"HTTP/1.1 {status} OK\r\n{lines}\r\n".encode(), body, url, cut)
+
+
+def hop_of(head, body=PAGE, url="http://a.test/", cut=""):
+    request = request_of(url, (("User-Agent", "webtext/0.0 (+a@b.test)"),))
+    return Hop(url, "2024-05-06T07:08:09.123456Z", request, parse(head)[0], body, cut)
 
 
 def fetched(*hops):
@@ -102,7 +100,7 @@ def test_a_pointer_is_one_whole_gzip_member():
 
 
 def test_warcio_and_fastwarc_read_what_was_written_and_find_its_digests_right():
-    content, _ = segment(CHAIN, fetched(hop(body=b"short", truncated=True)))
+    content, _ = segment(CHAIN, fetched(hop(body=b"short", cut="length")))
     types = ["warcinfo", "response", "request", "response", "request", "response", "request"]
     records = WarcioIterator(io.BytesIO(content), check_digests="raise")
     read = [(one.rec_type, one.rec_headers, one.http_headers, one.content_stream().read()) for one in records]
@@ -132,7 +130,7 @@ def test_the_same_payload_again_is_a_revisit_of_the_first_and_its_pointer_leads_
         hop("http://a.test/4", 404),
         hop("http://a.test/5", body=b""),
         hop("http://a.test/6", body=b""),
-        hop("http://a.test/7", truncated=True),
+        hop("http://a.test/7", cut="length"),
     ]
     content, pointers = segment(*map(fetched, again))
     assert [pointer == pointers[0] for pointer in pointers] == [True, True, *[False] * 5]
