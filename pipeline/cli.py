@@ -46,7 +46,7 @@ LEDGER = Path("harvest/ledger.sqlite")
 def init(
     folder: Annotated[Path, typer.Argument(help="The working directory to begin.")] = Path(),
     submissions: Annotated[list[str] | None, typer.Option(help="Glob of Reddit dumps; repeatable.")] = None,
-    warc: Annotated[list[str] | None, typer.Option(help="Glob of WARC files to read instead of crawling.")] = None,
+    warc: Annotated[list[str] | None, typer.Option(help="Glob of WARC, WACZ, ARC files to read, not to crawl.")] = None,
 ) -> None:
     """Write a commented webtext.toml: the recipe of WebText, to be changed."""
     path = mirror(folder) / config.FILE_NAME

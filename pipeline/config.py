@@ -70,7 +70,7 @@ class HarvestSettings(Section, frozen=True):
 class PagesSettings(Section, frozen=True):
     """`[pages]`: links to pointers into WARC files."""
 
-    warc: tuple[str, ...] = ()  # file globs of WARC files that already exist, local, .warc .warc.gz .warc.zst
+    warc: tuple[str, ...] = ()  # file globs of archives that exist: .warc .warc.gz .warc.zst .wacz .arc .arc.gz
     commoncrawl: tuple[str, ...] = ()  # file globs of Common Crawl's index or of an answer to sql/commoncrawl_pages.sql
     commoncrawl_url: str = "https://data.commoncrawl.org/"  # below it lie the WARC files that the index names
     crawl: Literal["alone", "missing", "never"] = "alone"  # alone: where neither is given; missing: also what they lack
