@@ -24,7 +24,7 @@ from pipeline.fetch.heads import header
 from pipeline.fetch.readback import BadRecord, Response, read_response
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import IntegrityError, Outcome
-from pipeline.shards.places import deletion, is_given, mirror
+from pipeline.shards.places import deletion, is_given, pointed_at
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.text.normalize import text_hash, words
@@ -96,7 +96,7 @@ def kept_pages(pages: Artefact, shard: int) -> list[Row]:
 def response_of(page: Row, pages: Artefact, shard: int, limit_bytes: int) -> Response:
     """The response of a page. Raises IntegrityError: the file does not hold it any more; InputError: no such file."""
     crawled = not is_given(page["warc"])
-    path, offset = pages.folder / mirror(page["warc"]), page["offset"]
+    path, offset = pointed_at(page["warc"], pages.folder), page["offset"]
     if crawled:
         path = segment(path)
     limit = max(limit_bytes, CRAWLED_LIMIT) if crawled else limit_bytes

@@ -49,6 +49,7 @@ from pipeline.shards.runner import Block, Run
 VERSION = 4
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
+PLACES = ("warc", "commoncrawl")  # settings that say where files lie; what is in them decides
 NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.INCOMPLETE)  # of an archive
 
 
@@ -63,9 +64,10 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     crawling = may_crawl(settings.pages)
     found = find(settings.pages, work, run, links)
     used = {key: value for key, value in slice_of(settings.pages).items() if key != "local_hosts"}
+    decisive = {key: value for key, value in used.items() if key not in PLACES}
     inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
-    tasks = pages.begin([receipts.fingerprint("pages", VERSION, used, one, LIBRARIES) for one in inputs])
-    if crawling:
+    tasks = pages.begin([receipts.fingerprint("pages", VERSION, decisive, one, LIBRARIES) for one in inputs])
+    if crawling and tasks:
         sweep(pages.folder)
         owners = Owners(shards, splits_of(links))
         crawl(Crawl(settings.pages, links, found, pages, owners, time.time()), run, tasks)

@@ -24,7 +24,7 @@ from pipeline.fetch.pointers import Splits, files_of
 from pipeline.fetch.surt import surt
 from pipeline.shards import inputs, receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, InputError, Outcome
-from pipeline.shards.places import name_of
+from pipeline.shards.places import pointer_to
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, host_of, shard_of
@@ -59,7 +59,7 @@ def collect(settings: PagesSettings, work: Path, run: Run, links: Artefact, spli
         raise InputError(f"{error}; what to look up lies in {wanted.folder}: see sql/{QUERY}") from None
     # with its path, which in a partitioned index names the crawl
     contents = inputs.sha256_of_each(paths, work / inputs.HASHES)
-    found = [(path, [name_of(path), sha256]) for path, sha256 in contents.items()]
+    found = [(path, [pointer_to(path, work / "pages"), sha256]) for path, sha256 in contents.items()]
     asked = [list(wanted.hashes(shard).values()) for shard in range(links.shards)]
     given = [asked, dict(splits), text]
     marks = [receipts.fingerprint("ccindex", VERSION, {}, [content, given], LIBRARIES) for _, content in found]

@@ -26,7 +26,7 @@ from pipeline.fetch.revisits import REQUEST, REVISIT, of_pages, with_originals
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import inputs, receipts, schemas
 from pipeline.shards.outcomes import InputError, Outcome
-from pipeline.shards.places import name_of
+from pipeline.shards.places import name_of, pointer_to
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, fetch_url, host_of, shard_of
@@ -45,9 +45,10 @@ Splits = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Source:
-    """A WARC file to index, and the task of its receipt."""
+    """A WARC file to index, how pointers name it, and the task of its receipt."""
 
     path: Path
+    name: str
     task: Task
 
 
@@ -59,12 +60,11 @@ def collect(
     Raises InputError: a glob that matches nothing, a file that cannot be read, or not one of a kind that is.
     """
     used = {"limit_bytes": settings.limit_bytes, "opt_outs": settings.opt_outs}
-    # the path too: a pointer names it
     folders: list[str] = []
     contents = inputs.sha256_of_each(files_of(settings.warc, work, "pages.warc", folders), work / inputs.HASHES)
     if not contents:
         raise InputError(folders[0])
-    found = [(path, [name_of(path), sha256]) for path, sha256 in contents.items()]
+    found = [(path, [pointer_to(path, work / "pages"), sha256]) for path, sha256 in contents.items()]
     files = Artefact(work, "scratch/warcs", len(found))
     captures = Artefact(work, "scratch/captures", shards)
     marks = [receipts.fingerprint("warcs", VERSION, used, mark, LIBRARIES) for _, mark in found]
@@ -73,7 +73,7 @@ def collect(
     targets = captures.begin([wanted] * shards)
     if unread:
         targets = [Task(shard, wanted) for shard in range(shards)]
-    sources = [Source(path, Task(number, marks[number])) for number, (path, _) in enumerate(found)]
+    sources = [Source(path, name, Task(number, marks[number])) for number, (path, (name, _)) in enumerate(found)]
     send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings.opt_outs)
     run.exchange(send, sources, take, targets)
     notes = (*(LEFT_OUT + said for said in folders), *(note for one in files.receipts() for note in one.notes))
@@ -102,7 +102,7 @@ def scatter(settings: PagesSettings, files: Artefact, splits: Splits, shards: in
     damaged: list[str] = []
     ends: Counter[str] = Counter()
     left_out: list[str] = []
-    found = indexed(source.path, settings, damaged, ends)
+    found = indexed(source, settings, damaged, ends)
     try:
         while rows := list(islice(found, schemas.ROW_GROUP)):
             places = [shard_of(host, row["doc_id"], shards, splits) for host, row in rows]
@@ -126,12 +126,14 @@ def without_pages(path: Path, ends: Mapping[str, int]) -> list[str]:
     return [f"{name_of(path)}: no page among its captures: {said}"]
 
 
-def indexed(path: Path, settings: PagesSettings, damaged: list[str], ends: Counter[str]) -> Iterator[tuple[str, Row]]:
+def indexed(
+    source: Source, settings: PagesSettings, damaged: list[str], ends: Counter[str]
+) -> Iterator[tuple[str, Row]]:
     """(host, row of CAPTURES) of each capture of an archive.
 
     What is damaged goes to `damaged`, with its place; how captures end is counted in `ends`.
     """
-    for capture in index(path, settings):
+    for capture in index(source.path, settings):
         ends[str(capture.outcome)] += capture.kind != REQUEST
         if capture.outcome is Outcome.BAD_RECORD:
             damaged.append(text(capture.detail))
@@ -139,7 +141,7 @@ def indexed(path: Path, settings: PagesSettings, damaged: list[str], ends: Count
             url = canonical_url(capture.url)
         except BadUrl:  # no link leads there
             continue
-        yield host_of(url), capture_row(name_of(path), capture, doc_id(url))
+        yield host_of(url), capture_row(source.name, capture, doc_id(url))
 
 
 def capture_row(file: str, capture: Capture, doc: str) -> Row:

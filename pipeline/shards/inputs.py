@@ -6,12 +6,13 @@ import glob
 import hashlib
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from pipeline.shards import objects, storage
-from pipeline.shards.outcomes import InputError
+from pipeline.shards.outcomes import InputError, StorageError
 from pipeline.shards.places import mirror, name_of, place
 
 HASHES = "scratch/sha256.json"  # what input files held when they were last read
@@ -48,6 +49,8 @@ def matching(patterns: Iterable[str], root: Path, setting: str, folders: list[st
 def sha256_of_each(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
     """The sha256 of input files; one that has kept its length, time and place since `cache` was written is not read.
 
+    `cache`: a file in a folder of the working directory, from which places below it are told.
+
     A file changed less than SETTLED_S seconds ago is not remembered: it could change again within one tick of its time.
     Of an object it is the sha256 of what its store says of it, mark and length: nobody reads a bucket twice to name it.
     """
@@ -55,17 +58,19 @@ def sha256_of_each(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
         known = msgspec.json.decode(storage.read_bytes(cache), type=dict[str, tuple[list[int], str]])
     except (OSError, msgspec.MsgspecError):
         known = {}
-    found, kept = {}, {}
+    found, kept, root = {}, {}, cache.parents[1]
     for path in paths:
         if place(path) is not None:
             found[path] = hashlib.sha256(objects.identity(path).encode()).hexdigest()
             continue
         status = path.stat()
         mark = [status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev]
-        before = known.get(str(path))
+        name = str(path.relative_to(root) if path.is_relative_to(root) else path)  # the directory may move
+        before = known.get(name)
         found[path] = before[1] if before and before[0] == mark else storage.sha256_of(path)
         if time.time_ns() - status.st_mtime_ns > SETTLED_S * 10**9:
-            kept[str(path)] = (mark, found[path])
+            kept[name] = (mark, found[path])
     if any(known.get(name) != entry for name, entry in kept.items()):
-        storage.write_bytes(cache, msgspec.json.encode(known | kept))
+        with suppress(StorageError):  # who may only look at a directory reads its inputs again
+            storage.write_bytes(cache, msgspec.json.encode(known | kept))
     return found

@@ -164,11 +164,11 @@ def characters(glob_set: str) -> str:
 
 
 def identity(path: Path) -> str:
-    """What changes when an input does: its address, mark and length. Raises FileNotFoundError."""
+    """What changes when an input does: its mark and length, wherever it lies. Raises FileNotFoundError."""
     found = known(path)
     if found is None:
         raise FileNotFoundError(errno.ENOENT, "no such object", name_of(path))
-    return f"{name_of(path)} {found.mark} {found.bytes}"
+    return f"{found.mark} {found.bytes}"
 
 
 def known(path: Path) -> Object | None:

@@ -79,9 +79,26 @@ def deletion(*paths: Path) -> str:
     return " && ".join(f"{tools[name.partition(':')[0]]} {shlex.quote(name)}" for name in found)
 
 
+ABOVE = "../"  # how a pointer begins that leads from the folder of pages to a file beside it
+
+
+def pointer_to(path: Path, pages: Path) -> str:
+    """How pointers name a file that a user named: from the folder of pages where it lies in the working directory.
+
+    So the directory may move with its files, and nothing that was made of them is stale.
+    """
+    root = pages.parent
+    return f"{ABOVE}{path.relative_to(root)}" if path.is_relative_to(root) else name_of(path)
+
+
+def pointed_at(warc: str, pages: Path) -> Path:
+    """The file that a pointer leads into."""
+    return pages.parent / warc.removeprefix(ABOVE) if warc.startswith(ABOVE) else pages / mirror(warc)
+
+
 def is_given(warc: str) -> bool:
     """Whether a pointer leads into a file that a user named, and not below the folder of pages."""
-    return "://" in warc or Path(warc).is_absolute()
+    return warc.startswith(ABOVE) or "://" in warc or Path(warc).is_absolute()
 
 
 def said(text: str) -> str:

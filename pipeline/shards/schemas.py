@@ -69,7 +69,7 @@ POINTERS = pa.schema(
         pa.field("final_url", pa.string()),
         pa.field("status", pa.int32()),
         pa.field("content_type", pa.string()),
-        pa.field("warc", pa.string()),  # file; below `pages/` when we crawled it
+        pa.field("warc", pa.string()),  # file, from `pages/`; a whole path where it lies elsewhere
         pa.field("offset", pa.int64()),  # bytes
         pa.field("length", pa.int64()),  # bytes, compressed; 0 = unknown
         pa.field("sha256", pa.string()),  # of the body as transferred

@@ -36,3 +36,14 @@ def test_an_input_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypa
     assert inputs.sha256_of_each([old], cache)[old] == f"{b'OLD'}"
     cache.write_bytes(b"rubbish")
     assert inputs.sha256_of_each([old], cache)[old] == f"{b'OLD'}"
+
+
+def test_an_input_that_moves_with_its_working_directory_is_not_read_again(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    (here / "scratch").mkdir(parents=True)
+    (here / "dump").write_bytes(b"x")
+    os.utime(here / "dump", (1_000, 1_000))
+    first = inputs.sha256_of_each([here / "dump"], here / inputs.HASHES)
+    there = here.rename(tmp_path / "there")
+    monkeypatch.setattr(storage, "sha256_of", lambda path: f"read {path}")
+    assert inputs.sha256_of_each([there / "dump"], there / inputs.HASHES) == {there / "dump": first[here / "dump"]}
