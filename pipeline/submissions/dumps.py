@@ -62,8 +62,9 @@ def blocks_of(path: Path) -> Iterator[Block]:
         return
     number = 1
     for lines in lines_of_array(chunks, path) if is_array(head) else whole_lines(chunks):
-        yield read_lines(lines, number)
-        number += 1 + (lines.count(b"\n") if lines else 0)
+        block, read = read_lines(lines, number)
+        yield block
+        number += read
 
 
 def placed(found: Found, where: str) -> Found:
@@ -71,17 +72,19 @@ def placed(found: Found, where: str) -> Found:
     return found._replace(where=where) if isinstance(found, Fault) else found
 
 
-def read_lines(lines: bytes | None, first: int = 1) -> Block:
-    """Some whole lines as a block, the first of this number; None is a line too long to be one."""
+def read_lines(lines: bytes | None, first: int = 1) -> tuple[Block, int]:
+    """Some whole lines as a block, and how many they are, blank ones too. `first` is the number of the first.
+
+    None is a line too long to be one. Only where lines are not usual are they counted; others are by their rows.
+    """
     if lines is None:
-        return block_of([Fault(Outcome.BAD_LINE, f"longer than {LONGEST_LINE >> 20} MiB", f"line {first:,}")])
+        return block_of([Fault(Outcome.BAD_LINE, f"longer than {LONGEST_LINE >> 20} MiB", f"line {first:,}")]), 1
     found = usual_lines(lines)
     if found is not None and not (block := usual_block(found)).faults:
-        return block
-    numbered = enumerate(lines.split(b"\n"), first)
-    return block_of(
-        placed(read_line(line), f"line {number:,}") for number, line in numbered if line and not line.isspace()
-    )
+        return block, len(found)
+    every = lines.split(b"\n")
+    numbered = ((number, line) for number, line in enumerate(every, first) if line and not line.isspace())
+    return block_of(placed(read_line(line), f"line {number:,}") for number, line in numbered), len(every)
 
 
 def usual_block(found: list[UsualRow]) -> Block:

@@ -387,7 +387,8 @@ def test_the_books_balance_in_every_block(lines, rows, suffix, ends_in_a_line_fe
 @example([line(), line()[:-1], b"}" + line()])
 def test_lines_read_together_are_what_each_is_alone(lines):
     text = b"\n".join(lines)
-    kept, fates, _ = read_lines(text)
+    (kept, fates, _), read = read_lines(text)
+    assert read == text.count(b"\n") + 1
     alone = [fate(read_line(each)) for each in text.split(b"\n") if each and not each.isspace()]
     assert [msgspec.structs.astuple(row)[:6] for row in kept] == [
         msgspec.structs.astuple(row) for row in alone if isinstance(row, Submission)
