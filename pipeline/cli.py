@@ -25,7 +25,7 @@ from pipeline.cli_model import VERBS, sample, trained
 from pipeline.cli_plan import plan
 from pipeline.cli_remove import remove
 from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma, print_notes
-from pipeline.options import Folder, Sets, Verb, needing, settings_of, stage_and_options
+from pipeline.options import Folder, Sets, Verb, named, needing, settings_of, stage_and_options
 from pipeline.shards import interrupts, storage
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
 from pipeline.shards.places import mirror, name_of, place
@@ -44,7 +44,7 @@ LEDGER = Path("harvest/ledger.sqlite")
 
 @app.command(cls=Verb)
 def init(
-    folder: Annotated[Path, typer.Argument(help="The working directory to begin.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="The working directory to begin.", callback=named)] = Path(),
     submissions: Annotated[list[str] | None, typer.Option(help="Glob of Reddit dumps; repeatable.")] = None,
     warc: Annotated[list[str] | None, typer.Option(help="Glob of WARC, WACZ, ARC files to read, not to crawl.")] = None,
 ) -> None:

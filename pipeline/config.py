@@ -45,7 +45,7 @@ class BuildSettings(Section, frozen=True):
 class LinksSettings(Section, frozen=True):
     """`[links]`: submissions to one row a URL."""
 
-    submissions: tuple[str, ...] = ()  # globs of dumps, .parquet, .csv, lists of addresses (.txt), ledgers (.sqlite)
+    submissions: tuple[str, ...] = ()  # globs of dumps, tables, lists, ledgers, archives: docs/links.md
     bigquery: str = ""  # "project.dataset.table", read through Beam, with webtext[gcp]; or export it to Parquet
     bigquery_days: tuple[str, str] = ("2005-06-01", "2017-12-31")  # first and last, UTC; WebText ends with 2017
     karma: int = 3  # Radford et al. 2019, section 2.1: "at least 3 karma"

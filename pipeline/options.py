@@ -12,6 +12,7 @@ import typer.core
 
 from pipeline import config
 from pipeline.build import STAGES, same_shards
+from pipeline.plaintext import is_text
 from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.places import mirror
@@ -29,23 +30,19 @@ class Verb(typer.core.TyperCommand):
         return super().invoke(ctx)
 
 
-def is_text(word: str) -> bool:
-    """Whether a word of the command line was UTF-8; Python gives other bytes as lone surrogates (PEP 383)."""
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def named(folder: Path) -> Path:
+    """The folder. Raises ConfigError: its name is not UTF-8, which no artefact could hold."""
+    if not is_text(str(folder.absolute())):
+        raise ConfigError(f"--dir: {str(folder.absolute())!a} is not UTF-8; give the folder another name")
+    return folder
 
 
 def opened(folder: Path) -> Path:
     """The folder that stands here for a working directory; of one on an object store, all that is there is looked at.
 
-    Raises ConfigError: a name that is not UTF-8, which no artefact could hold. WebTextError: the store cannot be asked.
+    Raises WebTextError: the store cannot be asked, or as `named`.
     """
-    if not is_text(str(folder.absolute())):
-        raise ConfigError(f"--dir: {str(folder.absolute())!a} is not UTF-8; give the folder another name")
-    here = mirror(folder)
+    here = mirror(named(folder))
     transfer.look(here)
     return here
 

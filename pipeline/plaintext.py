@@ -47,6 +47,15 @@ def entries(lines: Iterable[str]) -> Iterable[str]:
     return filter(None, (line.partition("#")[0].strip() for line in lines))
 
 
+def is_text(word: str) -> bool:
+    """Whether a name or a word of the command line was UTF-8; Python gives other bytes as lone surrogates (PEP 383)."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def as_utf8(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same text in UTF-8 without a mark, in pieces; half characters stay what they are, so that lines can be told.
 

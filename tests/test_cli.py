@@ -276,6 +276,7 @@ LATIN = "caf\udce9"  # what Python makes of café in Latin-1
         (["build", "links", f"--job_name={LATIN}"], "an option: "),
         (["init", "work", "--submissions", LATIN], "submissions: "),
         (["build", "--dir", LATIN], "--dir: "),
+        (["init", LATIN], "--dir: "),
     ],
 )
 def test_a_word_that_is_not_utf_8_is_refused_in_one_line(arguments, said, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline.plaintext import is_text
 from pipeline.shards import objects, storage
 from pipeline.shards.outcomes import InputError, StorageError
 from pipeline.shards.places import mirror, name_of, place
@@ -22,8 +23,8 @@ SETTLED_S = 2
 def matching(patterns: Iterable[str], root: Path, setting: str, folders: list[str] | None = None) -> list[Path]:
     """The files that the globs of a setting name, absolute, sorted, each once; relative globs start at `root`.
 
-    A glob of objects is `s3://bucket/…` or `gs://bucket/…`. Raises InputError: a glob that matches nothing; or nothing
-    but a folder, unless `folders` is there to take the notes on such.
+    A glob of objects is `s3://bucket/…` or `gs://bucket/…`. Raises InputError: a glob that matches nothing, or a name
+    that is not UTF-8, which no receipt could hold; or nothing but a folder, unless `folders` takes the notes on such.
     """
     found: set[Path] = set()
     for pattern in patterns:
@@ -43,6 +44,9 @@ def matching(patterns: Iterable[str], root: Path, setting: str, folders: list[st
         elif not files:
             raise InputError(f"{setting}: {pattern!r} matches no file (from {name_of(root.absolute())}); correct it")
         found |= files
+    for path in found:
+        if not is_text(str(path)):
+            raise InputError(f"{setting}: {str(path)!a}: the name is not UTF-8; give the file another one")
     return sorted(found)
 
 

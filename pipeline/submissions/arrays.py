@@ -58,7 +58,7 @@ def lines_of_array(chunks: Iterable[bytes], path: Path) -> Iterator[bytes | None
     for run in whole_lines(chunks):
         bare = []
         for line in run.split(b"\n") if run else ():
-            left = line.strip(b" \t\r,")
+            left = line.removeprefix(codecs.BOM_UTF8).strip(b" \t\r,")
             if not opened and left.startswith(b"["):  # the first line, or where files were put one after another
                 opened, left = True, left[1:].lstrip()
             if opened and left.endswith(b"]"):

@@ -47,3 +47,10 @@ def test_an_input_that_moves_with_its_working_directory_is_not_read_again(tmp_pa
     there = here.rename(tmp_path / "there")
     monkeypatch.setattr(storage, "sha256_of", lambda path: f"read {path}")
     assert inputs.sha256_of_each([there / "dump"], there / inputs.HASHES) == {there / "dump": first[here / "dump"]}
+
+
+@pytest.mark.failure("the name of an input is not UTF-8", "exit 3; the line shows the name", "rename the file")
+def test_a_name_that_is_not_utf_8_is_refused_in_a_line_that_can_be_printed(tmp_path):
+    (tmp_path / "caf\udce9.ndjson").write_bytes(b"")
+    with pytest.raises(InputError, match=r"links.submissions: '.*caf\\udce9\.ndjson': the name is not UTF-8"):
+        inputs.matching(["*.ndjson"], tmp_path, "links.submissions")

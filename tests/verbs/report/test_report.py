@@ -263,3 +263,9 @@ def test_a_damaged_artefact_is_named_and_nothing_is_written(root, tmp_path, name
     with pytest.raises(IntegrityError, match=re.escape(name)):
         report(work, SHARDS, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_who_crawled_is_told_neither_by_the_page_nor_by_the_card(root, written):
+    assert "somebody.example" in (root / "pages" / "manifest.json").read_text("utf-8")
+    for name in (PAGE, CARD):
+        assert "somebody.example" not in (written / name).read_text("utf-8")

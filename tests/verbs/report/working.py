@@ -152,5 +152,10 @@ def write(root, stage, schema, made, books=None):
                     counts[fate] = counts.get(fate, 0) + 1
             notes = [f"near duplicates: measured <{task.shard}>"] if stage == "corpus" else []
             attempt.commit({stage: balanced(stage, sum(counts.values()), counts)}, notes)
-    settings = {"karma": 3, "karma_of": "max", "warc": ["/home/somebody/secret/pages.warc.gz"], "contact": "<b>|`"}
+    settings = {
+        "karma": 3,
+        "karma_of": "max",
+        "warc": ["/home/somebody/secret/pages.warc.gz"],
+        "contact": "crawler@somebody.example",
+    }
     one.finish(settings, ("numpy",), books=books)
