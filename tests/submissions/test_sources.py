@@ -344,3 +344,25 @@ def test_a_bad_row_of_a_table_is_named_by_its_number(tmp_path):
         'id,url,created_utc,title\n1,http://a.example/,5,"two\nlines"\n2,http://a.example/\n'
     )
     assert read_all(tmp_path / "a.csv")[2] == ["line 4: 2 fields, the header has 4"]
+
+
+def examples():
+    """Section of docs/links.md -> its first example."""
+    page = (Path(__file__).resolve().parents[2] / "docs/links.md").read_text("utf-8")
+    for part in page.split("\n### ")[1:]:
+        block = next(one for one in part.split("\n\n") if one.startswith("    "))
+        yield part.partition("\n")[0], "".join(f"{line[4:]}\n" for line in block.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "urls"),
+    [
+        ("Dumps and arrays", "a.ndjson", ["http://example.org/a"]),
+        ("CSV", "a.csv", ["http://example.org/a;b"]),
+        ("Lists", "a.txt", ["http://example.org/a", "http://example.org/b", "https://example.org/c"]),
+    ],
+)
+def test_the_examples_of_the_page_are_read_as_it_says(tmp_path, section, name, urls):
+    found, fates, faults = read_all(written(tmp_path / name, dict(examples())[section].encode()))
+    assert ([row[1] for row in found], fates, faults) == (urls, {Outcome.KEPT: len(urls)}, [])
+    assert name == "a.txt" or [row[2:4] for row in found] == [(7, 1375315200)]
