@@ -101,7 +101,7 @@ def response_of(page: Row, pages: Artefact, shard: int, limit_bytes: int) -> Res
         path = segment(path)
     limit = max(limit_bytes, CRAWLED_LIMIT) if crawled else limit_bytes
     try:
-        response = read_response(path, offset, page["length"] or None, limit)
+        response = read_response(path, offset, page["length"] or None, limit, page["sha256"])
     except BadRecord as error:
         detail = error.detail
     else:

@@ -8,6 +8,7 @@ Cost: a member that the zip compresses cannot be read so, and is named. Alternat
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 import zlib
@@ -19,7 +20,6 @@ from typing import BinaryIO, Protocol
 import zstandard
 
 from pipeline.fetch.fields import ARC_START, HEAD_BYTES, WARC
-from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 
 GZIP, ZSTD, PLAIN, ARC = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", WARC, b"\n"
@@ -83,7 +83,8 @@ def is_archive(path: Path) -> bool:
 
 def stretches(file: BinaryIO, path: Path) -> Iterator[Kind]:
     """Where an archive holds records, in order. Raises NotAnArchive; InputError: its dictionary cannot be read."""
-    ends = storage.size_of(path)
+    ends = file.seek(0, os.SEEK_END)
+    file.seek(0)
     start = file.read(HEAD_BYTES)
     if start.startswith(ZIP):
         yield from members(file, path, ends)
@@ -96,7 +97,8 @@ def stretch_at(file: BinaryIO, path: Path, offset: int, length: int | None) -> K
 
     Raises as `stretches`.
     """
-    ends = storage.size_of(path)
+    ends = file.seek(0, os.SEEK_END)
+    file.seek(0)
     start = file.read(HEAD_BYTES)
     if not start.startswith(ZIP):
         return whole_file(file, path, start, ends)

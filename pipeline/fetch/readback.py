@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.fetch import heads
@@ -17,7 +19,7 @@ from pipeline.fetch.continued import is_segment, joined
 from pipeline.fetch.heads import Head, Headers
 from pipeline.fetch.kinds import Kind, stretch_at, stretches
 from pipeline.fetch.media_types import content_type_of, sniffed
-from pipeline.fetch.records import Record, cut_between, record_at
+from pipeline.fetch.records import Record, cut_between, record_at, within
 from pipeline.fetch.response import Refused, decode, is_decoded
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError, Outcome
@@ -104,14 +106,17 @@ def check_size(record: Record, length: int, limit_bytes: int) -> None:
         raise Refused(Outcome.TOO_LARGE, f"a record of {record.size:,} bytes; the limit is {limit_bytes:,}")
 
 
-def read_response(path: Path, offset: int, length: int | None, limit_bytes: int) -> Response:
+def read_response(path: Path, offset: int, length: int | None, limit_bytes: int, sha256: str = "") -> Response:
     """The response at an offset of an archive, transfer and content codings undone, at most limit_bytes.
 
-    `length` (None: unknown) must be the record's. Raises BadRecord for anything that is not such a response, InputError
+    `length` (None: unknown) must be the record's. Of several records in one compressed member the one is read whose
+    stored body has this `sha256`. Raises BadRecord for anything that is not such a response, InputError
     where the file cannot be read.
     """
     where = f"{path} at offset {offset}"
     record = read_record(path, offset, length, limit_bytes + heads.HEAD_BYTES)
+    if record.crowded:
+        record = together(path, offset, storage.size_of(path), limit_bytes).get(sha256, record)
     if record.damage or not record.fields:
         raise BadRecord(Outcome.BAD_RECORD, f"{where}: {record.damage or 'nothing there'}")
     if length is not None and length != record.length:
@@ -137,7 +142,7 @@ def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -
             if record.damage or not is_segment(record):
                 return record
             file.seek(0)
-            parts = [within(one, offset, offset + length if length else sys.maxsize) for one in stretches(file, path)]
+            parts = [clipped(one, offset, offset + length if length else sys.maxsize) for one in stretches(file, path)]
             pieces = (
                 piece for part in parts if part.begins < part.ends for piece in cut_between(file, part, limit_bytes)
             )
@@ -146,6 +151,27 @@ def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def within(kind: Kind, begins: int, ends: int) -> Kind:
+def clipped(kind: Kind, begins: int, ends: int) -> Kind:
     """What of a stretch lies between two offsets."""
     return replace(kind, begins=max(kind.begins, begins), ends=min(kind.ends, ends))
+
+
+@lru_cache(maxsize=1)
+def together(path: Path, offset: int, _size: int, limit_bytes: int) -> dict[str, Record]:
+    """The pages in a compressed member that holds several records, by the sha256 of the body as stored.
+
+    Cost: the last such member is held, unpacked, up to MEMBER_BYTES. Raises InputError: the file cannot be read.
+    """
+    found: dict[str, Record] = {}
+    try:
+        with storage.reading(path) as file:
+            kind, most = stretch_at(file, path, offset, None), limit_bytes + heads.HEAD_BYTES
+            record = record_at(file, kind, offset, most)
+            for one in joined(within(file, kind, record, most), most):
+                with suppress(Refused):
+                    if is_page(one) and not one.damage:
+                        stored = answer_of(one, limit_bytes).stored
+                        found.setdefault(hashlib.sha256(stored).hexdigest(), one)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return found

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -30,13 +32,23 @@ from pipeline.fetch.fields import (
     HEAD_BYTES,
     WARC,
     Fields,
-    Head,
     bare,
     head_of,
     may_begin,
     requested,
 )
-from pipeline.fetch.kinds import ARC, GZIP, LINE_ENDS, PLAIN, ZSTD, Kind, next_start, not_an_archive, stretches
+from pipeline.fetch.kinds import (
+    ARC,
+    GZIP,
+    LINE_ENDS,
+    PLAIN,
+    ZSTD,
+    Kind,
+    magic_of,
+    next_start,
+    not_an_archive,
+    stretches,
+)
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 
@@ -47,6 +59,9 @@ FALSE_STARTS = 10_000  # places in one damaged stretch that look like a record a
 
 DIGEST = re.compile(r"(sha-?1|sha-?256|sha-?512|md5):([A-Za-z0-9]+)=*", re.IGNORECASE)
 OTHER_BLOCK = "the block is not the one of its digest"
+CROWDED = "more than one record in a compressed member"
+WITHIN = "within the compressed member"
+MEMBER_BYTES = 2**28  # unpacked, of a member that holds several records: it is held whole to be read
 RECOMPRESS = "run: warcio recompress FILE NEW_FILE, and name the new one"
 
 
@@ -56,6 +71,7 @@ class Record:
 
     `block`: its first bytes, as many as were asked for; `size`: all of its bytes. `damage`: why it cannot be trusted;
     "" for a whole record. One without fields and without damage is none: a compressed member that holds nothing.
+    `crowded`: damaged, in that its member holds more records than this one; `within` reads them all.
     """
 
     offset: int
@@ -64,6 +80,7 @@ class Record:
     block: bytes = b""
     size: int = 0
     damage: str = ""
+    crowded: bool = False
 
     @property
     def kind(self) -> str:
@@ -104,7 +121,8 @@ def cut_between(file: BinaryIO, kind: Kind, limit_bytes: int) -> Iterator[Record
     at, damaged, false_starts = kind.begins, None, 0
     while at < kind.ends:
         record = record_at(file, kind, at, limit_bytes)
-        if record.damage:
+        inner = within(file, kind, record, limit_bytes) if record.crowded else []
+        if record.damage and not inner:
             damaged, false_starts = damaged or record, false_starts + 1
             at = next_start(file, kind, at + 1) if false_starts < FALSE_STARTS else kind.ends
             continue
@@ -112,10 +130,39 @@ def cut_between(file: BinaryIO, kind: Kind, limit_bytes: int) -> Iterator[Record
             yield stretch(damaged, at, f"reading goes on at offset {at:,}")
             damaged, false_starts = None, 0
         if record.fields:
-            yield record
+            yield from inner or [record]
         at += record.length
     if damaged:
         yield stretch(damaged, kind.ends, "no whole record follows in the file")
+
+
+def within(file: BinaryIO, kind: Kind, crowded: Record, limit_bytes: int) -> list[Record]:
+    """The records of a member that holds several, as `gzip` makes of a whole file; none where it is too large for that.
+
+    All lie where the member lies. What is damaged of it, or beyond what could be unpacked, is the last.
+    """
+    held = unpacked(file, kind, crowded)
+    if len(held) > MEMBER_BYTES:
+        return []
+    stretch = Kind(magic_of(held[:HEAD_BYTES]) or PLAIN, 0, len(held))
+    found = list(cut_between(io.BytesIO(held), stretch, limit_bytes))
+    if not crowded.damage.startswith(CROWDED):
+        found.append(Record(0, 0, damage=crowded.damage))
+    return [
+        replace(one, offset=crowded.offset, length=crowded.length, damage=one.damage and f"{WITHIN}: {one.damage}")
+        for one in found
+    ]
+
+
+def unpacked(file: BinaryIO, kind: Kind, member: Record) -> bytes:
+    """What a member holds, as far as it can be decompressed, and no further than MEMBER_BYTES."""
+    decoder, held, left = kind.decoder(), bytearray(), member.length
+    file.seek(member.offset)
+    with suppress(zlib.error, zstandard.ZstdError):
+        while left > 0 and len(held) <= MEMBER_BYTES and (piece := file.read(min(PIECE_BYTES[kind.magic], left))):
+            left -= len(piece)
+            held += decoder.decompress(piece)
+    return bytes(held)
 
 
 def check_first(file: BinaryIO, kind: Kind, path: Path) -> None:
@@ -171,20 +218,16 @@ def member(file: BinaryIO, at: int, kind: Kind, limit_bytes: int) -> Record:
     if size == len(last) and not damage and not last.strip(LINE_ENDS):
         return Record(at, length)  # an empty member: legal, and says nothing
     head = head_of(bytes(data[:HEAD_BYTES]))
-    if damage or head.fault:
-        return Record(at, length, head.fields, bytes(data[head.begins :]), size, damage or head.fault)
-    block = bytes(data[head.begins : head.ends])
-    return Record(at, length, head.fields, block, head.ends - head.begins, mismatch(head, size, last))
-
-
-def mismatch(head: Head, size: int, last: bytes) -> str:
-    """Why a member of `size` decompressed bytes, of which `last` are the last, does not hold exactly one record."""
-    if size < head.ends:
-        return f"the record ends early: {head.ends:,} bytes promised, {size:,} there"
+    if head.fault:
+        return Record(at, length, head.fields, bytes(data), size, damage or head.fault)
+    block, promised = bytes(data[head.begins : head.ends]), head.ends - head.begins
     more = size - head.ends
-    if more > len(last) or last[len(last) - more :].strip(LINE_ENDS):
-        return f"more than one record in a compressed member ({size:,} bytes, {head.ends:,} promised): {RECOMPRESS}"
-    return ""
+    if more < 0 and not damage:
+        damage = f"the record ends early: {head.ends:,} bytes promised, {size:,} there"
+    if more <= 0 or (more <= len(last) and not last[len(last) - more :].strip(LINE_ENDS)):
+        return Record(at, length, head.fields, block, promised, damage)
+    said = damage or f"{CROWDED} ({size:,} bytes, {head.ends:,} promised): {RECOMPRESS}"
+    return Record(at, length, head.fields, block, promised, said, crowded=True)
 
 
 def plain(file: BinaryIO, kind: Kind, at: int, limit_bytes: int) -> Record:

@@ -153,7 +153,7 @@ def captured(chosen: Sequence[tuple[Path, Capture]], limit_bytes: int) -> Iterat
     for path, one in chosen:
         row = {"url": one.url, "final_url": one.url, "doc_id": "", "host": ""}
         try:
-            yield row, read_response(path, one.offset, one.length, limit_bytes), one.length
+            yield row, read_response(path, one.offset, one.length, limit_bytes, one.sha256), one.length
         except (BadRecord, Refused):
             continue
 
