@@ -275,9 +275,9 @@ def begun(path: Path, limit_bytes: int, most: int, settings: PagesSettings) -> t
     captures, end = list[Capture](), storage.size_of(path)
     with suppress(NotAnArchive):  # the stage leaves it out, with a note
         for piece in records(path, most):
+            if piece.offset >= limit_bytes:
+                return captures, piece.offset / end
             capture = capture_of(piece, str(path), settings)
             if capture is not None and capture.kind != REQUEST:
                 captures.append(capture)
-            if piece.offset + piece.length >= limit_bytes:
-                return captures, min(1.0, (piece.offset + piece.length) / end)
     return captures, 1.0
