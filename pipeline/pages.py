@@ -140,7 +140,7 @@ def find_shard(
     notes = [] if task.shard else list(archives.notes)
     if archives.held is not None:
         asked = [Wanted(link.doc_id, link.host, link.created) for link in kept]
-        ends.update(lookup(archives.held, asked, settings.redirects, settings.opt_outs))
+        ends.update(lookup(archives.held, asked, settings))
     if archives.matches is not None:
         wanted = {link.doc_id for link in missing(kept, ends)}
         matches = schemas.read_parquet(archives.matches.file(task.shard, ".parquet")).to_pylist()

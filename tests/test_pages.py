@@ -103,7 +103,7 @@ def test_the_order_of_blocks_does_not_matter(tmp_path):
     hashes = []
     for folder, order in (("one", blocks), ("two", blocks[::-1])):
         made = Artefact(tmp_path / folder, "scratch/captures", 1)
-        pointers.gather(made, True, receipts.Task(0, "f"), order)
+        pointers.gather(made, PagesSettings(), receipts.Task(0, "f"), order)
         hashes.append(made.hashes(0))
     assert hashes[0] == hashes[1]
     assert schemas.read_parquet(made.file(0, ".parquet"))["warc"].to_pylist() == ["x", "y", "z"] * 4

@@ -25,7 +25,7 @@ from pipeline.fetch.fields import bare
 from pipeline.fetch.heads import Headers
 from pipeline.fetch.media_types import content_type_of
 from pipeline.fetch.opt_outs import opt_outs_of
-from pipeline.fetch.readback import answer_of, is_page, is_revisit
+from pipeline.fetch.readback import answer_of, cut_of, is_page, is_revisit
 from pipeline.fetch.records import Record
 from pipeline.fetch.response import REDIRECTS, Refused, judge, outcome_of_status
 from pipeline.fetch.revisits import HEAD, REQUEST, RESPONSE, REVISIT, computed, digest_of
@@ -128,8 +128,8 @@ def response_of(record: Record, where: str, settings: PagesSettings) -> Capture:
         answer = answer_of(record, settings.limit_bytes)
     except Refused as refusal:
         return replace(capture, outcome=refusal.outcome, detail=f"{where}: {refusal.detail}")
-    head, cut = answer.head, record.fields.get("warc-truncated", "").lower() or answer.missing
-    verdict = judge(head, answer.body, settings, cut)
+    head = answer.head
+    verdict = judge(head, answer.body, settings, cut_of(record, answer))
     return replace(
         capture,
         status=head.status,
@@ -151,6 +151,7 @@ def revisit_of(record: Record) -> Capture:
         content_type = content_type_of(head.headers)
         capture = replace(capture, status=head.status, content_type=content_type)
         outcome = outcome_of_status(head.status, content_type or "text/html", 1)
+        outcome = Outcome.INCOMPLETE if heads.is_part(head) else outcome
         if outcome is not Outcome.KEPT:
             leads_to = redirected(capture.url, head.headers) if head.status in REDIRECTS else ""
             detail = f"status {head.status}, of a revisit"

@@ -18,8 +18,10 @@ from operator import itemgetter
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.config import PagesSettings
 from pipeline.fetch.nearest import PAGE, Row, leads_on, nearest, posted
 from pipeline.fetch.originals import addresses_of, keys_of
+from pipeline.fetch.pointers import PAGES
 from pipeline.fetch.revisits import REVISIT, named, restored
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import Outcome
@@ -68,11 +70,11 @@ class Chase:
         return posted(self.link.created)
 
 
-def lookup(held: Held, links: Iterable[Wanted], redirects: int, obey: bool) -> dict[str, Row]:
-    """The row of POINTERS of each link that the files hold, under its doc_id. `obey`: whether opt-outs are obeyed.
+def lookup(held: Held, links: Iterable[Wanted], settings: PagesSettings) -> dict[str, Row]:
+    """The row of POINTERS of each link that the files hold, under its doc_id.
 
     A redirect or revisit ends as the capture that it leads to; NOT_IN_WARC, naming the address, where no file holds it;
-    REDIRECT_LOOP or TOO_MANY_REDIRECTS where it would not end. At most `redirects` hops.
+    REDIRECT_LOOP or TOO_MANY_REDIRECTS where it would not end. At most `pages.redirects` hops.
     """
     ends: dict[str, Row] = {}
     wanted = {link.doc_id: link for link in links}
@@ -86,7 +88,7 @@ def lookup(held: Held, links: Iterable[Wanted], redirects: int, obey: bool) -> d
             ends[doc] = pointer_of(ranked[0])
     while chases:
         going: list[Chase] = []
-        for end in followed(held, chases, redirects, obey):
+        for end in followed(held, chases, settings):
             if isinstance(end, Chase):
                 going.append(end)
             else:
@@ -95,7 +97,7 @@ def lookup(held: Held, links: Iterable[Wanted], redirects: int, obey: bool) -> d
     return ends
 
 
-def followed(held: Held, chases: list[Chase], redirects: int, obey: bool) -> Iterator[Row | Chase]:
+def followed(held: Held, chases: list[Chase], settings: PagesSettings) -> Iterator[Row | Chase]:
     """Each chase one hop on: the row of POINTERS in which it ends, or where it goes from there."""
     by_target: dict[str, list[Chase]] = {}
     hosts: dict[str, str] = {}
@@ -105,17 +107,17 @@ def followed(held: Held, chases: list[Chase], redirects: int, obey: bool) -> Ite
         hosts[doc_id(url)] = host_of(url)
     for target, rows in captures_of(held, hosts):
         for chase in by_target.pop(target):
-            row = arrived(chase, rows, obey)
-            yield ended(chase, Outcome.NOT_IN_WARC) if row is None else onward(chase, target, row, redirects)
+            row = arrived(held, chase, rows, settings)
+            yield ended(chase, Outcome.NOT_IN_WARC) if row is None else onward(chase, target, row, settings.redirects)
     for chase in (chase for lost in by_target.values() for chase in lost):
         yield ended(chase, Outcome.NOT_IN_WARC)
 
 
-def arrived(chase: Chase, rows: list[Row], obey: bool) -> Row | None:
+def arrived(held: Held, chase: Chase, rows: list[Row], settings: PagesSettings) -> Row | None:
     """The capture that a chase comes to among those of its target; None where the one that it means is not there."""
     if chase.row["kind"] == REVISIT:
         original = named(chase.row, rows)
-        return restored(chase.row, original, obey) if original else None
+        return restored(chase.row, original, settings, held.captures.root / PAGES) if original else None
     return nearest(rows, chase.when)[0]
 
 
@@ -149,10 +151,13 @@ def place_of(row: Row) -> tuple[object, ...]:
 
 
 def ended(chase: Chase, outcome: Outcome) -> Row | Chase:
-    """The end of a chase that finds no page: the last row that led on, and where it led; or its next try."""
+    """The end of a chase that finds no page: the last row that led on, and where it led, but for a loop, which leads to
+    where it was; or its next try.
+    """
     row, link = chase.row, chase.link
     end = {**pointer_of(row), "doc_id": link.doc_id, "outcome": str(outcome)}
-    end["final_url"] = row["location"] or row["final_url"]
+    if outcome is not Outcome.REDIRECT_LOOP:
+        end["final_url"] = row["location"] or row["final_url"]
     if outcome is not Outcome.NOT_IN_WARC:
         return end
     failure = chase.failure or end

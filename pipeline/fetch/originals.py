@@ -1,7 +1,7 @@
 """Where originals lie that a revisit names by an id or a digest alone: their addresses, by such a name.
 
 Choice: an exchange of its own, by hash of the name, that runs only where some revisit asks for one: writers since 2014
-name the address as well (WARC 1.1, section 5.13), older ones meant the revisit's own, where it is looked for first.
+name the address as well (WARC 1.1, section 5.12), older ones meant the revisit's own, where it is looked for first.
 Cost: where one asks, the ids and digests of all captures cross a second shuffle. Alternative: a search of all captures
 for each such revisit.
 """

@@ -34,6 +34,7 @@ from pipeline.urls import BadUrl, canonical_url, doc_id, fetch_url, host_of, sha
 VERSION = 3
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 MOST_FILES = 99_999  # WARC files; a main crawl of Common Crawl has 90,000
+PAGES = "pages"  # folder of the working directory from which pointers name files
 NOTES = 20  # damaged places named of one WARC file
 
 Row = dict[str, Any]
@@ -64,7 +65,7 @@ def collect(
     contents = inputs.sha256_of_each(files_of(settings.warc, work, "pages.warc", folders), work / inputs.HASHES)
     if not contents:
         raise InputError(folders[0])
-    found = [(path, [pointer_to(path, work / "pages"), sha256]) for path, sha256 in contents.items()]
+    found = [(path, [pointer_to(path, work / PAGES), sha256]) for path, sha256 in contents.items()]
     files = Artefact(work, "scratch/warcs", len(found))
     captures = Artefact(work, "scratch/captures", shards)
     marks = [receipts.fingerprint("warcs", VERSION, used, mark, LIBRARIES) for _, mark in found]
@@ -74,7 +75,7 @@ def collect(
     if unread:
         targets = [Task(shard, wanted) for shard in range(shards)]
     sources = [Source(path, name, Task(number, marks[number])) for number, (path, (name, _)) in enumerate(found)]
-    send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings.opt_outs)
+    send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings)
     run.exchange(send, sources, take, targets)
     notes = (*(LEFT_OUT + said for said in folders), *(note for one in files.receipts() for note in one.notes))
     left_out = [note for note in notes if note.startswith(LEFT_OUT)]
@@ -172,9 +173,9 @@ def capture_row(file: str, capture: Capture, doc: str) -> Row:
     }
 
 
-def gather(captures: Artefact, obey: bool, task: Task, blocks: Iterable[bytes]) -> None:
+def gather(captures: Artefact, settings: PagesSettings, task: Task, blocks: Iterable[bytes]) -> None:
     """All captures of the addresses of a shard, by doc_id: those of pages, revisits restored where they can be here."""
-    table = with_originals(of_pages(schemas.unpack(blocks, schemas.CAPTURES)), obey)
+    table = with_originals(of_pages(schemas.unpack(blocks, schemas.CAPTURES)), settings, captures.root / PAGES)
     names = ("doc_id", "captured", "sha256", "final_url", "warc", "offset")
     table = table.sort_by([(name, "ascending") for name in names])
     with captures.attempt(task) as attempt:

@@ -97,7 +97,15 @@ def body_in(head: Head, stored: bytes) -> tuple[bytes, str]:
     found = body.feed(stored)
     if body.chunked or head.status in heads.BODILESS:
         return found, body.missing()
-    return stored, "" if "chunked" in heads.transfer_codings(head.headers) else body.missing()
+    if "chunked" in heads.transfer_codings(head.headers):
+        return stored, ""
+    more = stored[len(found) :].strip(b"\r\n")  # empty lines alone are those that a record's wrong length took in
+    return stored if more else found, body.missing()
+
+
+def cut_of(record: Record, answer: Answer) -> str:
+    """Why the body of a record is not whole: WARC-Truncated (WARC 1.1, section 5.15), or what is missing; else ""."""
+    return record.fields.get("warc-truncated", "").lower() or answer.missing
 
 
 def check_size(record: Record, length: int, limit_bytes: int) -> None:

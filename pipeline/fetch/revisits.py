@@ -17,20 +17,41 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.fetch.nearest import Row, nearest
+from pipeline.config import PagesSettings
+from pipeline.fetch import heads
+from pipeline.fetch.nearest import PAGE, Row, nearest
+from pipeline.fetch.readback import answer_of, cut_of, read_record
+from pipeline.fetch.response import Refused, judge
 from pipeline.shards.outcomes import Outcome
+from pipeline.shards.places import pointed_at
 
 # What a row of CAPTURES is.
 RESPONSE, REVISIT, HEAD, REQUEST = "response", "revisit", "head", "request"
 
 DIGESTS = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}  # bytes; written in base 32 or in hexadecimal digits
+# How an original ends by its head, whatever its body is.
+BY_HEAD = frozenset(
+    {
+        Outcome.NOT_FOUND,
+        Outcome.CLIENT_ERROR,
+        Outcome.SERVER_ERROR,
+        Outcome.BAD_STATUS,
+        Outcome.BAD_REDIRECT,
+        Outcome.BAD_RESPONSE,
+        Outcome.INCOMPLETE,
+        Outcome.NOT_HTML,
+    }
+)
+READ_BY = ("content-encoding", "transfer-encoding", "content-length")  # of the record that holds the bytes
 COMPUTED = "computed-"  # before a digest that no header told: it can confirm, but another one told does not gainsay it
 NOTHING = frozenset(f"{name}:{hashlib.new(name).hexdigest()}" for name in DIGESTS)
 
@@ -96,27 +117,47 @@ def gainsaid(told: str, of_row: str) -> bool:
     return bool(told and of_row) and same_kind and told != of_row
 
 
-def restored(revisit: Row, original: Row, obey: bool) -> Row:
-    """The capture that a revisit stands for, its original found. `obey`: whether opt-outs are obeyed.
+def restored(revisit: Row, original: Row, settings: PagesSettings, pages: Path) -> Row:
+    """The capture that a revisit stands for, its original found: at the original's place, of the revisit's own time.
 
-    It points at the original's record, and bears the revisit's address and date.
+    Where the original failed by its head, the body is judged again under the revisit's own. `pages` is the folder from
+    which the files of rows are named.
     """
     own = revisit["status"] is not None
     asked = {one for one in original["opt_outs"] if not (own and one.startswith("header:"))}
-    opt_outs = sorted({*asked, *revisit["opt_outs"]})
-    outcome = original["outcome"]
-    if outcome in (Outcome.KEPT, Outcome.OPTED_OUT):
-        outcome = str(Outcome.OPTED_OUT if opt_outs and obey else Outcome.KEPT)
+    outcome, opt_outs = original["outcome"], sorted({*asked, *revisit["opt_outs"]})
+    if outcome in PAGE:
+        outcome = Outcome.OPTED_OUT if opt_outs and settings.opt_outs else Outcome.KEPT
+    elif own and outcome in BY_HEAD:
+        outcome, opt_outs = judged_again(revisit, original, settings, pages)
     return {
         **original,
         **{name: revisit[name] for name in ("doc_id", "final_url", "captured", "record_id", "concurrent_to")},
         "status": revisit["status"] if own else original["status"],
         "content_type": revisit["content_type"] or original["content_type"],
         "opt_outs": opt_outs,
-        "outcome": outcome,
+        "outcome": str(outcome),
         "location": "" if own else original["location"],  # its own head would have said where it leads
         "kind": HEAD,
     }
+
+
+def judged_again(revisit: Row, original: Row, settings: PagesSettings, pages: Path) -> tuple[str, list[str]]:
+    """The outcome and the opt-outs of a revisit's own head over the body of its original, from their two records."""
+    limit = settings.limit_bytes + heads.HEAD_BYTES
+    places = [(pointed_at(row["warc"], pages), row["offset"], row["length"]) for row in (revisit, original)]
+    records = [read_record(*place, limit) for place in places]
+    found = heads.parse(records[0].block)
+    try:
+        answer = answer_of(records[1], settings.limit_bytes)
+    except Refused as refusal:
+        return refusal.outcome, []
+    if found is None:
+        return original["outcome"], []
+    said = [one for one in found[0].headers if one[0].lower() not in READ_BY]
+    said += [one for one in answer.head.headers if one[0].lower() in READ_BY]
+    verdict = judge(replace(found[0], headers=tuple(said)), answer.body, settings, cut_of(records[1], answer))
+    return verdict.outcome, list(verdict.opt_outs)
 
 
 # --- what the captures of one shard say of each other
@@ -139,21 +180,21 @@ def of_pages(table: pa.Table) -> pa.Table:
     return answers.filter(pc.invert(pc.or_(pc.is_in(answers["record_id"], told), pc.is_in(rows, naming))))
 
 
-def with_originals(table: pa.Table, obey: bool) -> pa.Table:
+def with_originals(table: pa.Table, settings: PagesSettings, pages: Path) -> pa.Table:
     """The rows of CAPTURES with every revisit restored whose original is a capture of the same address."""
     waiting = pc.and_(pc.equal(table["kind"], REVISIT), pc.equal(table["location"], ""))
     docs = table.filter(waiting)["doc_id"].unique()
     concerned = pc.is_in(table["doc_id"], docs)
     rows: list[Row] = []
     for _, same in groupby(table.filter(concerned).sort_by("doc_id").to_pylist(), itemgetter("doc_id")):
-        rows += restored_within(list(same), obey)
+        rows += restored_within(list(same), settings, pages)
     return pa.concat_tables([table.filter(pc.invert(concerned)), pa.Table.from_pylist(rows, table.schema)])
 
 
-def restored_within(rows: Sequence[Row], obey: bool) -> list[Row]:
+def restored_within(rows: Sequence[Row], settings: PagesSettings, pages: Path) -> list[Row]:
     """The captures of one address, its revisits restored where their originals are among them."""
     found = []
     for row in rows:
         original = named(row, rows) if row["kind"] == REVISIT and not row["location"] else None
-        found.append(restored(row, original, obey) if original else row)
+        found.append(restored(row, original, settings, pages) if original else row)
     return found

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli
+from pipeline import cli, config
 from pipeline.build import build
 from pipeline.demo.run import prepared
 from pipeline.demo.traps import TRAPS, expected
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
+from pipeline.shards.runner import PlainRun
 from pipeline.urls import canonical_url
 from pipeline.verbs.explain import explain
 
@@ -52,6 +53,36 @@ def test_every_trap_ends_in_its_own_outcome(demo):
     assert {trap.name: found[canonical_url(trap.url)] for trap in posted} == {
         trap.name: str(trap.outcome) for trap in posted
     }
+
+
+SAID_BY_NO_RECORD = {  # of a page: it was not asked for, or did not answer
+    Outcome.ROBOTS_DISALLOWED, Outcome.ROBOTS_UNREACHABLE, Outcome.NOT_PUBLIC, Outcome.NAME_ERROR,
+    Outcome.CONNECT_ERROR, Outcome.TLS_ERROR, Outcome.TIMED_OUT,
+}  # fmt: skip
+
+
+def test_segments_given_back_as_warc_files_end_every_link_as_the_crawl_did(demo, tmp_path):
+    root, _ = demo
+    settings = {
+        "build": {"shards": SHARDS},
+        "links": {"submissions": [str(root / "submissions.ndjson")]},
+        "pages": {"warc": [str(root / "pages/segments/*.warc.gz")], "crawl": "never", "limit_bytes": 2_000_000},
+    }
+    build(tmp_path, config.parse(settings), until="pages", run=PlainRun())
+    crawled, read = pages_of(root), pages_of(tmp_path)
+    names = ("outcome", "final_url", "status", "content_type", "opt_outs", "sha256")
+    assert set(crawled) == set(read)
+    unsaid = {url for url, row in crawled.items() if row["outcome"] in SAID_BY_NO_RECORD}
+    assert {read[url]["outcome"] for url in unsaid} == {Outcome.NOT_IN_WARC}
+    differ = {url: [(crawled[url][name], read[url][name]) for name in names] for url in set(crawled) - unsaid}
+    assert {url: pairs for url, pairs in differ.items() if any(one != other for one, other in pairs)} == {}
+
+
+def pages_of(root):
+    """Canonical URL to its row of pages."""
+    artefact = Artefact(root, "pages", SHARDS)
+    tables = [schemas.read_parquet(artefact.file(shard, ".parquet")) for shard in range(SHARDS)]
+    return {row["url"]: row for table in tables for row in table.to_pylist()}
 
 
 def test_texts_that_the_traps_are_about_arrive_whole(demo):

@@ -18,7 +18,7 @@ def of_day(day, body=None, url=A, **fields):
 
 def chosen(work, *records, **values):
     write(work, *records)
-    return body_of(look(work, A, **values)[0][A]).decode().removeprefix("<p>")
+    return body_of(work, look(work, A, **values)[0][A]).decode().removeprefix("<p>")
 
 
 @pytest.mark.parametrize(

@@ -101,14 +101,14 @@ def test_the_answer_to_another_method_than_get_is_no_page(tmp_path, method):
         warcs.write(tmp_path / str(n), *records)
         assert warcs.ends(tmp_path / str(n), FORM)[FORM] == (("kept", FORM) if GOT in records else None)
         warcs.write(tmp_path / str(n), *records, GOT, asking("GET", "got", number="1"))
-        assert warcs.body_of(look(tmp_path / str(n), FORM)[0][FORM]) == b"<p>the form"
+        assert warcs.body_of(tmp_path / str(n), look(tmp_path / str(n), FORM)[0][FORM]) == b"<p>the form"
 
 
 def test_a_request_in_another_file_tells_too(tmp_path):
     warcs.write(tmp_path, GOT, POSTED)
-    assert warcs.body_of(look(tmp_path, FORM)[0][FORM]) == b"<p>thank you"
+    assert warcs.body_of(tmp_path, look(tmp_path, FORM)[0][FORM]) == b"<p>thank you"
     warcs.write(tmp_path, asking("POST", "posted"), name="requests.warc.gz")
-    assert warcs.body_of(look(tmp_path, FORM)[0][FORM]) == b"<p>the form"
+    assert warcs.body_of(tmp_path, look(tmp_path, FORM)[0][FORM]) == b"<p>the form"
 
 
 def test_a_redirect_that_answers_a_form_leads_nowhere(tmp_path):

@@ -1,6 +1,7 @@
 """Revisits: the capture that a record names and no other, and what its own head says of it."""
 
 import base64
+import gzip
 import itertools
 
 import pytest
@@ -42,16 +43,16 @@ def test_the_capture_that_is_named_is_the_one(tmp_path, way, head, uri):
     write(tmp_path, *CAPTURES[1:], name="2.warc.gz")
     row = look(tmp_path, uri)[0][uri]
     assert (brief(row), row["status"]) == (("kept", uri), 200)
-    assert body_of(row) == NEW
+    assert body_of(tmp_path, row) == NEW
 
 
 def test_it_counts_at_its_own_date(tmp_path):
     """The page was changed and changed back: what stood there at the post is the old text again."""
     back = revisit(FRONT, date="2014-05-13T00:00:00Z", Refers_To="<urn:uuid:old>")
     write(tmp_path, *CAPTURES, back)
-    assert body_of(look(tmp_path, FRONT)[0][FRONT]) == OLD
+    assert body_of(tmp_path, look(tmp_path, FRONT)[0][FRONT]) == OLD
     write(tmp_path, *CAPTURES)
-    assert body_of(look(tmp_path, FRONT)[0][FRONT]) == NEW
+    assert body_of(tmp_path, look(tmp_path, FRONT)[0][FRONT]) == NEW
 
 
 def test_where_its_original_lies_does_not_matter(tmp_path):
@@ -60,7 +61,7 @@ def test_where_its_original_lies_does_not_matter(tmp_path):
         for number, one in enumerate(order):
             write(tmp_path / str(n), one, name=f"{number % 3}-{number}.warc.gz")
         rows = look(tmp_path / str(n), STORY, "http://c.test/")[0]
-        assert {body_of(row) for row in rows.values()} == {NEW}
+        assert {body_of(tmp_path / str(n), row) for row in rows.values()} == {NEW}
 
 
 @pytest.mark.parametrize(
@@ -86,17 +87,17 @@ def test_what_is_not_there_is_not_in_the_files_and_never_another_body(tmp_path, 
 def test_an_address_alone_is_enough_where_all_its_captures_are_one_body(tmp_path):
     again = record(answer(OLD), FRONT, date="2014-06-01T00:00:00Z")
     write(tmp_path, CAPTURES[0], again, revisit(Refers_To_Target_URI=FRONT))
-    assert body_of(look(tmp_path, STORY)[0][STORY]) == OLD
+    assert body_of(tmp_path, look(tmp_path, STORY)[0][STORY]) == OLD
 
 
 def test_a_digest_is_found_though_no_header_told_it(tmp_path):
     write(tmp_path, record(answer(OLD), FRONT), record(answer(NEW), FRONT), revisit(Payload_Digest=sha1(NEW)))
-    assert body_of(look(tmp_path, STORY)[0][STORY]) == NEW
+    assert body_of(tmp_path, look(tmp_path, STORY)[0][STORY]) == NEW
 
 
 def test_the_digest_of_no_bytes_says_nothing(tmp_path):
     write(tmp_path, *CAPTURES, revisit(Payload_Digest=sha1(b""), **BY_DATE))
-    assert body_of(look(tmp_path, STORY)[0][STORY]) == NEW
+    assert body_of(tmp_path, look(tmp_path, STORY)[0][STORY]) == NEW
 
 
 def test_a_revisit_of_a_redirect_leads_where_its_own_head_says(tmp_path):
@@ -142,6 +143,36 @@ def test_its_own_status_and_type_count(tmp_path):
     write(tmp_path, *CAPTURES, *[revisit(uri, head, **fields) for uri, (head, _) in heads.items()])
     assert ends(tmp_path, *heads) == {uri: (end, uri) for uri, (_, end) in heads.items()}
     assert look(tmp_path, "http://b.test/4")[0]["http://b.test/4"]["status"] == 203
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        answer(OLD, "404 Not Found"),
+        answer(OLD, "301 Moved", ("Location", "/")),
+        answer(OLD, "200 OK", ("Content-Type", "application/json")),
+        answer(gzip.compress(OLD), "206 Partial Content", ("Content-Encoding", "gzip")),
+    ],
+)
+def test_a_body_that_failed_under_the_head_of_its_original_is_judged_under_its_own(tmp_path, original):
+    asking = answer(b"", "200 OK", ("X-Robots-Tag", "noai"), ("Content-Length", "99999"))
+    write(tmp_path, record(original, FRONT, Record_ID="<urn:uuid:1>"))
+    write(tmp_path, revisit(Refers_To="<urn:uuid:1>"), name="2.warc.gz")
+    write(tmp_path, revisit("http://c.test/", asking, Refers_To="<urn:uuid:1>"), name="3.warc.gz")
+    assert ends(tmp_path, STORY, "http://c.test/") == {
+        STORY: ("kept", STORY),
+        "http://c.test/": ("opted_out", "http://c.test/"),
+    }
+
+
+def test_a_body_that_is_none_stays_so_under_any_head(tmp_path):
+    cut = record(answer(OLD), FRONT, Truncated="length")
+    part = revisit("http://c.test/", answer(b"", "206 Partial Content"), Refers_To_Target_URI=FRONT)
+    write(tmp_path, cut, revisit(Refers_To_Target_URI=FRONT), part)
+    assert list(ends(tmp_path, STORY, "http://c.test/").values()) == [
+        ("too_large", STORY),
+        ("incomplete", "http://c.test/"),
+    ]
 
 
 def test_opt_outs_are_those_of_its_own_head_and_of_the_page_itself(tmp_path):

@@ -2,11 +2,11 @@
 
 import gzip
 import hashlib
-from pathlib import Path
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import originals, pointers
 from pipeline.fetch.lookup import Held, Wanted, lookup
+from pipeline.shards.places import pointed_at
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import canonical_url, doc_id, host_of
 
@@ -54,7 +54,7 @@ def look(work, *urls, posted=POST, splits=None, **values):
     held = Held(captures, originals.collect(captures, PlainRun()), splits or {})
     docs = {url: doc_id(canonical_url(url)) for url in urls}
     wanted = [Wanted(doc, host_of(canonical_url(url)), posted) for url, doc in docs.items()]
-    rows = lookup(held, wanted, settings.redirects, settings.opt_outs)
+    rows = lookup(held, wanted, settings)
     return {url: rows.get(doc) for url, doc in docs.items()}, notes
 
 
@@ -67,9 +67,9 @@ def brief(row):
     return row and (row["outcome"], row["final_url"])
 
 
-def body_of(row):
+def body_of(work, row):
     """The body as it lies where a row of POINTERS points."""
-    with Path(row["warc"]).open("rb") as file:
+    with pointed_at(row["warc"], work / "pages").open("rb") as file:
         file.seek(row["offset"])
         data = gzip.decompress(file.read(row["length"]))
     return data.partition(b"\r\n\r\n")[2].partition(b"\r\n\r\n")[2].removesuffix(b"\r\n\r\n")
