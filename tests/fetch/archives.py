@@ -73,6 +73,7 @@ def wacz(files, how=zipfile.ZIP_STORED, **others):
 FORMS = {
     "s.warc": b"".join,
     "s.warc.gz": packed,
+    "whole.warc.gz": lambda records: gzip.compress(b"".join(records), mtime=0),
     "s.warc.zst": lambda records: b"".join(zstandard.compress(one) for one in records),
     "s.wacz": lambda records: wacz({"1.warc.gz": packed(records[::2]), "2.warc": b"".join(records[1::2])}),
 }

@@ -55,7 +55,7 @@ def test_segments_are_one_page_wherever_they_lie_in_the_file(tmp_path_factory, n
     )
     assert len(captures) == 5
     for one in captures:
-        response = read_response(path, one.offset, one.length, 100_000)
+        response = read_response(path, one.offset, one.length, 100_000, one.sha256)
         assert response.sha256 == one.sha256
         if one.url.startswith("http://a.test"):
             assert response.body == bodies[int(one.url[-1])]

@@ -99,7 +99,7 @@ def test_every_page_is_found_and_read_back_whatever_its_writer_does(tmp_path_fac
     assert Outcome.BAD_RECORD not in {one.outcome for one in captures}
     for one in by_url.values():
         for length in (one.length, None):
-            response = read_response(path, one.offset, length, 100_000)
+            response = read_response(path, one.offset, length, 100_000, one.sha256)
             assert (response.body, response.content_type, response.sha256) == (PAGE, "text/html", one.sha256)
     assert [url for url in addresses(path) if url != "http://a.test/no"] == list(by_url)
 
