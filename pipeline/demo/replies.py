@@ -33,12 +33,17 @@ class Manner(Enum):
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer: status, headers without Content-Length, body in bytes as it goes over the wire, and the manner."""
+    """One answer: status, headers without Content-Length, body in bytes as it goes over the wire, and the manner.
+
+    `head`: instead of the one that status and headers make, as it goes over the wire; `after`: bytes beyond the body.
+    """
 
     status: int = 200
     headers: Headers = (("Content-Type", HTML),)
     body: bytes = b""
     manner: Manner = Manner.WHOLE
+    head: bytes = b""
+    after: bytes = b""
 
 
 def page(url: str, passage: Passage, charset: str = "utf-8", declared: str = HTML, head: str = "") -> Reply:

@@ -86,6 +86,8 @@ EDGE_HOSTS: dict[str, Host] = {
         Host("openlexicon.test", "Open Lexicon", "handbook", "Knowledge, borrowed"),
         Host("copyroom.test", "The Copy Room", "news", "What others wrote"),
         Host("slowboat.test", "Slow Boat", "blog", "We arrive when we arrive"),
+        Host("packed-lunch.test", "Packed Lunch", "blog", "Everything in its box"),
+        Host("postroom.test", "The Post Room", "blog", "Letters only"),
         Host("drippingtap.test", "Dripping Tap", "blog", "Drop by drop"),
     )
 }

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.demo import languages, site
+from pipeline.demo import answers, languages, site
 from pipeline.demo.prose import Passage, share_of
 from pipeline.demo.replies import (
     HTML,
@@ -188,6 +188,10 @@ PAGE_TRAPS = (
     Trap("meta noai", FORUM + "/t/hands-off/3", "pages", Outcome.OPTED_OUT,
          partial(plain, 11, FORUM + "/t/hands-off/3", '<meta name="robots" content="index, noai">\n')),
 )  # fmt: skip
+ANSWER_TRAPS = tuple(
+    Trap(name, url, "corpus" if outcome is Outcome.KEPT else "pages", outcome, reply)
+    for name, url, outcome, reply in answers.ROWS
+)
 DOCUMENT_TRAPS = (
     Trap("cp1252 as UTF-8", LETTERS + "/2012/08/cafe/", "corpus", Outcome.KEPT,
          says="The café’s naïve owner said “déjà vu”",
@@ -268,11 +272,13 @@ CORPUS_TRAPS = (
     Trap("half a copy", COPIES + "/story/4/half", "corpus", Outcome.KEPT,
          lambda: page(COPIES + "/story/4/half", half(site.reserved(22), site.reserved(23)))),
 )  # fmt: skip
-TRAPS = (*SUBMISSION_TRAPS, *LINK_TRAPS, *PAGE_TRAPS, *DOCUMENT_TRAPS, *LANGUAGE_TRAPS, *CORPUS_TRAPS)
+TRAPS = (*SUBMISSION_TRAPS, *LINK_TRAPS, *PAGE_TRAPS, *ANSWER_TRAPS, *DOCUMENT_TRAPS, *LANGUAGE_TRAPS, *CORPUS_TRAPS)
 
 # Addresses that nobody posted, to which traps lead.
 ROADS: dict[str, Callable[[], Reply]] = {
     BLOG + "/2018/01/new-address/": partial(plain, 7, BLOG + "/2018/01/new-address/"),
+    answers.RAW_TARGET: partial(plain, 29, answers.RAW_TARGET),
+    answers.PACKED_ROBOTS: answers.packed_robots,
     FORUM + "/t/moved/1": partial(plain, 8, FORUM + "/t/moved/1"),
     NEWS + "/loop/b": partial(redirect, "/loop/a"),
     **{f"{GUIDE}/far/{step}": partial(redirect, f"/far/{step + 1}") for step in range(1, FAR)},

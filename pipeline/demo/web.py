@@ -152,7 +152,8 @@ async def send(writer: asyncio.StreamWriter, reply: Reply, first: bool) -> None:
     elif reply.manner is Manner.SLOW_BODY:
         await send_on(writer, head.encode() + b"\r\n", b"<", MOST_BYTES, PACE_S)
     else:
-        writer.write(head.encode() + f"Content-Length: {len(reply.body)}\r\n\r\n".encode() + reply.body)
+        usual = head.encode() + f"Content-Length: {len(reply.body)}\r\n\r\n".encode()
+        writer.write((reply.head or usual) + reply.body + reply.after)
         await writer.drain()
 
 

@@ -38,7 +38,7 @@ def jaccard(left, right):
 
 
 def test_every_trap_has_a_name_and_an_address_of_its_own_and_a_fate_of_its_stage():
-    assert len({trap.name for trap in traps.TRAPS}) == len(traps.TRAPS) == 87
+    assert len({trap.name for trap in traps.TRAPS}) == len(traps.TRAPS) == 102
     links = [canonical_url(trap.url) for trap in traps.TRAPS if trap.stage != "submissions"]
     assert len(links) == len(set(links))
     assert not set(links) & {canonical_url(page.url) for page in site.ordinary_pages()}
@@ -60,23 +60,23 @@ def test_the_books_balance_from_stage_to_stage():
 
 def test_the_expected_counts_are_these():
     assert traps.expected() == {
-        "submissions": {"kept": 542, "bad_line": 4, "bad_url": 4, "self_post": 1, "repeated": 1},
+        "submissions": {"kept": 557, "bad_line": 4, "bad_url": 4, "self_post": 1, "repeated": 1},
         "links": {
-            "kept": 377, "low_karma": 62, "over_18": 1, "reddit_host": 2, "wikipedia_host": 2, "blocked_host": 2,
+            "kept": 392, "low_karma": 62, "over_18": 1, "reddit_host": 2, "wikipedia_host": 2, "blocked_host": 2,
             "blocked_suffix": 2,
         },
         "pages": {
-            "kept": 348, "robots_disallowed": 3, "robots_unreachable": 1, "not_found": 2, "client_error": 1,
+            "kept": 358, "robots_disallowed": 4, "robots_unreachable": 1, "not_found": 2, "client_error": 1,
             "server_error": 1, "bad_status": 1, "redirect_loop": 1, "too_many_redirects": 1, "bad_redirect": 2,
-            "not_public": 3, "too_large": 2, "timed_out": 2, "bad_encoding": 1, "connect_error": 1, "name_error": 1,
-            "not_html": 2, "empty_body": 1, "opted_out": 3,
+            "not_public": 3, "too_large": 2, "timed_out": 2, "bad_encoding": 1, "connect_error": 1, "bad_response": 2,
+            "incomplete": 2, "name_error": 1, "not_html": 2, "empty_body": 1, "opted_out": 3,
         },
-        "documents": {"kept": 345, "undecodable": 1, "no_text": 2},
+        "documents": {"kept": 355, "undecodable": 1, "no_text": 2},
         "corpus": {
-            "kept": 329, "other_language": 6, "too_short": 1, "low_quality": 2, "wikipedia_text": 2,
+            "kept": 339, "other_language": 6, "too_short": 1, "low_quality": 2, "wikipedia_text": 2,
             "exact_duplicate": 3, "near_duplicate": 2,
         },
-        "tokens": {"kept": 329},
+        "tokens": {"kept": 339},
     }  # fmt: skip
 
 

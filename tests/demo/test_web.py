@@ -198,7 +198,7 @@ def test_a_request_that_is_none_harms_nobody(web, rubbish):
 
 def test_local_hosts_name_every_host_both_ways_and_the_nameless_ones_not(web):
     hosts = web.local_hosts()
-    assert len(hosts) == 2 * (26 + 7)
+    assert len(hosts) == 2 * (26 + 9)
     assert hosts["tin-roof.test"] == hosts["www.tin-roof.test"] == f"127.0.0.1:{web.port}"
     assert not [name for name in hosts if not name.endswith(".test")]
 
