@@ -40,9 +40,9 @@ STANDARD_LIBRARY = (
     "xml", "xmlrpc", "zipapp", "zipfile", "zipimport", "zoneinfo",
 )  # fmt: skip
 # Folders of site-packages whose docstrings are read: hard dependencies of this project only.
-PACKAGES = ("numpy", "apache_beam", "pyarrow", "aiohttp", "lxml", "typer", "rich", "trafilatura")
+PACKAGES = ("numpy", "apache_beam", "pyarrow", "lxml", "typer", "rich", "trafilatura")
 # Distributions whose package descriptions are read: the same ones, and more hard dependencies with long descriptions.
-DISTRIBUTIONS = (*PACKAGES, "msgspec", "datasketch", "warcio", "protego", "yarl", "charset-normalizer")
+DISTRIBUTIONS = (*PACKAGES, "msgspec", "datasketch", "warcio", "protego", "charset-normalizer")
 SKIPPED_FOLDERS = {
     "test",
     "tests",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -22,6 +23,7 @@ from pipeline.fetch.heads import Body, Head, Headers
 from pipeline.fetch.response import Refused
 from pipeline.shards.outcomes import Outcome
 
+TRAILERS_S = 1.0  # that a body which is whole waits for the end of its trailers, so that the connection can be kept
 LOOK_BACK = 64  # bytes before the new ones that are searched for the end of a head
 
 
@@ -154,6 +156,10 @@ async def body_from(connection: Connection, body: Body, rest: bytes, wanted: Wan
         return bytes(found[: wanted.limit_bytes]), "time"
     if len(found) > wanted.limit_bytes:
         return bytes(found[: wanted.limit_bytes]), "length"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TRAILERS_S):
+            while body.trailing and (piece := await connection.read()):
+                body.feed(piece)
     broken = body.missing() or (connection.error is not None and not body.whole)
     return bytes(found), "disconnect" if broken else ""
 

@@ -186,9 +186,11 @@ def is_part(head: Head) -> bool:
 class Body:
     """The body after a head, fed with bytes as they come: chunking removed, cut where it ends (RFC 9112, section 6.3).
 
-    `whole`: nothing of it is missing. `ended`: nor of what follows it, so that another answer may come. `broken`: the
-    chunks make no sense from here on. A body that says it is chunked and does not begin like it is taken as it is: many
-    who write WARC files remove the chunks only, and some servers never made any.
+    `whole`: nothing of it is missing. `trailing`: but its trailers, which do not matter, are still to come. `ended`: it
+    is over and nothing came after it, so that another answer may. `broken`: the chunks make no sense.
+
+    A body that says it is chunked and does not begin like it is taken as it is: many who write WARC files remove the
+    chunks only, and some servers never made any.
     """
 
     def __init__(self, head: Head) -> None:
@@ -199,7 +201,7 @@ class Body:
         self.decided = not self.chunked
         self.pending = b""
         self.whole = self.ended = self.left == 0 and not self.chunked
-        self.broken = False
+        self.broken = self.trailing = False
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of the body among the next ones."""
@@ -237,10 +239,10 @@ class Body:
                 self.broken = not self.left and not is_begun(data[at : at + CHUNK_LINE_BYTES + 1])
                 break
             self.left, at = int(line[1], 16), line.end()
-            self.whole = self.left == 0
-        while self.whole and not self.ended and (trailer := TRAILER.match(data, at)):
-            at, self.ended = trailer.end(), not trailer[1].strip(BLANKS)
-        self.ended = self.ended and at == len(data)
+            self.whole = self.trailing = self.left == 0
+        while self.trailing and (trailer := TRAILER.match(data, at)):
+            at, self.trailing = trailer.end(), trailer[1].strip(BLANKS) != b""
+        self.ended = self.whole and not self.trailing and at == len(data)
         self.pending = data[at:]
         return b"".join(found)
 

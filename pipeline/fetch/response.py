@@ -32,6 +32,8 @@ HOST_FAILURES = frozenset(
         Outcome.ROBOTS_UNREACHABLE,
     }
 )
+# Ends without a response that can be kept, of a host that did answer.
+ANSWERED = frozenset({Outcome.BAD_RESPONSE, Outcome.INCOMPLETE})
 CODINGS = 3  # laid over each other; one is usual, more than two never meant well
 READ_CODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd")
 CHANCE_BYTES = 64  # packed bytes so many look like text once in a thousand times, twice as many once in a million

@@ -33,7 +33,7 @@ from pipeline.fetch.errands import (
 )
 from pipeline.fetch.exchange import Session
 from pipeline.fetch.hosts import Hosts, of_robots
-from pipeline.fetch.response import Fetched, Hop
+from pipeline.fetch.response import ANSWERED, Fetched, Hop
 from pipeline.shards.outcomes import Outcome
 
 AskedRobots = Callable[[tuple[Hop, ...]], None]
@@ -77,7 +77,7 @@ class Visit:
             self.permit = errand.permit
         errand = msgspec.structs.replace(errand, robots=(), permit=None)
         end = await fetch(self.session, errand, self.settings, self.allowed, self.pause)
-        self.heard = self.heard or bool(end.hops)
+        self.heard = self.heard or is_heard(end)
         return annotated(end, self.permit, self.settings.opt_outs) if isinstance(end, Fetched) else end
 
     # --- turns
@@ -155,7 +155,7 @@ class Visit:
         errand = Errand(target, tuple(asked), self.settings.deadline_s)
         bounds = msgspec.structs.replace(self.settings, redirects=robots.REDIRECTS, limit_bytes=robots.LIMIT_BYTES)
         end = await fetch(self.session, errand, bounds, self.turn, self.pause, True)
-        self.heard = self.heard or bool(end.hops)
+        self.heard = self.heard or is_heard(end)
         self.asked_robots(end.hops)
         if isinstance(end, Unfinished):
             beyond = (*end.errand.asked, end.errand.target)[len(chain) :]
@@ -193,3 +193,8 @@ def unfinished(link: Link, end: Fetched) -> Unfinished | None:
         return None
     asked = (*link.errand.asked, *(hop.url for hop in answered))
     return Unfinished(Errand(end.final_url, asked, link.errand.left_s), answered)
+
+
+def is_heard(end: Fetched | Unfinished) -> bool:
+    """Whether anybody answered, be it with bytes that mean nothing."""
+    return bool(end.hops) or (isinstance(end, Fetched) and end.outcome in ANSWERED)
