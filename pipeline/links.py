@@ -200,7 +200,8 @@ def notes_of(paths: Sequence[Path], sources: Artefact, left_out: Sequence[str]) 
     notes, unread = [], list(left_out)
     for path, receipt in sorted(zip(paths, sources.receipts(), strict=True), key=itemgetter(0)):
         unread += [note for note in receipt.notes if note.startswith(LEFT_OUT)]
-        notes += [f"{name_of(path)}: {note}" for note in receipt.notes if not note.startswith(LEFT_OUT)]
+        name = path.relative_to(sources.root) if path.is_relative_to(sources.root) else name_of(path)
+        notes += [f"{name}: {note}" for note in receipt.notes if not note.startswith(LEFT_OUT)]
     if len(unread) == sources.shards + len(left_out):
         raise InputError(unread[0].removeprefix(LEFT_OUT))
     more = len(notes) - MOST_NOTES

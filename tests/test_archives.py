@@ -122,7 +122,7 @@ def test_an_input_that_gives_no_link_or_no_page_is_named(tmp_path):
         good_warc=record(http(), "http://a.test/"),
     )
     made(tmp_path)
-    assert [f"{tmp_path}/in/none.warc: " in note and "no link" in note for note in notes(tmp_path, "links")] == [True]
+    assert ["in/none.warc: " in note and "no link" in note for note in notes(tmp_path, "links")] == [True]
     said = sorted(notes(tmp_path, "pages"))
     assert ["in/gone.warc: no page" in said[0] and "1 not_found" in said[0], "in/none.warc: no page" in said[1]] == [
         True, True

@@ -86,11 +86,11 @@ class Pace:
     def answered(self, headers: Mapping[str, str]) -> None:
         """Spread the requests that Reddit still grants (X-Ratelimit-Remaining) over the time to the next grant.
 
-        However many are left, the gap is kept: near the end of a window the headers would allow bursts.
+        However many are left, `wait` keeps the gap: near the end of a window the headers would allow bursts.
         """
         remaining, reset = (seconds(headers.get(f"x-ratelimit-{name}")) for name in ("remaining", "reset"))
-        share = 0.0 if remaining is None or reset is None else reset / max(remaining, 1.0)
-        self.hold(max(self.gap_s, min(share, LONGEST_WAIT_S)))
+        if remaining is not None and reset is not None:
+            self.hold(min(reset / max(remaining, 1.0), LONGEST_WAIT_S))
 
 
 class Answer:
