@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -118,8 +119,8 @@ def read_response(path: Path, offset: int, length: int | None, limit_bytes: int,
     """The response at an offset of an archive, transfer and content codings undone, at most limit_bytes.
 
     `length` (None: unknown) must be the record's. Of several records in one compressed member the one is read whose
-    stored body has this `sha256`. Raises BadRecord for anything that is not such a response, InputError
-    where the file cannot be read.
+    stored body has this `sha256`. Raises BadRecord for anything that is not such a response, InputError where the file
+    cannot be read.
     """
     where = f"{path} at offset {offset}"
     record = read_record(path, offset, length, limit_bytes + heads.HEAD_BYTES)
@@ -147,21 +148,26 @@ def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -
         with storage.reading(path, RECORD_BYTES) as file:
             kind = stretch_at(file, path, offset, length)
             record = record_at(file, kind, offset, limit_bytes)
-            if record.damage or not is_segment(record):
+            spans = length is not None and length > record.length  # as segments do, from one member to another
+            if not (is_segment(record) or spans) or (record.damage and not (record.crowded and spans)):
                 return record
             file.seek(0)
-            parts = [clipped(one, offset, offset + length if length else sys.maxsize) for one in stretches(file, path)]
-            pieces = (
-                piece for part in parts if part.begins < part.ends for piece in cut_between(file, part, limit_bytes)
-            )
-            return next((one for one in joined(pieces, limit_bytes) if one.offset == offset), record)
+            ends = offset + length if length else sys.maxsize
+            parts = [
+                one for one in (clipped(one, offset, ends) for one in stretches(file, path)) if one.begins < one.ends
+            ]
+            pieces = (piece for part in parts for piece in cut_between(file, part, limit_bytes))
+            found = (one for one in joined(pieces, limit_bytes) if one.offset == offset)
+            return next((one for one in found if length in (None, one.length)), record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def clipped(kind: Kind, begins: int, ends: int) -> Kind:
-    """What of a stretch lies between two offsets."""
-    return replace(kind, begins=max(kind.begins, begins), ends=min(kind.ends, ends))
+def between(kinds: Iterable[Kind], begins: int, ends: int) -> Iterator[Kind]:
+    """What of some stretches lies between two offsets."""
+    for kind in kinds:
+        if kind.begins < ends and kind.ends > begins:
+            yield replace(kind, begins=max(kind.begins, begins), ends=min(kind.ends, ends))
 
 
 @lru_cache(maxsize=1)

@@ -61,7 +61,7 @@ DIGEST = re.compile(r"(sha-?1|sha-?256|sha-?512|md5):([A-Za-z0-9]+)=*", re.IGNOR
 OTHER_BLOCK = "the block is not the one of its digest"
 CROWDED = "more than one record in a compressed member"
 WITHIN = "within the compressed member"
-MEMBER_BYTES = 2**28  # unpacked, of a member that holds several records: it is held whole to be read
+MEMBER_BYTES = 2**27  # unpacked, of a member that holds several records: it is held whole to be read
 RECOMPRESS = "run: warcio recompress FILE NEW_FILE, and name the new one"
 
 

@@ -213,6 +213,20 @@ def test_segments_within_one_member_are_joined(tmp_path):
         assert read_response(path, one.offset, one.length, 100_000, one.sha256).body == body
 
 
+def test_segments_in_different_members_of_several_records_are_joined(tmp_path):
+    block = http()
+    more = {"segment_number": 2, "segment_origin_id": "<urn:0>", "segment_total_length": len(block)}
+    first = record(block[:100], "http://a.test/long", record_id="<urn:0>", segment_number=1)
+    last = record(block[100:], "", "continuation", **more)
+    one, two, three = (record(http(body), url) for url, body in pages(3).items())
+    path, captures = found(tmp_path, packed([one + first, two, last + three]))
+    assert {one.outcome for one in captures} == {Outcome.KEPT}
+    assert len(captures) == 4
+    for capture in captures:
+        body = PAGE if capture.url.endswith("long") else pages(3)[capture.url]
+        assert read_response(path, capture.offset, capture.length, 100_000, capture.sha256).body == body
+
+
 @pytest.mark.failure(
     "a compressed member holds several records and is damaged",
     "a note names the member; the records before the damage are read",
