@@ -152,10 +152,7 @@ def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -
             if not (is_segment(record) or spans) or (record.damage and not (record.crowded and spans)):
                 return record
             file.seek(0)
-            ends = offset + length if length else sys.maxsize
-            parts = [
-                one for one in (clipped(one, offset, ends) for one in stretches(file, path)) if one.begins < one.ends
-            ]
+            parts = between(stretches(file, path), offset, offset + length if length else sys.maxsize)
             pieces = (piece for part in parts for piece in cut_between(file, part, limit_bytes))
             found = (one for one in joined(pieces, limit_bytes) if one.offset == offset)
             return next((one for one in found if length in (None, one.length)), record)
