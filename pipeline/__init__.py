@@ -16,11 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.build import STAGES, Standing, standing
+    from pipeline.build import STAGES
     from pipeline.build import build as build_stages
     from pipeline.config import Settings, load, parse
     from pipeline.shards.outcomes import Outcome, WebTextError
     from pipeline.shards.receipts import Manifest
+    from pipeline.standing import Standing, standing
     from pipeline.verbs.explain import explain
     from pipeline.verbs.export import export
     from pipeline.verbs.extract import extracts
@@ -35,7 +36,7 @@ HOMES = {
     "Manifest": "pipeline.shards.receipts",
     "Outcome": "pipeline.shards.outcomes",
     "Settings": "pipeline.config",
-    "Standing": "pipeline.build",
+    "Standing": "pipeline.standing:Standing",
     "WebTextError": "pipeline.shards.outcomes",
     "build_stages": "pipeline.build:build",  # `pipeline.build` is the module
     "explain": "pipeline.verbs.explain",
@@ -47,7 +48,7 @@ HOMES = {
     "plan": "pipeline.verbs.plan.outlook:outlook",
     "remove": "pipeline.verbs.remove",
     "sample": "trainer.sample",
-    "standing": "pipeline.build",
+    "standing": "pipeline.standing:standing",  # `pipeline.standing` is the module
     "train": "trainer.train",
     "trained": "trainer.checkpoint",
 }

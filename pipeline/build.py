@@ -12,10 +12,9 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from pipeline.config import Settings
-from pipeline.shards import lease, leftovers, removals, storage, transfer
+from pipeline.shards import lease, leftovers, removals, storage
 from pipeline.shards.outcomes import ConfigError, DryRun
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.runner import BeamRun, Run
@@ -85,47 +84,6 @@ def made_since(root: Path, stage: str, shards: int, since: float) -> int:
 def segments_since(root: Path, since: float) -> int:
     """How many segments a crawl committed since a time: the progress of shards that are not yet whole."""
     return storage.written_since(root / "pages" / "segments", "*.parquet", since)
-
-
-class Standing(NamedTuple):
-    """How far an artefact is. `manifest`: only while it is whole, so that nothing old is shown as today's.
-
-    `state`: "not made", "partly made", "damaged" (a file is gone or has another length), "stale" (made from what has
-    been made anew since), or "whole".
-    """
-
-    done: int  # shards made
-    shards: int
-    manifest: Manifest | None
-    state: str
-
-
-def standing(root: Path, shards: int) -> dict[str, Standing]:
-    """How far each stage's artefact is, in order. Raises ConfigError: begun with another number of shards."""
-    with transfer.looking(root.absolute()):
-        return stands(root, shards)
-
-
-def stands(root: Path, shards: int) -> dict[str, Standing]:
-    """The same, asked file by file."""
-    same_shards(root, shards)
-    found: dict[str, Standing] = {}
-    for stage in STAGES:
-        one = artefact(root, stage, shards)
-        manifest = one.manifest()
-        if manifest is None:
-            state = "partly made" if one.done() else "not made"
-        elif not one.holds(manifest.files):
-            state = "damaged"
-        elif any(
-            found[name].manifest is None or mark != artefact(root, name, shards).fingerprint()
-            for name, mark in manifest.made_from.items()
-        ):
-            state = "stale"
-        else:
-            state = "whole"
-        found[stage] = Standing(one.done(), one.shards, manifest if state == "whole" else None, state)
-    return found
 
 
 def now() -> float:

@@ -25,7 +25,7 @@ from pipeline.cli_model import VERBS, sample, trained
 from pipeline.cli_plan import plan
 from pipeline.cli_remove import remove
 from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma, print_notes
-from pipeline.options import Folder, Sets, Verb, named, needing, settings_of, stage_and_options
+from pipeline.options import Folder, Sets, Stale, Verb, current, named, needing, settings_of, stage_and_options
 from pipeline.shards import interrupts, storage
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
 from pipeline.shards.places import mirror, name_of, place
@@ -120,6 +120,7 @@ def build(
     """Make what is missing or stale, up to STAGE; killed at any moment, the next build goes on."""
     from pipeline.build import beam
     from pipeline.build import build as build_stages
+    from pipeline.standing import recorded
 
     until, options = stage_and_options([*([stage] if stage else []), *context.args])
     options += ("--dry_run=true",) * dry_run
@@ -133,23 +134,23 @@ def build(
             started=reporter.started,
             ended=reporter.ended,
         )
-    print_funnel(folder, settings.build.shards)
+    print_funnel(recorded(folder, settings.build.shards))
 
 
 @app.command(cls=Verb)
 def status(folder: Folder = Path(), sets: Sets = None) -> None:
-    """Show which shards are made, the funnel, how many pages were found by year, and what stages have noted."""
-    from pipeline.build import standing
+    """Show what a build would do now, the funnel, how many pages were found by year, and what stages have noted."""
+    from pipeline.standing import standing
     from pipeline.verbs.coverage import coverage
 
     settings = settings_of(folder, sets)
-    table = Table("artefact", "shards", "state", box=None)
-    stands = standing(folder, settings.build.shards)
+    table = Table("artefact", "shards", "state", "", box=None)
+    stands = standing(folder, settings)
     for stage, one in stands.items():
-        table.add_row(stage, f"{one.done}/{one.shards}", one.state)
+        table.add_row(stage, f"{one.done}/{one.shards}", one.state, one.why)
     out.print(table)
-    print_karma(folder, settings.build.shards)
-    print_funnel(folder, settings.build.shards)
+    print_karma(stands)
+    print_funnel(stands)
     if stands["links"].manifest and stands["pages"].manifest:
         print_coverage(coverage(folder, settings.build.shards))
     for stage, one in stands.items():
@@ -161,12 +162,17 @@ def report(
     folder: Folder = Path(),
     sets: Sets = None,
     out_folder: Annotated[Path | None, typer.Option("--out", help="Where to write; DIR/report by default.")] = None,
+    stale: Stale = False,
 ) -> None:
     """Write report.html, a page about the corpus that needs no network, and README.md, its dataset card."""
+    from pipeline.build import STAGES
+
     with needing("report"):
         from pipeline.verbs.report import write
-    target = mirror(out_folder) if out_folder else folder / "report"
-    found = write.report(folder, settings_of(folder, sets).build.shards, target)
+    target, settings = mirror(out_folder) if out_folder else folder / "report", settings_of(folder, sets)
+    if folder.is_dir():
+        current(folder, settings, STAGES, stale)
+    found = write.report(folder, settings.build.shards, target)
     for sentence in write.unmade(found):
         err.print(f"note: {sentence}")
     out.print(f"{target / write.PAGE} and {target / write.CARD} written")
@@ -207,12 +213,15 @@ def overlap(
     train: Annotated[list[Path] | None, typer.Option(help="The train set of each, in the same order.")] = None,
     folder: Folder = Path(),
     sets: Sets = None,
+    stale: Stale = False,
 ) -> None:
     """Tell how many 8-grams of evaluation texts stand in the corpus (Radford et al. 2019, section 4)."""
     from pipeline.verbs.overlap import overlaps
 
+    settings = settings_of(folder, sets)
+    current(folder, settings, ("corpus",), stale)
     table = Table("evaluation", "8-grams", "in the corpus", "in its own train set", box=None)
-    for one in overlaps(folder, settings_of(folder, sets).build.shards, evaluations, train or ()):
+    for one in overlaps(folder, settings.build.shards, evaluations, train or ()):
         table.add_row(one.name, f"{one.grams:,}", f"{one.corpus:.2%}", "-" if one.train is None else f"{one.train:.2%}")
     out.print(table)
 
@@ -251,6 +260,7 @@ def demo(
     """Run the whole chain offline: a Reddit-style dump, a local web full of traps, a corpus, a small GPT-2."""
     from pipeline.build import build as build_stages
     from pipeline.demo.run import prepared
+    from pipeline.standing import recorded
 
     with prepared(folder.absolute()) as settings:
         with Reporter(folder, settings.build.shards) as reporter:
@@ -259,9 +269,9 @@ def demo(
     out.print()
     out.print("The model writes:")
     for seed, prompt in enumerate(("The", "When you", "This")):
-        sample(prompt, folder, tokens=40, temperature=0.8, top_k=50, top_p=1.0, seed=seed)
+        sample(prompt, folder, tokens=40, temperature=0.8, top_k=50, top_p=1.0, seed=seed, stale=True)
     out.print()
-    print_funnel(folder, settings.build.shards)
+    print_funnel(recorded(folder, settings.build.shards))
     out.print()
     out.print(
         f"The artefacts are in {folder}: links pages documents corpus tokenizer tokens model",

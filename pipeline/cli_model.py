@@ -16,7 +16,8 @@ from rich.table import Table
 
 from pipeline import config
 from pipeline.console import err, out, watching_training
-from pipeline.options import Folder, Sets, needing, settings_of
+from pipeline.options import Folder, Sets, Stale, current, needing, settings_of
+from pipeline.shards import storage
 from pipeline.shards.places import mirror
 
 
@@ -29,26 +30,26 @@ def train(
     allow: Annotated[
         str, typer.Option(help="Fields that may differ from the stopped run's, with commas: learning_rate,data …")
     ] = "",
+    stale: Stale = False,
 ) -> None:
     """Train GPT-2 on the token shards; the same command goes on with a run that was stopped."""
     settings = settings_of(folder, sets)
-    trained(folder, settings, fresh, tuple(name.strip() for name in allow.split(",") if name.strip()))
+    trained(folder, settings, fresh, tuple(name.strip() for name in allow.split(",") if name.strip()), stale)
 
 
-def trained(folder: Path, settings: config.Settings, fresh: bool = False, allow: tuple[str, ...] = ()) -> None:
+def trained(
+    folder: Path, settings: config.Settings, fresh: bool = False, allow: tuple[str, ...] = (), stale: bool = False
+) -> None:
     """Run the trainer, printing its progress; under torchrun the first process holds the lock and speaks for all."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy neighbours cost spinning threads most of their time
-    from pipeline.build import standing
     from pipeline.shards import lease
 
     with needing("train"):
         from trainer.train import train as run_training
     first = os.environ.get("RANK", "0") == "0"
     with lease.lock(folder) if first else nullcontext():
-        if first and (tokens := standing(folder, settings.build.shards)["tokens"]).state in ("stale", "damaged"):
-            err.print(
-                f"note: the tokens are {tokens.state}: 'webtext build' would make them anew; trained on as they are"
-            )
+        if first:
+            current(folder, settings, ("tokens",), stale)
         root = folder.absolute()
         with watching_training(settings.train.steps) as told:
             result = run_training(settings.train, root, root / "model", told, fresh, allow)
@@ -64,10 +65,13 @@ def sample(
     top_k: Annotated[int, typer.Option(min=0, help="Among the k likeliest; 0 = off.")] = 50,
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Among the likeliest that make up p.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    stale: Stale = False,
 ) -> None:
     """Write text with the trained model."""
     from pipeline.shards.receipts import Artefact
 
+    if storage.exists(folder / config.FILE_NAME):
+        current(folder, settings_of(folder, None), ("tokenizer",), stale)
     with needing("train"):
         from trainer.checkpoint import trained as load_trained
         from trainer.sample import load_tokenizer
@@ -96,10 +100,13 @@ def fertility(
     folder: Folder = Path(),
     beside: Annotated[Path | None, typer.Option(help="Merges of another vocabulary: GPT-2's vocab.bpe.")] = None,
     hosts: Annotated[int, typer.Option(min=0, help="How many hosts to show, those with most text first.")] = 10,
+    sets: Sets = None,
+    stale: Stale = False,
 ) -> None:
     """Show how the vocabulary fits the held-out text, by language and host, beside another vocabulary's."""
     from pipeline.verbs.fertility import fertility as groups
 
+    current(folder, settings_of(folder, sets), ("corpus", "tokenizer"), stale)
     names = ["ours", *([beside.resolve().name] if beside else [])]
     table = Table(box=None)
     table.add_column("held-out text", no_wrap=True)
@@ -119,13 +126,17 @@ def export(
     folder: Folder = Path(),
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
+    stale: Stale = False,
 ) -> None:
     """Write the corpus or the model in the form that another tool reads; Arrow's readers need none, see tokens/."""
+    from pipeline.verbs.export import MADE_OF
     from pipeline.verbs.export import export as written
 
-    target = mirror(target)
+    target, settings = mirror(target), settings_of(folder, sets)
+    if form in MADE_OF:
+        current(folder, settings, MADE_OF[form], stale)
     with needing("train"):
-        made = written(folder, settings_of(folder, sets), form, target, force)
+        made = written(folder, settings, form, target, force)
     for note in made.notes:
         err.print(f"note: {note}")
     for split, documents in made.documents.items():

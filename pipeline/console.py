@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -22,12 +22,13 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.build import artefact, made_since, now, segments_since, standing
+from pipeline.build import artefact, made_since, now, segments_since
 from pipeline.shards.outcomes import FATES, Outcome, WebTextError
 from pipeline.shards.places import place, said
 
 if TYPE_CHECKING:
     from pipeline.shards.receipts import Books, Manifest
+    from pipeline.standing import Standing
     from pipeline.verbs.coverage import Year
     from trainer.metrics import Progress
 
@@ -168,9 +169,9 @@ def reasons(book: Books) -> str:
     return ", ".join(f"{fate}\N{NO-BREAK SPACE}{count}" for fate, count in others)
 
 
-def print_funnel(folder: Path, shards: int) -> None:
+def print_funnel(stands: Mapping[str, Standing]) -> None:
     """Print the funnel of the artefacts that are whole, from the first to where the chain breaks off."""
-    manifests = (one.manifest for one in standing(folder, shards).values())
+    manifests = (one.manifest for one in stands.values())
     whole = itertools.takewhile(lambda manifest: manifest is not None, manifests)
     out.print(funnel(books for manifest in whole if manifest is not None for books in manifest.books.items()))
 
@@ -184,9 +185,9 @@ def funnel(books: Iterable[tuple[str, Books]]) -> Table:
     return table
 
 
-def print_karma(folder: Path, shards: int) -> None:
+def print_karma(stands: Mapping[str, Standing]) -> None:
     """Print how many links each reading of karma would admit, once links are whole; the other rules hold."""
-    manifest = standing(folder, shards)["links"].manifest
+    manifest = stands["links"].manifest
     if manifest is None:
         return
     threshold, chosen = manifest.settings["karma"], manifest.settings["karma_of"]

@@ -12,11 +12,13 @@ import typer.core
 
 from pipeline import config
 from pipeline.build import STAGES, same_shards
+from pipeline.console import err
 from pipeline.plaintext import is_text
 from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.places import mirror
 from pipeline.shards.runner import flags
+from pipeline.standing import check
 
 
 class Verb(typer.core.TyperCommand):
@@ -54,6 +56,8 @@ Folder = Annotated[
     ),
 ]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE over the config file; repeatable.")]
+
+Stale = Annotated[bool, typer.Option("--stale", help="Take artefacts as they are, also if a build would make others.")]
 
 
 def settings_of(folder: Path, sets: list[str] | None) -> config.Settings:
@@ -101,3 +105,9 @@ def stage_and_options(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     if len(stages) > 1:
         raise ConfigError(f"{' '.join(stages)}: name one stage; those before it are built too")
     return (stages or [STAGES[-1]])[0], tuple(options)
+
+
+def current(folder: Path, settings: config.Settings, stages: Sequence[str], stale: bool) -> None:
+    """Print what is to be said of artefacts that are taken as they are. Raises StaleError: see `standing.check`."""
+    for said in check(folder, settings, stages, stale):
+        err.print(f"note: {said}")

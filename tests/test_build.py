@@ -5,6 +5,7 @@ import pytest
 from pipeline import build
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Task, balanced
+from pipeline.standing import recorded
 
 SHARDS = 2
 
@@ -21,7 +22,7 @@ def make(root, stage, mark, made_from=()):
 
 
 def states(root):
-    return {stage: one.state for stage, one in build.standing(root, SHARDS).items()}
+    return {stage: one.state for stage, one in recorded(root, SHARDS).items()}
 
 
 @pytest.fixture
@@ -37,13 +38,13 @@ def test_what_is_made_from_what_stands_is_whole(root):
         "links": "whole", "pages": "whole", "documents": "whole",
         "corpus": "not made", "tokenizer": "not made", "tokens": "not made",
     }  # fmt: skip
-    assert build.standing(root, SHARDS)["documents"].manifest is not None
+    assert recorded(root, SHARDS)["documents"].manifest is not None
 
 
 def test_whatever_follows_an_artefact_made_anew_is_stale(root):
     make(root, "links", "b")
     assert list(states(root).values())[:3] == ["whole", "stale", "stale"]
-    assert build.standing(root, SHARDS)["documents"].manifest is None
+    assert recorded(root, SHARDS)["documents"].manifest is None
     make(root, "pages", "a", ["links"])  # nothing in it had to change
     assert list(states(root).values())[:3] == ["whole", "whole", "whole"]
 
@@ -57,7 +58,7 @@ def test_a_shard_without_receipt_makes_an_artefact_partly_made(root):
     pages = build.artefact(root, "pages", SHARDS)
     pages.receipt_path(0).unlink()
     pages.manifest_path.unlink()
-    stands = build.standing(root, SHARDS)["pages"]
+    stands = recorded(root, SHARDS)["pages"]
     assert (stands.done, stands.shards, stands.state) == (1, 2, "partly made")
 
 
@@ -66,5 +67,5 @@ def test_a_shard_without_receipt_makes_an_artefact_partly_made(root):
 )
 def test_another_number_of_shards_is_refused(root):
     with pytest.raises(ConfigError, match=r"build\.shards is 3, but .* was begun with 2"):
-        build.standing(root, 3)
+        recorded(root, 3)
     assert Artefact(root, "links", SHARDS).done() == SHARDS

@@ -358,10 +358,10 @@ def test_a_note_says_when_nothing_was_kept(built):
 def test_what_was_made_from_something_else_is_stale_and_not_in_the_funnel(built):
     folder, _, made = built
     webtext("build", "links", "--dir", "work", "--set", "links.karma=6", cwd=folder)
-    done = webtext("status", "--dir", "work", cwd=folder)
+    done = webtext("status", "--dir", "work", "--set", "links.karma=6", cwd=folder)
     assert ["links", "2/2", "whole"] in lines_of(done.stdout)
-    assert ["pages", "2/2", "stale"] in lines_of(done.stdout)
-    assert ["tokens", "2/2", "stale"] in lines_of(done.stdout)
+    assert ["pages", "2/2", "stale", "links were made anew"] in lines_of(done.stdout)
+    assert ["tokens", "2/2", "stale", "pages would be made anew"] in lines_of(done.stdout)
     assert ["links", "24", "0", "low_karma 24"] in lines_of(done.stdout)
     assert not any(line[0] == "pages" and line[1:2] == ["24"] for line in lines_of(done.stdout))
     assert webtext("build", "--dir", "work", cwd=folder).stdout == made.stdout

@@ -30,6 +30,7 @@ from pipeline.shards.outcomes import ConfigError, DryRun, InputError
 from pipeline.shards.places import mirror
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun, Running
+from pipeline.standing import recorded
 from tests.engines import QUIET
 from tests.fetch.test_commoncrawl import entry, write_index
 from tests.own_data import SETTINGS, write_dump, write_warc
@@ -231,11 +232,11 @@ def test_a_dry_run_builds_the_first_job_of_the_first_stage_with_work_and_makes_n
     shutil.copytree(work, tmp_path / "work")
     for later in build.STAGES[build.STAGES.index(stage) :]:
         shutil.rmtree(tmp_path / "work" / later)
-    before = build.standing(tmp_path / "work", 2)
+    before = recorded(tmp_path / "work", 2)
     run = BeamRun("DataflowRunner", 1, DRY, tmp_path / "work" / "scratch")
     with pytest.raises(DryRun, match=rf"^{stage}: a dry run: a job of [0-9,]+ bytes was built, and not submitted"):
         build.build(tmp_path / "work", settings, run=run)
-    assert build.standing(tmp_path / "work", 2) == before
+    assert recorded(tmp_path / "work", 2) == before
     assert list((tmp_path / "work" / "scratch").glob(".order-*")) == []
 
 

@@ -33,6 +33,7 @@ LAYERS = [
     CRAFTS,
     {"links", "pages", "documents", "evidence", "corpus", "tokenizer", "tokens"},
     {"build"},
+    {"standing"},
     {"verbs", "demo"},
     {"cli", "cli_model", "cli_plan", "cli_remove", "options", "console"},
 ]

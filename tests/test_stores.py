@@ -19,6 +19,7 @@ from pipeline.shards.outcomes import BusyError, IntegrityError
 from pipeline.shards.places import mirror, name_of, place
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun
+from pipeline.standing import recorded, standing
 from tests import engines, stores
 from tests.own_data import write_both
 from tests.test_killed import REPOSITORY, begin
@@ -83,7 +84,7 @@ def test_every_stage_writes_to_a_store_what_it_writes_to_a_folder_and_another_ma
 
         monkeypatch.setenv("WEBTEXT_CACHE", str(tmp_path / "other"))
         there = mirror(name_of(root))
-        assert {one.state for one in build.standing(there, 2).values()} == {"whole"}
+        assert {one.state for one in standing(there, settings_of(there)).values()} == {"whole"}
         before = {at.key: found for at, found in objects.listed(there)}
         build.build(there, settings_of(there))
         assert {at.key: found for at, found in objects.listed(there)} == before
@@ -168,7 +169,7 @@ def test_to_tell_how_far_a_build_is_takes_no_request_a_shard(root, monkeypatch):
     ask = objects.store
     monkeypatch.setattr(objects, "store", lambda bucket: asked.append(bucket) or ask(bucket))
     monkeypatch.setattr(transfer, "store", objects.store)
-    assert build.standing(root, 40)["links"].done == 40
+    assert recorded(root, 40)["links"].done == 40
     assert len(asked) <= 2
     assert objects.view_of(root) is None
 

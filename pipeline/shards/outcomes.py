@@ -206,6 +206,12 @@ class SourceError(WebTextError):
     exit_code = 10
 
 
+class StaleError(WebTextError):
+    """An artefact is not what a build would make today, and was not asked for as it is."""
+
+    exit_code = 12
+
+
 EXIT_CODES: dict[int, str] = {
     0: "success",
     1: "a bug: please report it with --debug",
@@ -222,6 +228,7 @@ EXIT_CODES: dict[int, str] = {
             WorkerError,
             SourceError,
             DedupError,
+            StaleError,
             OutageError,
         )
     },

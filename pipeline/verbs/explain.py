@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import urls
-from pipeline.build import artefact, standing
+from pipeline.build import artefact
 from pipeline.shards import removals, schemas, storage
 from pipeline.shards.outcomes import InputError
 from pipeline.shards.receipts import Artefact
+from pipeline.standing import recorded
 
 SHOWN = {
     "links": (
@@ -57,7 +58,8 @@ def explain(root: Path, shards: int, url: str) -> Iterator[tuple[str, dict[str, 
 
 def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a document in the artefacts that are whole, with what the rows themselves do not hold."""
-    for stage, (_, _, manifest, _) in standing(root, shards).items():
+    for stage, standing in recorded(root, shards).items():
+        manifest = standing.manifest
         if manifest is None:
             return
         one = artefact(root, stage, shards)

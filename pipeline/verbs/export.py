@@ -35,7 +35,7 @@ from pipeline.text import bpe
 from pipeline.tokenizer import REPORT
 from pipeline.verbs.export_folder import ABOUT, replacing
 
-__all__ = ["ABOUT", "FORMATS", "export"]
+__all__ = ["ABOUT", "FORMATS", "MADE_OF", "export"]
 
 SPLITS = ("train", "val")
 CHUNK = 1_000_000  # numbers converted at a time
@@ -295,6 +295,9 @@ def hf(root: Path, _settings: Settings, made: Export) -> None:
     made.about = {"step": checkpoint.record.step, "tokenizer_sha256": made.files["tokenizer.json"].sha256}
 
 
+MADE_OF = {  # the artefacts that each form is made of
+    "nanogpt": ("tokens",), "megatron": ("tokens",), "parquet": ("corpus",), "jsonl": ("corpus",), "hf": ("tokenizer",),
+}  # fmt: skip
 FORMATS: dict[str, Callable[[Path, Settings, Export], None]] = {
     "nanogpt": nanogpt,
     "megatron": megatron,

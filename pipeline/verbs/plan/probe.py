@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import documents
-from pipeline.build import STAGES, artefact, standing
+from pipeline.build import STAGES, artefact
 from pipeline.config import Settings
 from pipeline.dedup import minhash
 from pipeline.fetch.captures import Capture
@@ -28,6 +28,7 @@ from pipeline.pages import may_crawl
 from pipeline.shards import inputs, schemas
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Manifest
+from pipeline.standing import standing
 from pipeline.text.rules import Judge, read_rules
 from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import SIGNALS
@@ -67,7 +68,7 @@ class Probe:
 
 def probe(root: Path, settings: Settings) -> Probe:
     """What is known of a working directory and its inputs. Raises ConfigError, InputError, IntegrityError."""
-    stands = standing(root, settings.build.shards)
+    stands = standing(root, settings)
     made = {}
     for stage in STAGES:  # what stands behind something stale will be made anew
         manifest = stands[stage].manifest

@@ -18,10 +18,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.build import STAGES, Standing, artefact, standing
+from pipeline.build import STAGES, artefact
 from pipeline.shards import transfer
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
 from pipeline.shards.places import place
+from pipeline.standing import Standing, recorded
 from pipeline.verbs.fertility import Group, fertility
 
 SOURCE = re.compile(r"'([a-z*]+)/[^']*\.(?:parquet|jsonl?)'")
@@ -69,7 +70,7 @@ def answers(root: Path, shards: int) -> Answers:
     root = root.absolute()  # questions are asked from within it
     if place(root):
         transfer.bring(root / "model")
-    found = Answers(standing(root, shards))
+    found = Answers(recorded(root, shards))
     whole = {stage for stage, one in found.stands.items() if one.state == "whole"}
     for stage in ("links", "pages", "documents", "corpus"):
         if stage in whole:

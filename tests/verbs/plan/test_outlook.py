@@ -68,8 +68,8 @@ def test_stages_that_stand_make_the_rest_surer(planned, made, monkeypatch):
     work, settings, _, _, manifests = planned
     stands = probe.__globals__["standing"]
 
-    def some(root, shards):
-        found = stands(root, shards)
+    def some(root, settings):
+        found = stands(root, settings)
         return {stage: one if stage in made else one._replace(manifest=None) for stage, one in found.items()}
 
     monkeypatch.setitem(probe.__globals__, "standing", some)
