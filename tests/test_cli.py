@@ -394,7 +394,8 @@ def test_a_file_that_is_gone_is_made_anew(built):
     path = folder / "work" / "tokens" / "train" / "00000-of-00002.arrow"
     before = path.read_bytes()
     path.unlink()
-    assert ["tokens", "2/2", "damaged"] in lines_of(webtext("status", "--dir", "work", cwd=folder).stdout)
+    lines = lines_of(webtext("status", "--dir", "work", cwd=folder).stdout)
+    assert ["tokens", "2/2", "damaged"] in [line[:3] for line in lines]
     assert webtext("build", "--dir", "work", cwd=folder).stdout == made.stdout
     assert path.read_bytes() == before
 
