@@ -26,7 +26,7 @@ from pipeline.fetch.client import check_contact
 from pipeline.fetch.errands import errand_to
 from pipeline.fetch.lookup import Held, Wanted, lookup
 from pipeline.fetch.pointers import Row, nowhere
-from pipeline.fetch.robots import obeyed_agents
+from pipeline.fetch.robots import obeyed_agents, product_token
 from pipeline.fetch.segments import (
     Owners,
     Round,
@@ -41,6 +41,7 @@ from pipeline.fetch.segments import (
     waiting_for,
 )
 from pipeline.fetch.shelf import sweep
+from pipeline.fetch.verdicts import Verdicts
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
@@ -196,7 +197,7 @@ def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
     everyone = [stale.get(shard, Task(shard, "")) for shard in range(here.links.shards)]
     while tasks:
         sources = [task.shard for task in everyone]
-        run.exchange(partial(send, here.pages, here.owners), sources, partial(receive, here), everyone)
+        run.exchange(partial(send, here), sources, partial(receive, here), everyone)
         found = {task.shard: queues.waits(queue(here.pages, task.shard)) for task in everyone}
         waiting = {shard: waits for shard, waits in found.items() if waits.links}
         if not waiting:
@@ -219,9 +220,16 @@ def queue(pages: Artefact, shard: int) -> Path:
     return pages.root / "scratch" / "queues" / storage.shard_name(shard, pages.shards, ".parquet")
 
 
-def send(pages: Artefact, owners: Owners, shard: int) -> Iterator[Block]:
+def verdicts(here: Crawl, shard: int) -> Verdicts:
+    """What the robots.txt files that a shard knows say to whom the settings obey."""
+    robots = shelf(here.pages, shard).memory().robots
+    return Verdicts(robots, product_token(SOFTWARE), obeyed_agents(here.settings))
+
+
+def send(here: Crawl, shard: int) -> Iterator[Block]:
     """The rows of a shard's segments that concern other shards, to these."""
-    found = [(row, to) for row in shelf(pages, shard).rows() for to in sorted(receivers(shard, owners, row))]
+    rows = shelf(here.pages, shard).rows(verdicts(here, shard))
+    found = [(row, to) for row in rows for to in sorted(receivers(shard, here.owners, row))]
     if found:
         table = pa.Table.from_pylist([row for row, _ in found], schemas.SEGMENT)
         yield from schemas.scatter(table, [to for _, to in found])
@@ -230,7 +238,8 @@ def send(pages: Artefact, owners: Owners, shard: int) -> Iterator[Block]:
 def receive(here: Crawl, task: Task, blocks: Iterable[bytes]) -> None:
     """Queue what a shard has to do, by its own rows and those sent to it; write the shard once all its links ended."""
     sent = schemas.unpack(blocks, schemas.SEGMENT).to_pylist()
-    own = shelf(here.pages, task.shard).rows()
+    known = verdicts(here, task.shard)
+    own = shelf(here.pages, task.shard).rows(known)
     kept, ends = kept_links(here.links, task.shard), found_ends(here.found, task.shard)
     wanted = missing(kept, ends)
     crawled = ends_of((*sent, *own))
@@ -244,7 +253,7 @@ def receive(here: Crawl, task: Task, blocks: Iterable[bytes]) -> None:
     waits = queues.waits_of(todo, paces, here.owners, here.settings, here.began)
     queues.write(queue(here.pages, task.shard), todo, waits)
     if task.fingerprint and not here.pages.current(task) and not fresh:
-        ends.update((link.doc_id, crawled[link.doc_id][-1]) for link in wanted)
+        ends.update((link.doc_id, known.of_link(crawled[link.doc_id][-1], link.fetch_url)) for link in wanted)
         write_pages(here.settings, here.found, here.pages, task, kept, ends)
 
 

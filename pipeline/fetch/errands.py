@@ -86,11 +86,15 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct):
-    """What one crawl leaves to the next one of the same hosts. `faults`: our own, told to whoever may mend them."""
+    """What one crawl leaves to the next one of the same hosts. `faults`: our own, told to whoever may mend them.
+
+    `agents`: those whose groups in robots.txt it obeyed beside our own; None: that was not noted yet.
+    """
 
     robots: list[Known]
     paces: list[Pace]
     faults: list[str] = []
+    agents: tuple[str, ...] | None = None
 
 
 def host(url: str) -> str:

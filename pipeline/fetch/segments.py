@@ -29,6 +29,7 @@ from pipeline.fetch.crawler import Report, crawl
 from pipeline.fetch.errands import Errand, Link, Pace, host_asked
 from pipeline.fetch.pointers import Row
 from pipeline.fetch.shelf import FOLDER, Shelf, Waiting
+from pipeline.fetch.verdicts import OPEN
 from pipeline.fetch.writing import Overtaken, Writing
 from pipeline.shards.outcomes import PASSING, IntegrityError
 from pipeline.urls import shard_of
@@ -85,8 +86,10 @@ def ends_of(rows: Iterable[Row]) -> defaultdict[str, list[Row]]:
 def is_over(ends: Sequence[Row], passes: int) -> bool:
     """Whether a link with these ends is not asked for again: it has had its `passes`, or no other day helps it.
 
-    Another day helps the outcomes of PASSING, and 429 (RFC 6585, section 4).
+    Another day helps the outcomes of PASSING, and 429 (RFC 6585, section 4). An end that is OPEN is none.
     """
+    if ends and ends[-1]["outcome"] == OPEN:
+        return False
     return bool(ends) and (len(ends) >= passes or (ends[-1]["outcome"] not in PASSING and ends[-1]["status"] != 429))
 
 

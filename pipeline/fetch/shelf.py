@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.fetch.errands import Errand, Memory
 from pipeline.fetch.pointers import Row, nowhere
+from pipeline.fetch.verdicts import Verdicts
 from pipeline.shards import objects, schemas, storage
 from pipeline.shards.outcomes import IntegrityError, Outcome
 from pipeline.shards.places import place
@@ -50,30 +51,36 @@ class Shelf:
         last = max((int(number.partition("-")[0]) for number in self.numbers_of("")), default=-1)
         return f"{last + 1:05d}-{uuid.uuid4().hex[:8]}"
 
-    def rows(self) -> list[Row]:
-        """How visits ended, of all segments in order. Raises IntegrityError.
+    def rows(self, verdicts: Verdicts | None = None) -> list[Row]:
+        """How visits ended, of all segments in order, as the `verdicts` of today are. Raises IntegrityError.
 
         Of a visit that two attempts made and committed, the first counts.
         """
         found: dict[tuple[str, int], Row] = {}
         for number in self.numbers():
-            for row in read_table(self.path(number, ".parquet")).to_pylist():
-                found.setdefault((row["doc_id"], row["step"]), row)
+            rows = read_table(self.path(number, ".parquet")).to_pylist()
+            agents = self.learnt(number).agents if verdicts else None
+            for row in rows:
+                found.setdefault((row["doc_id"], row["step"]), verdicts.of(row, agents) if verdicts else row)
         return list(found.values())
 
     def memory(self) -> Memory:
         """What was learnt of hosts, in order. Raises IntegrityError."""
         whole = Memory([], [])
         for number in self.numbers():
-            path = self.path(number, ".hosts.json")
-            try:
-                one = msgspec.json.decode(storage.read_bytes(path), type=Memory)
-            except (OSError, msgspec.MsgspecError) as error:
-                raise damaged(path, error) from None
+            one = self.learnt(number)
             whole.robots += one.robots
             whole.paces += one.paces
             whole.faults += one.faults
         return whole
+
+    def learnt(self, number: str) -> Memory:
+        """What one segment learnt of hosts. Raises IntegrityError."""
+        path = self.path(number, ".hosts.json")
+        try:
+            return msgspec.json.decode(storage.read_bytes(path), type=Memory)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise damaged(path, error) from None
 
 
 def read_table(path: Path) -> pa.Table:

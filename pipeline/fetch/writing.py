@@ -24,7 +24,7 @@ from pipeline.fetch import warc
 from pipeline.fetch.errands import Link, Memory, Pace, Unfinished, nothing
 from pipeline.fetch.pointers import Row, row_of, text
 from pipeline.fetch.response import Fetched, Hop
-from pipeline.fetch.robots import Known
+from pipeline.fetch.robots import Known, obeyed_agents
 from pipeline.fetch.shelf import FOLDER, Shelf, Waiting, queued
 from pipeline.fetch.visit import described
 from pipeline.shards import schemas, storage
@@ -186,7 +186,8 @@ class Writing:
 
         Nothing where nothing came, or where another attempt has taken over.
         """
-        learnt = Memory(lasting(self.memory.robots), latest(self.memory.paces), self.faults)
+        agents = obeyed_agents(self.settings)
+        learnt = Memory(lasting(self.memory.robots), latest(self.memory.paces), self.faults, agents)
         if not (self.rows or learnt.robots or learnt.paces or learnt.faults):
             return
         if not self.stands():

@@ -47,6 +47,8 @@ def erase_fetched(removal: Removal) -> None:
 def erase_records(removal: Removal, table: Path, doomed: pa.Table, others: pa.Table) -> None:
     """Erase the records of doomed visits in the WARC file of a segment, which is beside its `table`."""
     path = table.with_suffix(".warc.gz")
+    if not storage.exists(path):  # nobody answered
+        return
     data = bytearray(storage.read_bytes(path))
     rows = erased(storage.local(path), data, removal.order.asked_at, removal.covers, needed(doomed), needed(others))
     replace(removal, path, rows, bytes(data))
@@ -73,8 +75,9 @@ def replace(removal: Removal, path: Path, rows: int, data: bytes) -> None:
 
 def told(removal: Removal, path: Path) -> int:
     """How many entries of what a segment learnt of hosts have to go."""
-    whole, left = memory_of(path), memory_without(removal, path)
-    return len(whole.robots) + len(whole.paces) - len(left.robots) - len(left.paces)
+    both = memory_of(path), memory_without(removal, path)
+    whole, left = (len(one.robots) + len(one.paces) + len(one.faults) for one in both)
+    return whole - left
 
 
 def memory_of(path: Path) -> Memory:
@@ -89,7 +92,9 @@ def memory_without(removal: Removal, path: Path) -> Memory:
     """The same without the hosts that have to go, and without redirects to them."""
     whole = memory_of(path)
     robots = [one for one in whole.robots if not any(gone(removal, url) for url in (one.address, *one.leads_to))]
-    return Memory(robots, [one for one in whole.paces if not removal.covers_host(one.host)])
+    faults = [one for one in whole.faults if not removal.covers(one.partition(": ")[0])]
+    paces = [one for one in whole.paces if not removal.covers_host(one.host)]
+    return msgspec.structs.replace(whole, robots=robots, paces=paces, faults=faults)
 
 
 def gone(removal: Removal, url: str) -> bool:
