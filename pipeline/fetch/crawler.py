@@ -215,4 +215,7 @@ async def crawl(
         hosts = Hosts(settings, software, mine, around.now)
         hosts.remember(memory, around.began)
         memory.robots, memory.paces = hosts.memory.robots, hosts.memory.paces
-        await Crawl(session, hosts, Blame(hosts, around), report).run(links)
+        try:
+            await Crawl(session, hosts, Blame(hosts, around), report).run(links)
+        finally:
+            await hosts.resolver.close()

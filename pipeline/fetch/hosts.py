@@ -13,9 +13,11 @@ from pipeline.config import PagesSettings
 from pipeline.fetch import robots
 from pipeline.fetch.client import is_overloaded, retry_after_s
 from pipeline.fetch.errands import Later, Link, Memory, Pace
+from pipeline.fetch.guard import DNS_CACHE_S, GuardedResolver
 from pipeline.fetch.response import Fetched
 from pipeline.fetch.schedule import IN_A_ROW, REST_MAX_S, Schedule
 from pipeline.shards.outcomes import Outcome
+from pipeline.urls import host_of
 
 Clock = Callable[[], float]
 # Ends without an answer that another hour may change; also NAME_ERROR, where the name server said so.
@@ -31,8 +33,11 @@ class Hosts:
         self.now = now
         self.clock = asyncio.get_running_loop().time
         self.schedule: Schedule[Link | asyncio.Future[None]] = Schedule(
-            settings.gap_s, settings.connections, self.clock()
+            settings.gap_s, settings.connections, self.clock(), settings.per_address
         )
+        self.resolver = GuardedResolver(settings)
+        self.addresses: dict[str, tuple[float, str]] = {}  # by name: known until then
+
         self.cache = robots.Cache(robots.product_token(software), robots.obeyed_agents(settings), now)
         self.memory = Memory([], [])
         self.alive: dict[str, None] = {}  # addresses of robots.txt that were answered, the last one last
@@ -67,12 +72,41 @@ class Hosts:
         finally:
             self.tickets.discard(ticket)
 
+    async def admitted(self, name: str, url: str) -> bool:
+        """Whether a host that is held may be asked as far as its address goes, which other names may share.
+
+        Hosts that the settings place themselves (`local_hosts`) are nobody's to share: their owner said so.
+        """
+        if not self.settings.per_address or self.schedule.host(name).placed:
+            return True
+        where = await self.address_of(host_of(url))
+        return not where or self.schedule.place(name, where, self.clock())
+
+    async def address_of(self, name: str) -> str:
+        """The first of the IP addresses of a name, as text sorts them; "" where it is none's or cannot be found."""
+        if name in self.settings.local_hosts:
+            return ""
+        until, found = self.addresses.get(name, (0.0, ""))
+        if self.clock() >= until:
+            try:
+                async with asyncio.timeout(self.settings.deadline_s):
+                    found = min(one["host"] for one in await self.resolver.resolve(name))
+            except OSError:  # TimeoutError and NotPublic are of its kind; the request will meet it too, and end by it
+                found = ""
+            self.addresses[name] = self.clock() + DNS_CACHE_S, found
+        return found
+
     def close(self) -> None:
         """Begin nothing any more; whoever queues leaves an errand."""
         self.closing = True
         for ticket in self.tickets:
             if not ticket.done():
                 ticket.set_exception(Later())
+
+    def step_back(self, name: str) -> None:
+        """A host is not asked after all."""
+        self.schedule.step_back(name)
+        self.changed.set()
 
     def finish(self, name: str) -> None:
         """A request to a host, or the wish for one, is over."""

@@ -8,6 +8,9 @@ crosses from one to another, and then either breaks the gap or deadlocks.
 When a schedule begins, every host counts as just asked: so the gap also holds over the requests that came before it.
 After n failures in a row a host rests for its gap times 2^(n - 1), at most an hour: binary exponential backoff, as of
 Ethernet (IEEE 802.3, 4.2.3.2.5) and of clients that get 429 or 503.
+
+Hosts may share an address: then each of its `per_address` places takes one request at a time, and the gap after it. A
+host whose address has no place is parked, and holds no connection.
 """
 
 from __future__ import annotations
@@ -30,6 +33,14 @@ REST_MAX_S = 3_600.0  # a host that fails, or asks to be left alone, for longer 
 
 
 @dataclass(slots=True)
+class Address:
+    """When each place that is free may be taken, as a heap; and the hosts that wait for one."""
+
+    free: list[float]
+    parked: deque[str] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
 class Host(Generic[T]):
     """What the schedule knows of one host.
 
@@ -46,6 +57,9 @@ class Host(Generic[T]):
     failures: int = 0
     failing_since: float = 0.0
     fate: Outcome | None = None
+    address: Address | None = None
+    placed: bool = False  # holds a place of its address
+    parked: bool = False
 
 
 class Schedule(Generic[T]):
@@ -54,9 +68,11 @@ class Schedule(Generic[T]):
     A host is busy from `pop` to `finish`, and not ready until its gap after that. At most `connections` are busy.
     """
 
-    def __init__(self, gap_s: float, connections: int, now: float) -> None:
+    def __init__(self, gap_s: float, connections: int, now: float, per_address: int = 0) -> None:
         self.gap_s = gap_s
         self.connections = connections
+        self.per_address = per_address
+        self.addresses: dict[str, Address] = {}
         self.began = now
         self.hosts: dict[str, Host[T]] = {}
         self.busy = 0
@@ -66,19 +82,55 @@ class Schedule(Generic[T]):
     def push(self, name: str, item: T, first: bool = False) -> None:
         """Queue an item behind those of its host; `first`: ahead of all that are not."""
         host = self.host(name)
-        idle = not (host.busy or host.first or host.rest)
+        idle = not (host.busy or host.parked or host.first or host.rest)
         (host.first if first else host.rest).append(item)
         if idle:
             self.wait_for(name, host)
 
     def pop(self, now: float) -> T | None:
         """The next item, its host being busy from now on; None while no host may be asked."""
-        if self.busy >= self.connections or not self.ready or self.ready[0][0] > now:
-            return None
-        host = self.hosts[heapq.heappop(self.ready)[2]]
-        host.busy = True
-        self.busy += 1
-        return (host.first or host.rest).popleft()
+        while self.busy < self.connections and self.ready and self.ready[0][0] <= now:
+            name = heapq.heappop(self.ready)[2]
+            host = self.hosts[name]
+            if not (host.first or host.rest):  # dropped meanwhile
+                continue
+            if host.address is None or self.enter(name, host, host.address, now):
+                host.busy = True
+                self.busy += 1
+                return (host.first or host.rest).popleft()
+        return None
+
+    def enter(self, name: str, host: Host[T], address: Address, now: float) -> bool:
+        """Whether a host that is not among those that wait got a place of its address; else it waits for one."""
+        if not address.free:
+            address.parked.append(name)
+            host.parked = True
+        elif address.free[0] > now:
+            heapq.heappush(self.ready, (address.free[0], next(self.order), name))
+        else:
+            heapq.heappop(address.free)
+            host.placed = True
+        return host.placed
+
+    def place(self, name: str, found: str, now: float) -> bool:
+        """Whether a busy host, whose address is now known, may be asked: else it has to `step_back`."""
+        host = self.hosts[name]
+        if host.placed or not self.per_address:
+            return True
+        host.address = self.addresses.setdefault(found, Address([self.began] * self.per_address))
+        if not host.address.free or host.address.free[0] > now:
+            return False
+        heapq.heappop(host.address.free)
+        host.placed = True
+        return True
+
+    def step_back(self, name: str) -> None:
+        """A busy host was not asked after all."""
+        host = self.hosts[name]
+        host.busy = False
+        self.busy -= 1
+        if host.first or host.rest:
+            self.wait_for(name, host)
 
     def wait(self, now: float) -> float | None:
         """Seconds until `pop` may give something; None while only a `finish` or a `push` can change that."""
@@ -89,11 +141,15 @@ class Schedule(Generic[T]):
     def finish(self, name: str, now: float) -> None:
         """The host's request is over: its gap begins. A host that is not asked any more needs none."""
         host = self.hosts[name]
-        host.busy = False
-        self.busy -= 1
         host.ready_at = max(host.ready_at, now + (0.0 if self.lost(name) else self.gap(name)))
-        if host.first or host.rest:
-            self.wait_for(name, host)
+        if host.placed and host.address is not None:
+            host.placed = False
+            heapq.heappush(host.address.free, now + self.gap_s)
+            if host.address.parked:
+                next_one = host.address.parked.popleft()
+                self.hosts[next_one].parked = False
+                self.wait_for(next_one, self.hosts[next_one])
+        self.step_back(name)
 
     def answered(self, name: str) -> None:
         """The host gave what was asked for: it is alive, and where it had been slowed down it is a little less so."""
@@ -161,7 +217,7 @@ class Schedule(Generic[T]):
         dropped = [*host.first, *host.rest]
         host.first.clear()
         host.rest.clear()
-        if dropped and not host.busy:
+        if dropped and not host.busy and not host.parked:
             self.ready = [one for one in self.ready if one[2] != name]
             heapq.heapify(self.ready)
         return dropped
@@ -189,7 +245,7 @@ class Schedule(Generic[T]):
 
     def waiting(self) -> int:
         """How many hosts have an item queued or under way."""
-        return len(self.ready) + self.busy
+        return len(self.ready) + self.busy + sum(len(one.parked) for one in self.addresses.values())
 
     def wait_for(self, name: str, host: Host[T]) -> None:
         """Put a host among those that wait; of two that are ready at once, the one that came first goes first."""

@@ -108,6 +108,11 @@ class Visit:
             self.give_back()
             await self.hosts.ticket(name)
             self.host = name
+        while not await self.hosts.admitted(name, url):
+            self.hosts.step_back(name)
+            self.host = None
+            await self.hosts.ticket(name)
+            self.host = name
         self.used = True
         return Outcome.KEPT
 
