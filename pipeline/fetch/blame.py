@@ -28,6 +28,7 @@ from pipeline.shards.outcomes import OutageError, Outcome
 
 THROTTLED = 3  # times that a link is asked for whose server says "not now"
 REFERENCES = 3  # hosts that answered before and are connected to, to tell an outage
+ANSWERED = (Outcome.BAD_RESPONSE, Outcome.INCOMPLETE)  # ends in which somebody answered, though nothing is kept of it
 End = Fetched | Unfinished
 
 
@@ -65,6 +66,8 @@ class Blame:
         """A visit is over: its host is given back, its link ends, or is held, or waits."""
         failed = isinstance(end, Fetched) and (end.outcome in HOST_FAILURES or is_overloaded(end))
         name = visit.host
+        if isinstance(end, Fetched) and end.outcome in ANSWERED:
+            visit.heard = True
         if visit.heard:
             self.heard()
         if not failed or name is None or not isinstance(end, Fetched):
@@ -87,6 +90,13 @@ class Blame:
             self.sort_out(name)
         self.hosts.finish(name)
         visit.host, visit.used = None, False
+
+    def spoiled(self, visit: Visit, end: Fetched) -> None:
+        """A visit ended by a fault of ours, which tells nothing of its host."""
+        if visit.host is not None:
+            self.hosts.finish(visit.host)
+            visit.host, visit.used = None, False
+        self.done.append((visit.link, end))
 
     def acquit(self, name: str) -> None:
         """A host answers: of links that failed just before, one alone failed by itself, several have another try."""

@@ -186,7 +186,7 @@ async def bounded_request(session: Session, url: str, left_s: float, settings: P
     try:
         async with asyncio.timeout(left_s):
             return await request(session, url, settings.limit_bytes, any_type)
-    except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
+    except OSError as error:  # TimeoutError is an OSError
         outcome = outcome_of(error)
         transient = outcome is Outcome.CONNECT_ERROR or is_passing(error)
         raise Refused(outcome, f"{type(error).__name__}: {error}"[:500], transient) from error
@@ -211,7 +211,7 @@ def outcome_of(error: BaseException) -> Outcome:
     chain = tuple(causes(error))
     if any(isinstance(cause, NotPublic) for cause in chain):
         return Outcome.NOT_PUBLIC
-    if isinstance(error, socket.gaierror | UnicodeError):
+    if isinstance(error, socket.gaierror):
         return Outcome.NAME_ERROR
     if any(isinstance(cause, ssl.SSLError) for cause in chain):
         return Outcome.TLS_ERROR

@@ -170,19 +170,14 @@ class Crawl:
 
     async def visit(self, visit: Visit) -> None:
         """Make one visit, and settle how it ended, whatever happens."""
-        end: End
         try:
-            end = await visit.end()
+            self.blame.settle(visit, await visit.end())
         except asyncio.CancelledError as error:
             if self.over:
                 raise
-            end = faulty(visit.link, error)
+            self.blame.spoiled(visit, faulty(visit.link, error))
         except Exception as error:  # noqa: BLE001 - hostile bytes went through many hands: one link is lost, not all
-            end = faulty(visit.link, error)
-        try:
-            self.blame.settle(visit, end)
-        except Exception as error:  # noqa: BLE001 - the same
-            self.blame.settle(visit, faulty(visit.link, error))
+            self.blame.spoiled(visit, faulty(visit.link, error))
 
 
 def by_host(links: Iterable[Link]) -> list[tuple[str, list[Link]]]:
@@ -212,10 +207,7 @@ async def crawl(
     check_contact(settings)
     robots.obeyed_agents(settings)
     async with open_session(settings, software) as session:
-        hosts = Hosts(settings, software, mine, around.now)
+        hosts = Hosts(settings, software, mine, around.now, session.connections.resolver)
         hosts.remember(memory, around.began)
         memory.robots, memory.paces = hosts.memory.robots, hosts.memory.paces
-        try:
-            await Crawl(session, hosts, Blame(hosts, around), report).run(links)
-        finally:
-            await hosts.resolver.close()
+        await Crawl(session, hosts, Blame(hosts, around), report).run(links)

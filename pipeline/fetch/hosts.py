@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pipeline.config import PagesSettings
 from pipeline.fetch import robots
 from pipeline.fetch.client import is_overloaded, retry_after_s
+from pipeline.fetch.connections import Origin, origin_of
 from pipeline.fetch.errands import Later, Link, Memory, Pace
-from pipeline.fetch.guard import DNS_CACHE_S, GuardedResolver
+from pipeline.fetch.guard import Resolver
 from pipeline.fetch.response import Fetched
 from pipeline.fetch.schedule import IN_A_ROW, REST_MAX_S, Schedule
 from pipeline.shards.outcomes import Outcome
-from pipeline.urls import host_of
 
 Clock = Callable[[], float]
 # Ends without an answer that another hour may change; also NAME_ERROR, where the name server said so.
@@ -27,7 +27,14 @@ PASSING = (Outcome.CONNECT_ERROR, Outcome.TIMED_OUT, Outcome.ROBOTS_UNREACHABLE)
 class Hosts:
     """What one crawl knows of the hosts that it asks. `changed` is set when a host may be free."""
 
-    def __init__(self, settings: PagesSettings, software: str, mine: Callable[[str, str], bool], now: Clock) -> None:
+    def __init__(
+        self,
+        settings: PagesSettings,
+        software: str,
+        mine: Callable[[str, str], bool],
+        now: Clock,
+        resolver: Resolver,
+    ) -> None:
         self.settings = settings
         self.mine = mine
         self.now = now
@@ -35,8 +42,7 @@ class Hosts:
         self.schedule: Schedule[Link | asyncio.Future[None]] = Schedule(
             settings.gap_s, settings.connections, self.clock(), settings.per_address
         )
-        self.resolver = GuardedResolver(settings)
-        self.addresses: dict[str, tuple[float, str]] = {}  # by name: known until then
+        self.resolver = resolver
 
         self.cache = robots.Cache(robots.product_token(software), robots.obeyed_agents(settings), now)
         self.memory = Memory([], [])
@@ -79,22 +85,19 @@ class Hosts:
         """
         if not self.settings.per_address or self.schedule.host(name).placed:
             return True
-        where = await self.address_of(host_of(url))
+        where = await self.address_of(origin_of(url))
         return not where or self.schedule.place(name, where, self.clock())
 
-    async def address_of(self, name: str) -> str:
-        """The first of the IP addresses of a name, as text sorts them; "" where it is none's or cannot be found."""
+    async def address_of(self, origin: Origin) -> str:
+        """The first of a server's IP addresses, as text sorts them; "" where it is nobody's or cannot be found."""
+        _, name, port = origin
         if name in self.settings.local_hosts:
             return ""
-        until, found = self.addresses.get(name, (0.0, ""))
-        if self.clock() >= until:
-            try:
-                async with asyncio.timeout(self.settings.deadline_s):
-                    found = min(one["host"] for one in await self.resolver.resolve(name))
-            except OSError:  # TimeoutError and NotPublic are of its kind; the request will meet it too, and end by it
-                found = ""
-            self.addresses[name] = self.clock() + DNS_CACHE_S, found
-        return found
+        try:
+            async with asyncio.timeout(self.settings.deadline_s):
+                return min(str(one[4][0]) for one in await self.resolver.addresses(name, port))
+        except OSError:  # TimeoutError and NotPublic are of its kind; the request will meet it too, and end by it
+            return ""
 
     def close(self) -> None:
         """Begin nothing any more; whoever queues leaves an errand."""
