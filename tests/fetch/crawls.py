@@ -16,9 +16,9 @@ def anyone(host, doc_id):
     return True
 
 
-async def ends_of(links, settings, mine=anyone, memory=None, now=lambda: 0.0, robots=None):
+async def ends_of(links, settings, mine=anyone, memory=None, now=lambda: 0.0, robots=None, into=None):
     """(link, end) of each, in the order of ending; `robots` collects the responses to questions for robots.txt."""
-    ends = []
+    ends = into if into is not None else []
     report = Report(lambda *end: ends.append(end), (robots if robots is not None else []).extend)
     one = crawl(links, settings, SOFTWARE, mine, memory or Memory([], []), report, Circumstances(now))
     await asyncio.wait_for(one, 20)

@@ -64,7 +64,7 @@ STEPS = {
     "report": (writing.Writing, "ended", lambda _, link, end: (link.doc_id, end.status) == (BAD, 200)),
 }  # fmt: skip
 
-# every kind of exception where a request is made, and all steps with some kind; nothing is cancelled while it is written
+# every kind of exception where a request is made, all steps with some; nothing is cancelled while it is written
 CASES = [("request", error) for error in ERRORS] + [
     (step, error) for number, step in enumerate(STEPS) for error in (ERRORS[number % 3], ERRORS[4]) if step != "request"
 ]
