@@ -146,17 +146,17 @@ def judged_again(revisit: Row, original: Row, settings: PagesSettings, pages: Pa
     """The outcome and the opt-outs of a revisit's own head over the body of its original, from their two records."""
     limit = settings.limit_bytes + heads.HEAD_BYTES
     places = [(pointed_at(row["warc"], pages), row["offset"], row["length"]) for row in (revisit, original)]
-    records = [read_record(*place, limit) for place in places]
-    found = heads.parse(records[0].block)
+    own, held = (read_record(*place, limit) for place in places)
+    found = None if own.crowded or held.crowded else heads.parse(own.block)
+    if found is None:  # one member holds many records: which of them is meant, only the bodies of pages tell
+        return original["outcome"], []
     try:
-        answer = answer_of(records[1], settings.limit_bytes)
+        answer = answer_of(held, settings.limit_bytes)
     except Refused as refusal:
         return refusal.outcome, []
-    if found is None:
-        return original["outcome"], []
     said = [one for one in found[0].headers if one[0].lower() not in READ_BY]
     said += [one for one in answer.head.headers if one[0].lower() in READ_BY]
-    verdict = judge(replace(found[0], headers=tuple(said)), answer.body, settings, cut_of(records[1], answer))
+    verdict = judge(replace(found[0], headers=tuple(said)), answer.body, settings, cut_of(held, answer))
     return verdict.outcome, list(verdict.opt_outs)
 
 
