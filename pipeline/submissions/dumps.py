@@ -8,7 +8,7 @@ a whole file in memory and stop at the first bad line.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, count, islice
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from pipeline.submissions.rows import (
     Found,
     OddRow,
     UsualRow,
+    batched,
     block_of,
     joined,
     reason,
@@ -56,9 +57,8 @@ def blocks_of(path: Path) -> Iterator[Block]:
     head = next(chunks, b"")
     chunks = chain([head], chunks)
     if is_array(head) and not has_lines(head):
-        found = map(placed, map(row_of, elements(chunks, path)), (f"element {number:,}" for number in count(1)))
-        while (block := block_of(islice(found, ELEMENTS))).fates:
-            yield block
+        numbered = enumerate(elements(chunks, path), 1)
+        yield from batched((placed(row_of(fields), f"element {number:,}") for number, fields in numbered), ELEMENTS)
         return
     number = 1
     for lines in lines_of_array(chunks, path) if is_array(head) else whole_lines(chunks):

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, count, islice
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.submissions.forms import LONGEST_LINE, lines_of
-from pipeline.submissions.rows import FIELDS, Block, Fault, Found, block_of, joined, listed, reason, row_of
+from pipeline.submissions.rows import FIELDS, Block, Fault, Found, batched, block_of, joined, listed, reason, row_of
 
 BATCH_ROWS = 10_000  # held at a time, before they are joined to blocks
 DAMAGE = (pa.ArrowException, OSError, ValueError)
@@ -129,8 +128,7 @@ def read_csv(path: Path, rows: int) -> Iterator[Block]:
     than the header is a BAD_LINE. Raises InputError: as `read_dump`, for a header without the columns of a submission,
     for a file that ends within quotes, and for a field or line longer than LONGEST_LINE, where quotes stand open.
     """
-    found = csv_rows(path)
-    return joined(iter(lambda: block_of(islice(found, BATCH_ROWS)), Block([], Counter())), rows)
+    return joined(batched(csv_rows(path), BATCH_ROWS), rows)
 
 
 def csv_rows(path: Path) -> Iterator[Found]:

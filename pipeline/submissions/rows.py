@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from pipeline.shards.outcomes import Outcome
+from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.urls import LONGEST_POSTED
 
 LATEST_UTC, HIGHEST_SCORE = 2**32 - 1, 2**31 - 1  # seconds and points; beyond them a value is damage, not data
@@ -241,6 +241,21 @@ def block_of(found: Iterable[Found]) -> Block:
     if kept:
         fates[Outcome.KEPT] = len(kept)
     return Block(kept, fates, tuple(faults))
+
+
+def batched(found: Iterable[Found], rows: int) -> Iterator[Block]:
+    """Rows as blocks of `rows` (>= 1), the last one aside; those before an InputError are given before it is raised."""
+    some: list[Found] = []
+    try:
+        for one in found:
+            some.append(one)
+            if len(some) == rows:
+                yield block_of(some)
+                some = []
+    except InputError:
+        yield block_of(some)
+        raise
+    yield block_of(some)
 
 
 def joined(blocks: Iterable[Block], rows: int) -> Iterator[Block]:

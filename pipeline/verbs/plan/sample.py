@@ -30,6 +30,7 @@ from pipeline.fetch.heads import HEAD_BYTES
 from pipeline.fetch.kinds import NotAnArchive, is_archive
 from pipeline.fetch.revisits import REQUEST
 from pipeline.links import sorted_out, table_of
+from pipeline.plaintext import encoding_of
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.submissions.decide import Rules, decided
@@ -235,7 +236,8 @@ def beginning(path: Path) -> tuple[bytes, float]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     text = b"".join(held)
-    lines = text[: text.rfind(b"\n") + 1] or text
+    utf8 = encoding_of(text).startswith("utf-8")
+    lines = (text[: text.rfind(b"\n") + 1] or text) if utf8 else text[: len(text) // 4 * 4]  # whole characters
     return lines, min(1.0, taken / storage.size_of(path) * len(lines) / len(text))
 
 

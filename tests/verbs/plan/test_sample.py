@@ -3,6 +3,7 @@
 import bz2
 import csv
 import gzip
+import io
 import json
 import lzma
 from dataclasses import replace
@@ -162,3 +163,24 @@ def test_what_is_spread_is_evenly_spaced_and_begins_with_the_first():
 def test_a_sample_is_a_value(tmp_path):
     (tmp_path / "d.ndjson").write_bytes(ndjson(rows(100)))
     assert replace(look(tmp_path, "d.ndjson")) == look(tmp_path, "d.ndjson")
+
+
+def test_the_beginning_of_a_file_of_any_layout_tells_how_many_rows_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "BYTES", 60_000)
+    row = {"url": "http://a.example/", "score": 5, "created_utc": 1_400_000_000, "title": 'two\nlines, "quoted"'}
+    rows = [{"id": f"{number:04}", **row} for number in range(5_000)]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    for name, text, encoding in (
+        ("a.json", "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]", "utf-8"),
+        ("b.json", json.dumps(rows), "utf-8"),
+        ("c.json", json.dumps(rows, indent=1), "utf-16"),
+        ("d.csv", table.getvalue(), "utf-8-sig"),
+        ("e.csv", table.getvalue(), "utf-16"),
+    ):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        piece = sample.of_lines(tmp_path / name)
+        assert piece.share < 1, name
+        assert piece.rows / piece.share == pytest.approx(5_000, rel=0.05), name
