@@ -97,6 +97,7 @@ LINES = st.one_of(
 )  # fmt: skip
 STATUS = st.sampled_from([b"200", b"200", b"200", b"206", b"204", b"301", b"404", b"500", b"999"])
 CHUNKED = b"21c\r\n%s\r\n0\r\n\r\n" % PAGE
+LIKE_CHUNKS = b"a\r\n5\r\nwords\r\n\r\n0\r\n\r\n"  # of ten bytes that look like a chunk themselves
 BODIES = st.sampled_from([
     PAGE, b"", PAGE[:100], gzip.compress(PAGE), gzip.compress(PAGE)[:-9], zlib.compress(PAGE), b"plain words",
     PAGE * 60,
@@ -114,6 +115,7 @@ BODIES = st.sampled_from([
     b"200", b"OK", [b"Transfer-Encoding: chunked", b"Content-Length: 3"], b"21c\r\n%s\r\n0\r\n\r\n" % PAGE, b"\r\n"
 )
 @example(b"200", b"OK", [b"Content-Length: 3", b"Content-Length: 4"], PAGE, b"\r\n")
+@example(b"200", b"OK", [b"Content-Type: text/plain", b"Transfer-Encoding: chunked"], LIKE_CHUNKS, b"\r\n")
 def test_whatever_a_crawl_accepts_its_record_gives_back_and_is_judged_alike(status, phrase, lines, body, end):
     phrase = phrase.replace(b"\n", b"")
     check(
