@@ -10,6 +10,8 @@ import pipeline.fetch.visit as visit
 from pipeline.config import PagesSettings
 from pipeline.fetch.blame import Circumstances
 from pipeline.fetch.errands import Link, Memory, Unfinished, host_asked
+from pipeline.fetch.guard import Resolver
+from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.schedule import IN_A_ROW
 from pipeline.shards.outcomes import ConfigError
 from tests.fetch.crawls import anyone, ends_of, link_to
@@ -328,3 +330,38 @@ def test_what_is_forbidden_to_an_agent_that_the_settings_obey_is_not_asked_for(a
     assert outcomes(ends) == {"a.test/": outcome}
     assert ends["a.test/"].opt_outs == (("robots:gptbot",) if agents else ())
     assert web.paths() == ([] if agents else ["/"])
+
+
+@pytest.mark.parametrize("per_address", [1, 2])
+def test_one_server_under_many_names_is_asked_once_a_gap_and_others_meanwhile(monkeypatch, per_address):
+    names = [f"n{n}.test" for n in range(4)]
+    replies = {f"{name}/{n}": reply() for name in names for n in range(2)} | {"b.test/1": reply(), "b.test/2": reply()}
+    gap_s = 0.05
+
+    async def address_of(self, origin):
+        return "" if origin[1] == "b.test" else "192.0.2.1"
+
+    monkeypatch.setattr(Hosts, "address_of", address_of)
+    ends, web = crawled(replies, list(replies), gap_s=gap_s, per_address=per_address)
+    assert set(outcomes(ends).values()) == {"kept"}
+    times = sorted((began, ended) for name, began, ended in web.times if name in names)
+    assert len(times) == 12
+    for (began, _), (_, earlier) in zip(times[per_address:], times, strict=False):
+        assert began - earlier >= gap_s
+    free = [began for name, began, _ in web.times if name == "b.test"]
+    assert max(free) < times[-1][0]
+
+
+def test_the_address_of_a_name_is_what_it_resolves_to_and_that_of_a_local_host_is_nobodys(monkeypatch):
+    def found(name, *_, **__):
+        return [(2, 1, 6, "", (address, 0)) for address in ("93.184.216.34", "93.184.215.14")]
+
+    async def run():
+        monkeypatch.setattr("pipeline.fetch.guard.socket.getaddrinfo", found)
+        settings = PagesSettings(contact="mailto:a@b.test", local_hosts={"here.test": "127.0.0.1:80"})
+        hosts = Hosts(settings, "webtext/0", anyone, lambda: 0.0, Resolver(settings))
+        return [
+            await hosts.address_of(("http", name, 80)) for name in ("a.test", "b.test", "here.test", "93.184.216.34")
+        ]
+
+    assert asyncio.run(run()) == ["93.184.215.14", "93.184.215.14", "", "93.184.216.34"]

@@ -181,3 +181,60 @@ def test_a_host_that_rests_is_not_asked_before_its_time_and_holds_nobody_up():
     assert schedule.wait(2.0) == 48.0
     assert schedule.pop(49.0) is None
     assert schedule.pop(50.0) == "a"
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), max_size=40),
+    st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(["1.1.1.1", "2.2.2.2"])),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.lists(st.sampled_from([0.0, 0.5, 3.0]), min_size=1, max_size=4),
+)
+def test_an_address_takes_so_many_requests_at_one_time_whatever_its_names_and_every_item_comes(
+    names, where, per_address, connections, lasts
+):
+    """Hosts learn their address when they are first held, and step back where it has no place."""
+    schedule, now, running, visits = Schedule(1.0, connections, 0.0, per_address), 0.0, [], []
+    for number, name in enumerate(names):
+        schedule.push(name, (name, number))
+    for _ in range(2_000):
+        while (item := schedule.pop(now)) is not None:
+            if item[0] in where and not schedule.place(item[0], where[item[0]], now):
+                schedule.push(item[0], item, first=True)
+                schedule.step_back(item[0])
+                continue
+            end = now + lasts[item[1] % len(lasts)]
+            heapq.heappush(running, (end, len(visits), item))
+            visits.append((item, now, end))
+        wait = schedule.wait(now)
+        upcoming = [*([running[0][0]] if running else []), *([now + wait] if wait is not None else [])]
+        if not upcoming:
+            break
+        now = min(upcoming)
+        while running and running[0][0] <= now:
+            schedule.finish(heapq.heappop(running)[2][0], now)
+    assert sorted(number for (_, number), _, _ in visits) == list(range(len(names)))
+    for address in set(where.values()):
+        times = [(start, end + 1.0) for (name, _), start, end in visits if where.get(name) == address]
+        for moment, _ in times:  # a request and the gap after it
+            assert sum(start <= moment < free for start, free in times) <= per_address
+
+
+def test_hosts_that_wait_for_their_address_hold_no_connection():
+    schedule = Schedule(1.0, 2, 0.0, 1)
+    for name in ("a", "b", "c", "other"):
+        schedule.push(name, name)
+    assert schedule.pop(1.0) == "a"
+    assert schedule.place("a", "1.1.1.1", 1.0)
+    while (item := schedule.pop(1.0)) not in (None, "other"):
+        assert not schedule.place(item, "1.1.1.1", 1.0)
+        schedule.push(item, item, first=True)
+        schedule.step_back(item)
+    assert item == "other"
+    assert schedule.waiting() == 4
+    schedule.finish("a", 5.0)
+    assert schedule.pop(5.5) is None
+    assert schedule.pop(6.0) == "b"
+    assert schedule.pop(6.0) is None
+    schedule.finish("b", 7.0)
+    assert schedule.pop(8.0) == "c"
