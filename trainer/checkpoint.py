@@ -47,6 +47,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     device: str  # cpu or cuda
     dtype: str = "float32"  # of the matrix products
     loss: float | None  # of the last step, nats a token
+    # what the token shards held -> windows shown before they held it: see `TokenData.held`; "": not known
+    contents: dict[str, int] = {}
     steps: int | None = None  # that the run was to have, and the rate of its last one: a longer run stretches the rate
     learning_rate: float | None = None
     files: dict[str, storage.Stamp] = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import isqrt
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -51,6 +52,11 @@ class TokenShard:
         end = int(np.searchsorted(self.offsets, last, "left"))
         return [str(one) for one in self.batch.column("doc_id").slice(start, end - start).to_pylist()]
 
+    def removed(self) -> tuple[int, int]:
+        """How many documents were removed since the shard was made, and how many tokens are end-of-text instead."""
+        rows = pc.equal(self.batch.column("doc_id"), "").to_numpy(zero_copy_only=False)
+        return int(rows.sum()), int(np.diff(self.offsets)[rows].sum())
+
     def documents(self, first: int, last: int) -> Numbers:
         """The row of the document that each of the tokens `first` to `last - 1` belongs to (int64)."""
         return np.searchsorted(self.offsets, np.arange(first, last), "right") - 1
@@ -65,6 +71,7 @@ class TokenData:
     end_of_text: int
     vocab: int
     fingerprint: str  # sha256 over names and contents: the same data or not
+    held: str = ""  # the same over what the files hold today: another, once `webtext remove` has overwritten documents
 
     @property
     def tokens(self) -> int:
@@ -82,8 +89,16 @@ def load_split(root: Path, split: Literal["train", "val"]) -> TokenData:
     artefact = Artefact(root, "tokens", manifest.shards)
     paths = artefact.files(".arrow", split)
     # as they were made: what `webtext remove` overwrote since leaves every window in its place, and a run may go on
-    contents = {path.name: artefact.hashes(shard)[f"{split}/{path.name}"] for shard, path in enumerate(paths)}
-    return open_shards(paths, contents)
+    made, today = (
+        {path.name: stamps(shard)[f"{split}/{path.name}"] for shard, path in enumerate(paths)}
+        for stamps in (artefact.hashes, artefact.contents)
+    )
+    return replace(open_shards(paths, made), held=fingerprint_of(today)[:16])
+
+
+def fingerprint_of(contents: dict[str, str]) -> str:
+    """The sha256 over file names and the sha256 of their bytes."""
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def open_shards(paths: Sequence[Path], contents: dict[str, str]) -> TokenData:
@@ -107,7 +122,7 @@ def open_shards(paths: Sequence[Path], contents: dict[str, str]) -> TokenData:
         tokenizer_sha256=first.metadata["tokenizer_sha256"],
         end_of_text=int(first.metadata["end_of_text"]),
         vocab=int(first.metadata["vocab_size"]),
-        fingerprint=hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest(),
+        fingerprint=fingerprint_of(contents),
     )
 
 

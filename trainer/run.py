@@ -58,6 +58,7 @@ class Run:
     validated: int  # validation windows at once, if the micro-batch is no smaller
     memory: str = ""  # that it takes, in words
     step: int = 0
+    contents: dict[str, int] = field(default_factory=dict)  # what the shards held, and since which window: see Record
     shift: int = 0  # windows by which the stream is ahead of step x batch: see `step_windows`
     loss: float | None = None
     measured: Measured = field(default_factory=Measured)
@@ -109,6 +110,7 @@ def save(run: Run) -> Path:
         device=run.device.type,
         dtype=str(run.dtype).removeprefix("torch."),
         loss=run.loss,
+        contents=run.contents,
         steps=run.settings.steps,
         learning_rate=learning_rate(run.settings, run.step - 1) if run.step else None,
     )
@@ -132,6 +134,7 @@ def resume(run: Run, fresh: bool, allow: tuple[str, ...]) -> None:
         there = [*checkpoint.steps(run.out), *([log] if log.exists() else [])]
         aside = checkpoint.set_aside(there, run.out, "earlier") if tidy else None
         run.notes += [f"started over; what was there is in {aside}"] if aside else []
+        run.notes += overwritten(run, None)
         parallel.wait(run.world)
         return
     found, notes, damaged = checkpoint.latest(run.out, moments=True)
@@ -145,6 +148,7 @@ def resume(run: Run, fresh: bool, allow: tuple[str, ...]) -> None:
         run.step, run.loss, run.saved = found.record.step, found.record.loss, found.path
         run.notes += [f"goes on from step {run.step}", *position(run, found.record), *stretched(run, found.record)]
         run.notes += rounding(run, found.record)
+    run.notes += overwritten(run, found.record if found else None)
     if tidy:
         keep_lines(log, run.step if found else -1)
     parallel.wait(run.world)
@@ -208,6 +212,18 @@ def stretched(run: Run, record: Record) -> list[str]:
         f"train.steps was {record.steps}, is {run.settings.steps}: the schedule is another; the last step had the rate "
         f"{was:.3g}, the next one has {now:.3g}, {now / was:.2g} times as much"
     ]
+
+
+def overwritten(run: Run, record: Record | None) -> list[str]:
+    """Keep what the token shards hold from here on; a note where documents have been removed from them."""
+    data, before = run.windows.data, dict(record.contents) if record else {}
+    if record and not before:  # written before it was kept
+        before = {"": 0}
+    run.contents = before if data.held in before else {**before, data.held: run.consumed}
+    documents, tokens = (sum(each) for each in zip(*(shard.removed() for shard in data.shards), strict=True))
+    since = f" since step {run.step}" if before and data.held not in before else ""
+    what = f"{documents} documents were removed from the token shards{since}"
+    return [f"{what}: their {tokens} tokens are end-of-text, and no window has moved"] if documents else []
 
 
 def rounding(run: Run, record: Record) -> list[str]:

@@ -110,7 +110,7 @@ def exposed(removal: Removal, record: Mapping[str, Any], orders: list[Order]) ->
     why = "its tokens held them until the removal" if between else "trained after they were overwritten"
     if not record.get("contents"):
         why += "; at most so often: it does not say when it saw which bytes"
-    return {"held": "yes" if any(one["shown"] for one in shown.values()) else "no", "why": why, "shown": shown}
+    return {"held": "yes" if between else "no", "why": why, "shown": shown}
 
 
 def held_between(contents: Mapping[str, int], consumed: int, orders: list[Order]) -> list[tuple[int, int]]:
@@ -120,7 +120,7 @@ def held_between(contents: Mapping[str, int], consumed: int, orders: list[Order]
     """
     if not contents:
         return [(0, consumed)]
-    before = {contents_fingerprint(order.tokens) for order in orders}
+    before = {"", *(contents_fingerprint(order.tokens) for order in orders)}  # "": not known, and taken for it
     begins = sorted((begin, mark) for mark, begin in contents.items())
     ends = [begin for begin, _ in begins[1:]] + [consumed]
     return [(begin, end) for (begin, mark), end in zip(begins, ends, strict=True) if mark in before and end > begin]

@@ -3,81 +3,24 @@
 import hashlib
 import json
 import shutil
-from datetime import UTC, datetime
 
-import pyarrow as pa
 import pytest
 
-from pipeline import config, urls
-from pipeline.build import STAGES, artefact, build
-from pipeline.shards import removals, schemas, storage
+from pipeline import urls
+from pipeline.build import STAGES, artefact
+from pipeline.shards import removals, storage
 from pipeline.shards.outcomes import BusyError, ConfigError, InputError
-from pipeline.shards.runner import PlainRun
 from pipeline.verbs.explain import explain
 from pipeline.verbs.remove import remove, report
 from tests.own_data import write_both, write_dump, write_warc
+from tests.verbs.remove.working import NOW, doc_id_of, files_of, holding, kept_page, rebuilt, table, token_rows
 from trainer.data import load_split
-
-SETTINGS = {
-    "build": {"shards": 2},
-    "corpus": {"min_words": 50},
-    "tokenizer": {"vocab_size": 400},
-    "tokens": {"val_share": 0.3},
-}
-NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A whole working directory, its pages, and the folder of the dump and the WARC file that it was made from."""
-    source, root = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("made")
-    pages = write_both(source, 12)
-    rebuilt(root, source)
-    return root, pages, source
-
-
-@pytest.fixture
-def work(made, tmp_path):
-    shutil.copytree(made[0], tmp_path / "work")
-    return tmp_path / "work"
-
-
-def rebuilt(root, source, **sections):
-    read = {"links": {"submissions": [f"{source}/dump.ndjson"]}, "pages": {"warc": [f"{source}/*.warc.gz"]}}
-    tables = {name: {**values, **sections.get(name, {})} for name, values in (SETTINGS | read).items()}
-    settings = config.parse(tables)
-    return build(root, settings, run=PlainRun())
-
-
-def table(root, stage, part=""):
-    one = artefact(root, stage, 2)
-    return pa.concat_tables(schemas.read_parquet(one.file(shard, ".parquet", part)) for shard in range(2))
-
-
-def token_rows(root):
-    tokens = artefact(root, "tokens", 2)
-    for shard in range(2):
-        for split in ("train", "val"):
-            with pa.memory_map(str(tokens.file(shard, ".arrow", split))) as file:
-                yield split, pa.ipc.open_file(file).read_all()
-
-
-def doc_id_of(page):
-    return urls.doc_id(urls.canonical_url(page.url))
-
-
-def kept_page(root, pages, but=()):
-    ids = set(table(root, "corpus")["doc_id"].to_pylist())
-    return next(page for page in pages if doc_id_of(page) in ids and page not in but)
-
-
-def files_of(root):
-    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
 def test_a_removed_page_is_nowhere_and_everything_else_is_as_it_was(made, work):
     page = kept_page(work, made[1])
     before = {stage: table(work, stage) for stage in ("pages", "documents", "corpus")}
+    text = next(row["text"] for row in before["corpus"].to_pylist() if row["doc_id"] == doc_id_of(page))
     (done,) = remove(work, 2, [page.url], NOW)
     for stage, old in before.items():
         expected = [row for row in old.to_pylist() if row["doc_id"] != doc_id_of(page)]
@@ -87,6 +30,8 @@ def test_a_removed_page_is_nowhere_and_everything_else_is_as_it_was(made, work):
     assert row["outcome"] == "removed"
     assert (row["url"], row["fetch_url"], row["host"], row["submissions"]) == ("", "", "", [])
     assert done.order.removed == (doc_id_of(page),)
+    address = page.url.partition("://")[2].removeprefix("www.")
+    assert holding(work, address, text[: len(text) // 2]) == {}
 
 
 def test_the_books_balance_and_say_what_went(made, work):
@@ -230,7 +175,7 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path):
         removals.read_list(tmp_path / "list.txt")
 
 
-@pytest.mark.parametrize("stop", range(0, 16, 3))
+@pytest.mark.parametrize("stop", range(0, 24, 3))
 def test_a_removal_cut_short_anywhere_keeps_builds_away_and_ends_with_the_same_rows(
     made, work, tmp_path, monkeypatch, stop
 ):
