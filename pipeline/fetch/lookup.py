@@ -10,7 +10,7 @@ Where a chain ends in an address that no file holds, the link's next capture tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -26,6 +26,7 @@ from pipeline.fetch.revisits import REVISIT, named, restored
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
+from pipeline.shards.removals import Refusals
 from pipeline.urls import canonical_url, doc_id, host_of, shard_of
 
 Splits = Mapping[str, int]
@@ -35,12 +36,13 @@ Splits = Mapping[str, int]
 class Held:
     """What the files hold: `captures` by shard of their address, and where `names` lie that come without one.
 
-    `splits`: hosts that are spread over shards.
+    `splits`: hosts that are spread over shards; `refusals`: what may not be a page, nor lead to one.
     """
 
     captures: Artefact
     names: Artefact | None
     splits: Splits
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Wanted:
 class Chase:
     """A link on its way: the row that leads on, the doc_ids met so far, and the rows to try if this one leads nowhere.
 
-    `failure`: the end of what was tried before.
+    `failure`: the end of what was tried before. `via`: addresses of the redirects passed.
     """
 
     link: Wanted
@@ -64,6 +66,12 @@ class Chase:
     seen: tuple[str, ...]
     others: tuple[Row, ...]
     failure: Row | None = None
+    via: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> tuple[str, ...]:
+        """The redirects passed once the row that leads on is behind; to the original of a revisit is no redirect."""
+        return self.via if self.row["kind"] == REVISIT else (*self.via, self.row["final_url"])
 
     @property
     def when(self) -> datetime | None:
@@ -74,7 +82,8 @@ def lookup(held: Held, links: Iterable[Wanted], settings: PagesSettings) -> dict
     """The row of POINTERS of each link that the files hold, under its doc_id.
 
     A redirect or revisit ends as the capture that it leads to; NOT_IN_WARC, naming the address, where no file holds it;
-    REDIRECT_LOOP or TOO_MANY_REDIRECTS where it would not end. At most `pages.redirects` hops.
+    REDIRECT_LOOP or TOO_MANY_REDIRECTS where it would not end; REMOVED or BLOCKED_DOMAIN where it leads to what may not
+    be a page. At most `pages.redirects` hops.
     """
     ends: dict[str, Row] = {}
     wanted = {link.doc_id: link for link in links}
@@ -102,6 +111,10 @@ def followed(held: Held, chases: list[Chase], settings: PagesSettings) -> Iterat
     by_target: dict[str, list[Chase]] = {}
     hosts: dict[str, str] = {}
     for chase in chases:
+        refused = held.refusals.of(chase.row["location"])
+        if refused is not Outcome.KEPT:
+            yield refusal(chase, refused)
+            continue
         url = canonical_url(chase.row["location"])
         by_target.setdefault(doc_id(url), []).append(chase)
         hosts[doc_id(url)] = host_of(url)
@@ -126,14 +139,20 @@ def onward(chase: Chase, target: str, row: Row, redirects: int) -> Row | Chase:
     if not leads_on(row):
         if row["outcome"] == Outcome.NOT_IN_WARC:
             return ended(replace(chase, row=row), Outcome.NOT_IN_WARC)
-        return {**pointer_of(row), "doc_id": chase.link.doc_id}
+        return {**pointer_of(row), "doc_id": chase.link.doc_id, "via": list(chase.passed)}
     if REVISIT in (chase.row["kind"], row["kind"]):  # to its original is no redirect
-        return replace(chase, row=row)
+        return replace(chase, row=row, via=chase.passed)
     if target in chase.seen:
         return ended(chase, Outcome.REDIRECT_LOOP)
     if len(chase.seen) >= redirects:
         return ended(chase, Outcome.TOO_MANY_REDIRECTS)
-    return replace(chase, row=row, seen=(*chase.seen, target))
+    return replace(chase, row=row, seen=(*chase.seen, target), via=chase.passed)
+
+
+def refusal(chase: Chase, outcome: Outcome) -> Row:
+    """The end of a chase that leads to a refused address; one that was removed is named nowhere."""
+    end = {**pointer_of(chase.row), "doc_id": chase.link.doc_id, "outcome": str(outcome), "via": list(chase.passed)}
+    return end if outcome is Outcome.REMOVED else {**end, "final_url": chase.row["location"]}
 
 
 def others_of(ranked: list[Row]) -> tuple[Row, ...]:
@@ -156,6 +175,7 @@ def ended(chase: Chase, outcome: Outcome) -> Row | Chase:
     """
     row, link = chase.row, chase.link
     end = {**pointer_of(row), "doc_id": link.doc_id, "outcome": str(outcome)}
+    end["via"] = list(chase.passed)
     if outcome is not Outcome.REDIRECT_LOOP:
         end["final_url"] = row["location"] or row["final_url"]
     if outcome is not Outcome.NOT_IN_WARC:

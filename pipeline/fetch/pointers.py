@@ -28,6 +28,7 @@ from pipeline.shards import inputs, receipts, schemas
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.places import name_of, pointer_to
 from pipeline.shards.receipts import Artefact, Task
+from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, fetch_url, host_of, shard_of
 
@@ -177,12 +178,26 @@ def gather(captures: Artefact, settings: PagesSettings, task: Task, blocks: Iter
     """All captures of the addresses of a shard, by doc_id: those of pages, revisits restored where they can be here."""
     table = with_originals(of_pages(schemas.unpack(blocks, schemas.CAPTURES)), settings, captures.root / PAGES)
     names = ("doc_id", "captured", "sha256", "final_url", "warc", "offset")
-    table = table.sort_by([(name, "ascending") for name in names])
+    table = without_removed(table.sort_by([(name, "ascending") for name in names]), Removals.of(captures.root))
     with captures.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
             rows = schemas.write_parquet(file, [table], schemas.CAPTURES)
         attempt.rows(".parquet", rows)
         attempt.commit({}, counts={"seeking": pc.sum(is_seeking(table)).as_py() or 0})
+
+
+def without_removed(table: pa.Table, removals: Removals) -> pa.Table:
+    """CAPTURES without those of removed addresses; one that leads to such an address says that it does, not to which."""
+    if not removals.orders:
+        return table
+    own, onward = (
+        pa.array([bool(one) and removals.cover_address(one) for one in table[name].to_pylist()], pa.bool_())
+        for name in ("final_url", "location")
+    )
+    for name, value in {"outcome": str(Outcome.REMOVED), "location": ""}.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(place), pc.if_else(onward, value, table[name]))
+    return table.filter(pc.invert(pc.or_(own, pc.is_in(table["doc_id"], pa.array(removals.doc_ids, pa.string())))))
 
 
 # --- rows
@@ -201,12 +216,14 @@ def row_of(
     content_type: str,
     opt_outs: Iterable[str],
     outcome: Outcome,
+    via: Iterable[str] = (),
 ) -> Row:
     """A row of POINTERS."""
     at = place or Pointer("", 0, 0, "")
     return {
         "doc_id": doc,
         "final_url": text(final_url),
+        "via": [text(one) for one in via],
         "status": status,
         "content_type": text(content_type),
         "warc": at.file,

@@ -67,6 +67,7 @@ POINTERS = pa.schema(
     [
         pa.field("doc_id", pa.string()),
         pa.field("final_url", pa.string()),
+        pa.field("via", pa.list_(pa.string())),  # addresses of the redirects on the way there; null: not known
         pa.field("status", pa.int32()),
         pa.field("content_type", pa.string()),
         pa.field("warc", pa.string()),  # file, from `pages/`; a whole path where it lies elsewhere
