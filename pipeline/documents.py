@@ -26,6 +26,7 @@ from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import IntegrityError, Outcome
 from pipeline.shards.places import deletion, is_given, pointed_at
 from pipeline.shards.receipts import Artefact, Manifest, Task
+from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Run
 from pipeline.text.normalize import text_hash, words
 from pipeline.text.sandbox import Sandbox
@@ -37,7 +38,7 @@ LIBRARIES = (
     "trafilatura", "turbohtml", "unicode", "zstandard",
 )  # fmt: skip
 NEWSPAPERS = ("newspaper3k", "newspaper4k")  # either, where it is the engine
-COLUMNS = ("url", "doc_id", "host", "final_url", "warc", "offset", "length", "sha256", "outcome")
+COLUMNS = ("url", "doc_id", "host", "final_url", "via", "warc", "offset", "length", "sha256", "outcome")
 CRAWLED_LIMIT = 1_000_000_000  # bytes of a page crawled here: it was within the limit of its day
 TABLE_ROWS, TABLE_CHARACTERS = 1_000, 50_000_000  # written at once: 200 MB at most, and one page
 
@@ -70,9 +71,12 @@ def extract_shard(
 ) -> None:
     """Read the pages of a shard where they lie, in the order of the files, and write their documents by url."""
     permutations = minhash.permutations(settings.permutations, settings.seed)
+    removals = Removals.of(pages.root)  # `remove` took what it met out of pages; an order may come with a copy of one
     with Sandbox(settings.engine, settings.cpu_s, settings.memory_bytes) as box:
         rows = [
-            document_of(page, response_of(page, pages, task.shard, limit_bytes), box, settings, permutations)
+            removed(page, permutations)
+            if any(removals.cover_address(one) for one in (page["url"], page["final_url"], *(page["via"] or ())))
+            else document_of(page, response_of(page, pages, task.shard, limit_bytes), box, settings, permutations)
             for page in kept_pages(pages, task.shard)
         ]
     rows.sort(key=lambda row: row["url"])
@@ -128,18 +132,31 @@ def document_of(
     # the media type that was judged (sniffed, where none was named), then the header for its charset
     content_type = f"{response.content_type}; {header(response.headers, 'content-type')}"
     found = box.extract(response.body, content_type, page["final_url"] or page["url"])
-    kept = found.outcome is Outcome.KEPT
-    text = found.text if kept else ""
-    shingles = minhash.shingles(words(text), settings.shingle_words)
+    text = found.text if found.outcome is Outcome.KEPT else ""
+    return row_of(page, (found.title, text, found.engine), found.outcome, settings.shingle_words, permutations)
+
+
+def removed(page: Row, permutations: minhash.Permutations) -> Row:
+    """The row of a page that was asked to go: its doc_id, so that it is counted, and nothing else."""
+    nothing = {"doc_id": page["doc_id"], "url": "", "host": "", "final_url": ""}
+    return row_of(nothing, ("", "", ""), Outcome.REMOVED, 1, permutations)
+
+
+def row_of(
+    page: Row, found: tuple[str, str, str], outcome: Outcome, shingle_words: int, permutations: minhash.Permutations
+) -> Row:
+    """A row of `documents`. `found`: title, text, engine."""
+    title, text, engine = found
+    shingles = minhash.shingles(words(text), shingle_words)
     return {
         **{name: page[name] for name in ("url", "doc_id", "host", "final_url")},
-        "title": found.title,
+        "title": title,
         "text": text,
-        "engine": found.engine,
-        **(signals(text) if kept else dict.fromkeys(SIGNALS)),
+        "engine": engine,
+        **(signals(text) if outcome is Outcome.KEPT else dict.fromkeys(SIGNALS)),
         "text_hash": text_hash(text),
         "signature": minhash.signature(shingles, permutations),
-        "outcome": str(found.outcome),
+        "outcome": str(outcome),
     }
 
 

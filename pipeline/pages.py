@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.config import PagesSettings, Settings, slice_of
 from pipeline.fetch import archive, commoncrawl, originals, pointers, queues
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.errands import errand_to
+from pipeline.fetch.forget import forget_unnamed
 from pipeline.fetch.lookup import Held, Wanted, lookup
 from pipeline.fetch.pointers import Row, nowhere
 from pipeline.fetch.robots import obeyed_agents, product_token
@@ -38,19 +39,25 @@ from pipeline.fetch.segments import (
     is_over,
     next_step,
     receivers,
+    standing,
     waiting_for,
 )
 from pipeline.fetch.shelf import sweep
 from pipeline.fetch.verdicts import Verdicts
+from pipeline.kept import Kept, kept_links, splits_of
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
+from pipeline.shards.removals import Refusals, Removals
 from pipeline.shards.runner import Block, Run
+from pipeline.submissions.decide import list_file
+from pipeline.urls import HostList
 
-VERSION = 4
+VERSION = 5
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
 PLACES = ("warc", "commoncrawl")  # settings that say where files lie; what is in them decides
+SOURCES = "sources.json"  # of links, as they were named when pages were made last
 NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.INCOMPLETE)  # of an archive
 
 
@@ -63,18 +70,39 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     shards = settings.build.shards
     links, pages = Artefact(work, "links", shards), Artefact(work, "pages", shards)
     crawling = may_crawl(settings.pages)
-    found = find(settings.pages, work, run, links)
+    refusals = refusals_of(settings, work)
+    found = find(settings.pages, work, run, links, refusals)
     used = {key: value for key, value in slice_of(settings.pages).items() if key != "local_hosts"}
+    used["blocked_domains"] = sorted(refusals.domains.hosts)  # removals are in no fingerprint: `remove` obeys itself
     decisive = {key: value for key, value in used.items() if key not in PLACES}
     inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
     tasks = pages.begin([receipts.fingerprint("pages", VERSION, decisive, one, LIBRARIES) for one in inputs])
+    notes = forget_gone(settings, links, pages, run) if tasks else []
     if crawling and tasks:
         sweep(pages.folder)
         owners = Owners(shards, splits_of(links))
-        crawl(Crawl(settings.pages, links, found, pages, owners, time.time()), run, tasks)
+        crawl(Crawl(settings.pages, links, found, pages, owners, refusals, time.time()), run, tasks)
     else:
-        run.map_shards(partial(write_found, settings.pages, links, found, pages), tasks)
-    return pages.finish(used, LIBRARIES, [links])
+        run.map_shards(partial(write_found, settings.pages, links, found, pages, refusals), tasks)
+    return pages.finish(used, LIBRARIES, [links], notes=notes)
+
+
+def forget_gone(settings: Settings, links: Artefact, pages: Artefact, run: Run) -> list[str]:
+    """Erase what was fetched for links that the sources do not name any more; a note where that is not done.
+
+    It is done while all sources that were named are named still: what is gone from them was deleted there. Who names
+    other sources means another corpus, and may come back.
+    """
+    path, now = pages.folder / SOURCES, [*settings.links.submissions, settings.links.bigquery]
+    before = msgspec.json.decode(storage.read_bytes(path), type=list[str]) if storage.exists(path) else []
+    if dropped := sorted(set(before) - set(now)):
+        return [f"links.submissions names {', '.join(dropped)} no more: pages fetched for it stay until {path} goes"]
+    if before:
+        everywhere = [Task(shard, "") for shard in range(links.shards)]
+        run.map_shards(partial(forget_unnamed, links, pages, splits_of(links)), everywhere)
+    if before != now:
+        storage.write_bytes(path, msgspec.json.encode(now))
+    return []
 
 
 def may_crawl(settings: PagesSettings) -> bool:
@@ -89,9 +117,18 @@ def may_crawl(settings: PagesSettings) -> bool:
     return crawling
 
 
-def write_found(settings: PagesSettings, links: Artefact, found: Artefact | None, pages: Artefact, task: Task) -> None:
+def refusals_of(settings: Settings, work: Path) -> Refusals:
+    """What no page may be of, nor be led to by. Raises InputError: a list that is none."""
+    domains = list_file(work, settings.links.blocked_domains)
+    return Refusals(Removals.of(work), HostList.from_file(domains) if domains else HostList(frozenset()))
+
+
+def write_found(
+    settings: PagesSettings, links: Artefact, found: Artefact | None, pages: Artefact, refusals: Refusals, task: Task
+) -> None:
     """Write a shard of what archives hold."""
-    write_pages(settings, found, pages, task, kept_links(links, task.shard), found_ends(found, task.shard))
+    kept, ends = kept_links(links, task.shard), found_ends(found, task.shard)
+    write_pages(settings, found, pages, refusals, task, kept, ends)
 
 
 # --- pages in archives: WARC files that exist, then Common Crawl
@@ -108,9 +145,10 @@ class Archives:
     held: Held | None
     notes: tuple[str, ...]
     matches: Artefact | None
+    refusals: Refusals
 
 
-def find(settings: PagesSettings, work: Path, run: Run, links: Artefact) -> Artefact | None:
+def find(settings: PagesSettings, work: Path, run: Run, links: Artefact, refusals: Refusals) -> Artefact | None:
     """The rows of POINTERS of all kept links that an archive holds, by shard; None where the settings name none."""
     if not (settings.warc or settings.commoncrawl):
         return None
@@ -118,8 +156,9 @@ def find(settings: PagesSettings, work: Path, run: Run, links: Artefact) -> Arte
     captures, notes = pointers.collect(settings, work, run, links.shards, splits) if settings.warc else (None, ())
     matches = commoncrawl.collect(settings, work, run, links, splits) if settings.commoncrawl else None
     names = originals.collect(captures, run) if captures else None
-    archives = Archives(Held(captures, names, splits) if captures else None, notes, matches)
+    archives = Archives(Held(captures, names, splits) if captures else None, notes, matches, refusals)
     used = [settings.limit_bytes, settings.opt_outs, settings.redirects, settings.commoncrawl_url]
+    used.append(sorted(refusals.domains.hosts))
     # all shards of the captures: a redirect may lead into any, and a name to any
     everywhere = [list(one.hashes(n).values()) for one in (captures, names) if one for n in range(links.shards)]
     marks = []
@@ -174,8 +213,8 @@ def missing(links: Iterable[Kept], ends: Mapping[str, Row]) -> list[Kept]:
 
 @dataclass(frozen=True)
 class Crawl:
-    """What every round needs: the settings, what is asked for, what archives hold, which shard owns which host, and
-    when the build began, in seconds since 1970.
+    """What every round needs: the settings, what is asked for, what archives hold, which shard owns which host, what
+    may not be asked, and when the build began, in seconds since 1970.
     """
 
     settings: PagesSettings
@@ -183,6 +222,7 @@ class Crawl:
     found: Artefact | None
     pages: Artefact
     owners: Owners
+    refusals: Refusals
     began: float
 
 
@@ -246,7 +286,7 @@ def receive(here: Crawl, task: Task, blocks: Iterable[bytes]) -> None:
     fresh = [
         Waiting(link.doc_id, link.host, next_step(crawled[link.doc_id]), errand_to(link.fetch_url, here.settings))
         for link in wanted
-        if not is_over(crawled[link.doc_id], here.settings.passes)
+        if not is_over(standing(crawled[link.doc_id], here.refusals), here.settings.passes)
     ]
     todo = waiting_for(task.shard, here.owners, own, sent, fresh)
     paces = shelf(here.pages, task.shard).memory().paces
@@ -254,7 +294,7 @@ def receive(here: Crawl, task: Task, blocks: Iterable[bytes]) -> None:
     queues.write(queue(here.pages, task.shard), todo, waits)
     if task.fingerprint and not here.pages.current(task) and not fresh:
         ends.update((link.doc_id, known.of_link(crawled[link.doc_id][-1], link.fetch_url)) for link in wanted)
-        write_pages(here.settings, here.found, here.pages, task, kept, ends)
+        write_pages(here.settings, here.found, here.pages, here.refusals, task, kept, ends)
 
 
 def crawl_queue(here: Crawl, turns: Mapping[str, Turn], task: Task) -> None:
@@ -263,7 +303,7 @@ def crawl_queue(here: Crawl, turns: Mapping[str, Turn], task: Task) -> None:
     order = queues.waits(path).order
     done = {(row["doc_id"], row["step"]) for row in mine.rows()}
     todo = [one for one in queues.read(path) if (one.doc_id, one.step) not in done]
-    told = Round(turns, here.began, partial(queues.stands, path, order), partial(alive, here.pages))
+    told = Round(turns, here.began, partial(queues.stands, path, order), partial(alive, here.pages), here.refusals)
     crawl_round(here.settings, SOFTWARE, here.owners, task.shard, told, mine, todo)
 
 
@@ -280,36 +320,15 @@ def obeyed(row: Row, settings: PagesSettings) -> Row:
     return row
 
 
+def allowed(row: Row, refusals: Refusals) -> Row:
+    """The row, as refused if its page may not be one today: whatever was allowed when it was fetched."""
+    outcome = refusals.of(row["final_url"], *(row["via"] or ())) if row["final_url"] else Outcome.KEPT
+    if outcome is Outcome.REMOVED:
+        return nowhere(row["doc_id"], outcome)
+    return row if outcome is Outcome.KEPT else {**row, "outcome": str(outcome)}
+
+
 # --- rows
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A kept link."""
-
-    doc_id: str
-    url: str
-    fetch_url: str
-    host: str
-    created: int | None  # when it was posted first, seconds since 1970
-
-
-def kept_links(links: Artefact, shard: int) -> list[Kept]:
-    """The kept links of a shard, by url."""
-    columns = ["doc_id", "url", "fetch_url", "host", "created", "outcome"]
-    table = schemas.read_parquet(links.file(shard, ".parquet"), columns)
-    kept = table.filter(pc.equal(table["outcome"], str(Outcome.KEPT))).drop_columns(["outcome"]).sort_by("url")
-    return [Kept(**row) for row in kept.to_pylist()]
-
-
-def splits_of(links: Artefact) -> dict[str, int]:
-    """Hosts that are spread over several shards, and over how many."""
-    splits: dict[str, int] = {}
-    for shard in range(links.shards):
-        table = schemas.read_parquet(links.file(shard, ".parquet"), ["host", "host_shards"])
-        spread = table.filter(pc.greater(table["host_shards"], 1))
-        splits.update(zip(spread["host"].to_pylist(), spread["host_shards"].to_pylist(), strict=True))
-    return dict(sorted(splits.items()))
 
 
 def page_of(link: Kept) -> Row:
@@ -321,14 +340,16 @@ def write_pages(
     settings: PagesSettings,
     found: Artefact | None,
     pages: Artefact,
+    refusals: Refusals,
     task: Task,
     kept: Sequence[Kept],
     ends: Mapping[str, Row],
 ) -> None:
     """Write and commit a shard of pages; its books count how each kept link ended, its notes are those of archives."""
+    found_rows = [ends.get(link.doc_id) or nowhere(link.doc_id, Outcome.NOT_IN_WARC) for link in kept]
     rows = [
-        {**obeyed(ends.get(link.doc_id) or nowhere(link.doc_id, Outcome.NOT_IN_WARC), settings), **page_of(link)}
-        for link in kept
+        {**allowed(obeyed(row, settings), refusals), **page_of(link)}
+        for row, link in zip(found_rows, kept, strict=True)
     ]
     counts = Counter(row["outcome"] for row in rows)
     receipt = found.receipt(task.shard) if found else None

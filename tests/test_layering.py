@@ -31,7 +31,7 @@ LAYERS = [
         "shards.runner",
     },
     CRAFTS,
-    {"links", "pages", "documents", "evidence", "corpus", "tokenizer", "tokens"},
+    {"links", "kept", "pages", "documents", "evidence", "corpus", "tokenizer", "tokens"},
     {"build"},
     {"standing"},
     {"verbs", "demo"},

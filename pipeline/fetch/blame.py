@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from pipeline.fetch.client import is_overloaded
@@ -25,6 +25,7 @@ from pipeline.fetch.outage import Outage
 from pipeline.fetch.response import HOST_FAILURES, Fetched
 from pipeline.fetch.visit import Visit, unfinished
 from pipeline.shards.outcomes import OutageError, Outcome
+from pipeline.shards.removals import Refusals
 
 THROTTLED = 3  # times that a link is asked for whose server says "not now"
 REFERENCES = 3  # hosts that answered before and are connected to, to tell an outage
@@ -41,12 +42,14 @@ def nobody() -> Iterable[str]:
 class Circumstances:
     """What a crawl is told of the world: `now` gives seconds since 1970; `began`: when the build did, in the same.
 
-    `alive`: addresses at which hosts of others answered, asked for where this crawl knows of none.
+    `alive`: addresses at which hosts of others answered, asked for where this crawl knows of none. `refusals`: what may
+    not be asked.
     """
 
     now: Clock
     began: float = 0.0
     alive: Callable[[], Iterable[str]] = nobody
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Blame:

@@ -207,7 +207,7 @@ async def crawl(
     check_contact(settings)
     robots.obeyed_agents(settings)
     async with open_session(settings, software) as session:
-        hosts = Hosts(settings, software, mine, around.now, session.connections.resolver)
+        hosts = Hosts(settings, software, mine, around.now, session.connections.resolver, around.refusals)
         hosts.remember(memory, around.began)
         memory.robots, memory.paces = hosts.memory.robots, hosts.memory.paces
         await Crawl(session, hosts, Blame(hosts, around), report).run(links)

@@ -18,6 +18,7 @@ from pipeline.fetch.guard import Resolver
 from pipeline.fetch.response import Fetched
 from pipeline.fetch.schedule import IN_A_ROW, REST_MAX_S, Schedule
 from pipeline.shards.outcomes import Outcome
+from pipeline.shards.removals import Refusals
 
 Clock = Callable[[], float]
 # Ends without an answer that another hour may change; also NAME_ERROR, where the name server said so.
@@ -34,8 +35,10 @@ class Hosts:
         mine: Callable[[str, str], bool],
         now: Clock,
         resolver: Resolver,
+        refusals: Refusals,
     ) -> None:
         self.settings = settings
+        self.refusals = refusals
         self.mine = mine
         self.now = now
         self.clock = asyncio.get_running_loop().time

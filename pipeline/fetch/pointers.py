@@ -187,7 +187,7 @@ def gather(captures: Artefact, settings: PagesSettings, task: Task, blocks: Iter
 
 
 def without_removed(table: pa.Table, removals: Removals) -> pa.Table:
-    """CAPTURES without those of removed addresses; one that leads to such an address says that it does, not to which."""
+    """CAPTURES without those of removed addresses; one that leads to such an address says so, and not to which."""
     if not removals.orders:
         return table
     own, onward = (

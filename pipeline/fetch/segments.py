@@ -18,7 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 
 import msgspec
@@ -31,7 +31,8 @@ from pipeline.fetch.pointers import Row
 from pipeline.fetch.shelf import FOLDER, Shelf, Waiting
 from pipeline.fetch.verdicts import OPEN
 from pipeline.fetch.writing import Overtaken, Writing
-from pipeline.shards.outcomes import PASSING, IntegrityError
+from pipeline.shards.outcomes import PASSING, IntegrityError, Outcome
+from pipeline.shards.removals import Refusals
 from pipeline.urls import shard_of
 
 __all__ = ["FOLDER", "Shelf", "Waiting", "Writing"]
@@ -93,6 +94,15 @@ def is_over(ends: Sequence[Row], passes: int) -> bool:
     return bool(ends) and (len(ends) >= passes or (ends[-1]["outcome"] not in PASSING and ends[-1]["status"] != 429))
 
 
+def standing(ends: Sequence[Row], refusals: Refusals) -> Sequence[Row]:
+    """The ends of a link, but for those that came of a block which is lifted: it is asked for again."""
+    return [
+        end
+        for end in ends
+        if end["outcome"] != Outcome.BLOCKED_DOMAIN or refusals.of(end["final_url"]) is not Outcome.KEPT
+    ]
+
+
 def next_step(ends: Sequence[Row]) -> int:
     """The step at which the next pass over a link with these ends begins."""
     return ends[-1]["step"] + 1 if ends else 0
@@ -125,12 +135,14 @@ class Round:
     """What a shard is told of a round: `turns`: of shared hosts; `began`: when the build did, seconds since 1970.
 
     `stands()`: whether the round still goes on: else another attempt has taken over, and nothing may be committed.
+    `refusals`: what may not be asked.
     """
 
     turns: Mapping[str, Turn]
     began: float = 0.0
     stands: Callable[[], bool] = lambda: True
     alive: Callable[[], Iterable[str]] = lambda: ()
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 def crawl_round(
@@ -150,7 +162,7 @@ def crawl_round(
         return
     memory = shelf.memory()
     memory.paces += [pace for one in told.turns.values() if one.shard == shard for pace in one.paces]
-    around = Circumstances(time.time, told.began, told.alive)
+    around = Circumstances(time.time, told.began, told.alive, told.refusals)
     with suppress(Overtaken), Writing(settings, software, shelf, turn, memory, told.stands) as writing:
         links = [Link(one.doc_id, one.errand) for one in turn.values()]
         report = Report(writing.ended, writing.asked_robots)

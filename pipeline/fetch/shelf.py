@@ -89,9 +89,13 @@ def read_table(path: Path) -> pa.Table:
         table = schemas.read_parquet(storage.local(path))
     except (pa.ArrowInvalid, OSError) as error:
         raise damaged(path, error) from None
-    if table.schema != schemas.SEGMENT:
+    if "via" not in table.column_names:  # written before it was kept
+        table = table.add_column(
+            2, schemas.SEGMENT.field("via"), pa.nulls(len(table), schemas.SEGMENT.field("via").type)
+        )
+    if table.column_names != schemas.SEGMENT.names:
         raise damaged(path, "other columns than today's")
-    return table
+    return table.cast(schemas.SEGMENT)
 
 
 def damaged(path: Path, error: Exception | str) -> IntegrityError:
@@ -124,10 +128,10 @@ def written_at(path: Path) -> float:
     return found.written if found else path.stat().st_mtime
 
 
-def sweep(folder: Path) -> int:
+def sweep(folder: Path, older_s: float = ORPHAN_S) -> int:
     """Delete what killed attempts left among the segments below the folder of an artefact; how many files.
 
-    Only under the lock of the working directory.
+    Only under the lock of the working directory, and with 0 seconds of age only if nobody crawls.
     """
     found = storage.names(folder / FOLDER, "*.*")
     committed = {path.name.removesuffix(".parquet") for path in found if path.suffix == ".parquet"}
@@ -136,7 +140,7 @@ def sweep(folder: Path) -> int:
         for path in found
         if path.name.endswith((".warc.gz", ".hosts.json"))
         and path.name.removesuffix(".warc.gz").removesuffix(".hosts.json") not in committed
-        and time.time() - written_at(path) > ORPHAN_S
+        and time.time() - written_at(path) > older_s
     ]
     for path in orphans:
         storage.remove(path)

@@ -64,6 +64,9 @@ class Visit:
     async def end(self) -> Fetched | Unfinished:
         """The end of the link's errand, with what robots.txt says of training on its last address."""
         errand = self.link.errand
+        refused = self.hosts.refusals.of(errand.target)
+        if refused is not Outcome.KEPT:
+            return nothing(errand, refused, errand.target)
         if errand.robots:
             try:
                 rules = await self.rules_at(errand.robots)
@@ -71,8 +74,8 @@ class Visit:
                 return Unfinished(msgspec.structs.replace(errand, robots=later.robots or errand.robots), ())
             self.permit = permit_of(rules, errand.target)
             if rules.outcome(errand.target) is not Outcome.KEPT:
-                refused = nothing(errand, rules.outcome(errand.target), errand.target)
-                return annotated(refused, self.permit, self.settings.opt_outs)
+                forbidden = nothing(errand, rules.outcome(errand.target), errand.target)
+                return annotated(forbidden, self.permit, self.settings.opt_outs)
         else:
             self.permit = errand.permit
         errand = msgspec.structs.replace(errand, robots=(), permit=None)
@@ -83,7 +86,13 @@ class Visit:
     # --- turns
 
     async def allowed(self, url: str) -> Outcome:
-        """Whether the visit may request an address now: its robots.txt asked, its host's turn awaited. Raises Later."""
+        """Whether the visit may request an address now: its robots.txt asked, its host's turn awaited. Raises Later.
+
+        What was removed, or is blocked, is not asked for, nor is its robots.txt.
+        """
+        refused = self.hosts.refusals.of(url)
+        if refused is not Outcome.KEPT:
+            return refused
         permit = self.permit if self.permit is not None and self.permit.url == url else None
         if not self.hosts.mine(host(url), self.link.doc_id):
             raise Later(permit=permit)
@@ -100,8 +109,10 @@ class Visit:
         return self.hosts.schedule.lost(host(url)) or Outcome.KEPT
 
     async def turn(self, url: str) -> Outcome:
-        """Wait until the visit holds the host of an address for a request. Always KEPT. Raises Later."""
-        name = host(url)
+        """Wait until the visit holds the host of an address for a request, which may be refused. Raises Later."""
+        name, refused = host(url), self.hosts.refusals.of(url)
+        if refused is not Outcome.KEPT:
+            return refused
         if not self.hosts.mine(name, self.link.doc_id):
             raise Later
         if self.host != name or self.used:
@@ -161,7 +172,8 @@ class Visit:
         bounds = msgspec.structs.replace(self.settings, redirects=robots.REDIRECTS, limit_bytes=robots.LIMIT_BYTES)
         end = await fetch(self.session, errand, bounds, self.turn, self.pause, True)
         self.heard = self.heard or is_heard(end)
-        self.asked_robots(end.hops)
+        if end_outcome(end) is not Outcome.REMOVED:  # the last response names the address
+            self.asked_robots(end.hops)
         if isinstance(end, Unfinished):
             beyond = (*end.errand.asked, end.errand.target)[len(chain) :]
             if not beyond or self.hosts.mine(host(beyond[-1]), self.link.doc_id):
@@ -175,6 +187,11 @@ class Visit:
             return robots.Rules(self.hosts.cache.token, refusal=found)
         self.hosts.learn(found)
         return None
+
+
+def end_outcome(end: Fetched | Unfinished) -> Outcome | None:
+    """How a fetch ended; None: not yet."""
+    return end.outcome if isinstance(end, Fetched) else None
 
 
 def faulty(link: Link, error: BaseException) -> Fetched:

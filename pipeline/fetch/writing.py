@@ -165,7 +165,10 @@ class Writing:
     def row(self, one: Waiting, link: Link, end: Fetched | Unfinished) -> Row:
         """The row of a visit whose records are written; one that a table can hold."""
         if isinstance(end, Fetched):
-            parts = (text(end.final_url), end.status, text(end.content_type), end.opt_outs, end.outcome)
+            if end.outcome is Outcome.REMOVED:  # the last response names the address: neither is kept
+                end = replace(end, final_url="", hops=(), status=None)
+            via = (*one.errand.asked, *(hop.url for hop in end.hops if hop.url != end.final_url))
+            parts = (text(end.final_url), end.status, text(end.content_type), end.opt_outs, end.outcome, via)
             ended = {"host": one.host, "step": one.step, "errand": ""}
             row = {**row_of(link.doc_id, None, *parts), **ended}
         else:

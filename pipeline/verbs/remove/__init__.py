@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from pipeline.build import artefact, same_shards
 from pipeline.config import Settings
+from pipeline.fetch.forget import forget, tables
+from pipeline.fetch.shelf import sweep
 from pipeline.shards import lease, leftovers, removals, schemas
-from pipeline.verbs.remove.crawled import erase_fetched
 from pipeline.verbs.remove.exposure import spans, token_files
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.rows import take_out
@@ -84,7 +85,9 @@ def carry_out(removal: Removal, settings: Settings | None) -> None:
         met = search(removal.root, removal.shards, removal.order)
         removal.order, removal.where = searched(removal.order, met), met.shards
         removal.note(spans=spans(removal), tokens=token_files(removal), returning=tuple(sorted(returning(removal))))
-    erase_fetched(removal)
+    sweep(removal.root / "pages", older_s=0.0)  # segments that a kill left without a table
+    for path in tables(removal.root / "pages"):
+        forget(path, removal.fetched)
     take_out(removal)
     erase_traces(removal, settings)
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from pipeline.fetch.forget import Gone
 from pipeline.shards import removals
 from pipeline.shards.removals import Change, Order, Removals, hidden, identity
 
@@ -49,6 +50,11 @@ class Removal:
     def doomed_ids(self) -> pa.Array:
         """The same as a column."""
         return pa.array(sorted(self.doomed), pa.string())
+
+    @property
+    def fetched(self) -> Gone:
+        """What has to go, as segments are asked."""
+        return Gone(self.doomed_ids, self.covers, self.covers_host, self.order.asked_at, self.change)
 
     @cached_property
     def emptied(self) -> frozenset[str]:

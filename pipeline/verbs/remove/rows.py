@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.build import artefact
+from pipeline.fetch import pointers
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact, Books, Task
@@ -27,7 +28,10 @@ from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.search import concerned, made
 
 PARTS = {"links": ("",), "pages": ("",), "documents": ("",), "corpus": ("", "removed"), "tokens": ("train", "val")}
-SCRATCH = ("scratch/submissions", "scratch/found", "scratch/wanted", "scratch/matches", "scratch/captures")
+SCRATCH = (
+    "scratch/submissions", "scratch/found", "scratch/wanted", "scratch/matches", "scratch/captures",
+    "scratch/originals",
+)  # fmt: skip
 SCHEMAS = {"links": schemas.LINKS, "pages": schemas.PAGES, "corpus": schemas.CORPUS, "removed": schemas.REMOVED}
 
 Rewritten = tuple[int, Counter[str]]  # rows that a file holds now; the outcomes of those that left it
@@ -121,26 +125,27 @@ def holds_address(removal: Removal, path: Path) -> bool:
     return bool(pc.any(pc.and_(is_doomed(removal, table["doc_id"]), pc.not_equal(table["url"], ""))).as_py())
 
 
-def leads(removal: Removal, rows: pa.RecordBatch | pa.Table) -> tuple[list[bool], list[bool]]:
-    """Of each row of CAPTURES: whether it is of an address that has to go, and whether it leads to one."""
-    own = [
-        doomed or removal.covers(url)
-        for doomed, url in zip(
-            is_doomed(removal, rows["doc_id"]).to_pylist(), rows["final_url"].to_pylist(), strict=True
-        )
-    ]
-    return own, [bool(to) and removal.covers(to) for to in rows["location"].to_pylist()]
-
-
 def holds_capture(removal: Removal, path: Path) -> bool:
     """The same of the captures in WARC files, most of which no link leads to."""
     columns = ["doc_id", "final_url", "location"]
-    return any(any(map(any, leads(removal, one))) for one in schemas.iterate_parquet(path, columns))
+    return holds(removal, path) or any(
+        removal.question.cover_address(url)
+        for one in schemas.iterate_parquet(path, columns)
+        for name in columns[1:]
+        for url in pc.unique(one[name]).to_pylist()
+        if url
+    )
+
+
+def holds_name(removal: Removal, path: Path) -> bool:
+    """The same of the names of captures."""
+    urls = pc.unique(schemas.read_parquet(path, ["url"])["url"]).to_pylist()
+    return any(removal.question.cover_address(url) for url in urls if url)
 
 
 HOLDS: dict[str, Callable[[Removal, Path], bool]] = {
     "links": holds_address, "scratch/submissions": holds_address, "tokens": holds_tokens,
-    "scratch/captures": holds_capture,
+    "scratch/captures": holds_capture, "scratch/originals": holds_name,
 }  # fmt: skip
 
 
@@ -196,16 +201,19 @@ def without(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritte
 
 
 def undirected(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
-    """Captures without those of doomed addresses; one that leads to such an address says that it does, not to which."""
+    """Captures as `pointers.without_removed` leaves them."""
     table = schemas.read_parquet(path).cast(schemas.CAPTURES)
-    own, onward = leads(removal, table)
-    ended = {"outcome": str(Outcome.REMOVED), "location": ""}
-    for name, value in ended.items():
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, schemas.CAPTURES.field(name), pc.if_else(pa.array(onward), value, table[name]))
-    left = table.filter(pa.array([not one for one in own], pa.bool_()))
-    rows = schemas.write_parquet(file, [left], schemas.CAPTURES)
-    return rows, Counter({"captures": sum(map(any, zip(own, onward, strict=True)))})
+    left = pointers.without_removed(table, removal.question)
+    led = pc.sum(pc.and_(pc.equal(left["outcome"], str(Outcome.REMOVED)), pc.equal(left["location"], ""))).as_py() or 0
+    return schemas.write_parquet(file, [left], schemas.CAPTURES), Counter({"captures": len(table) - len(left) + led})
+
+
+def unnamed(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
+    """The names of captures without those of doomed addresses."""
+    table = schemas.read_parquet(path).cast(schemas.NAMES)
+    stays = [not (url and removal.question.cover_address(url)) for url in table["url"].to_pylist()]
+    left = table.filter(pa.array(stays, pa.bool_()))
+    return schemas.write_parquet(file, [left], schemas.NAMES), Counter({"names": len(table) - len(left)})
 
 
 def overwritten(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
@@ -228,5 +236,6 @@ def overwritten(removal: Removal, path: Path, file: storage.HashingFile) -> Rewr
 
 
 REWRITE: dict[str, Callable[[Removal, Path, storage.HashingFile], Rewritten]] = {
-    "links": blanked, "scratch/submissions": forgotten, "scratch/captures": undirected, "tokens": overwritten,
+    "links": blanked, "scratch/submissions": forgotten, "scratch/captures": undirected,
+    "scratch/originals": unnamed, "tokens": overwritten,
 }  # fmt: skip

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.build import artefact
-from pipeline.fetch import archive, segments
 from pipeline.fetch.errands import Errand
+from pipeline.fetch.forget import tables
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
@@ -152,7 +152,7 @@ def destinations(root: Path, shards: int) -> Iterator[tuple[str, list[str]]]:
         one = Artefact(root, name, shards)
         for shard in made(one):
             yield from led_in(one.file(shard, ".parquet"))
-    for path in tables(root):
+    for path in tables(root / "pages"):
         yield from led_in(storage.local(path))
 
 
@@ -175,16 +175,10 @@ def led_elsewhere(batch: pa.RecordBatch) -> Any:
     secure = pc.replace_substring(batch["final_url"], "http://", "https://", max_replacements=1)
     elsewhere = pc.not_equal(batch["url"], secure)
     return (
-        pc.or_(elsewhere, pc.greater(pc.list_value_length(batch["via"]), 0))
+        pc.or_(elsewhere, pc.greater(pc.fill_null(pc.list_value_length(batch["via"]), 0), 0))
         if "via" in batch.schema.names
         else elsewhere
     )
-
-
-def tables(root: Path) -> list[Path]:
-    """The tables of all segments, of crawls and of Common Crawl."""
-    folders = (root / "pages" / segments.FOLDER, root / "pages" / archive.FOLDER)
-    return [path for folder in folders for path in storage.names(folder, "*.parquet")]
 
 
 def made(one: Artefact) -> list[int]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.build import STAGES, artefact
+from pipeline.fetch.forget import tables
 from pipeline.shards import removals, schemas, storage
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact
@@ -25,7 +26,7 @@ from pipeline.shards.removals import KINDS, Order
 from pipeline.verbs.remove.exposure import checkpoints, exports
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.rows import SCRATCH
-from pipeline.verbs.remove.search import counted, made, tables
+from pipeline.verbs.remove.search import counted, made
 
 FORMAT = "webtext removal 1"
 CHECKS = (
@@ -180,13 +181,15 @@ def holding(root: Path, shards: int) -> Iterator[tuple[Path, list[str]]]:
                     yield path, token_ids(path)
                 elif path.suffix == ".parquet":
                     yield path, ids_of(path)
-    for path in tables(root):
+    for path in tables(root / "pages"):
         yield path, ids_of(storage.local(path))
 
 
 def ids_of(path: Path) -> list[str]:
     """The doc_ids of a table, of links and posts only of those that have an address."""
     there = pq.read_schema(path).names
+    if "doc_id" not in there:
+        return []
     left = "url" in there
     table = schemas.read_parquet(path, ["doc_id", "url"] if left else ["doc_id"])
     rows = zip(

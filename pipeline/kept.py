@@ -1,0 +1,44 @@
+"""The links that are kept, as `pages` asks of them: what each is fetched by, and hosts that are spread over shards.
+
+Choice: a list a shard, read anew wherever it is asked. Cost: four columns of a shard are read for it. Alternative: hand
+links on from phase to phase, which would carry them through every shuffle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+
+from pipeline.shards import schemas
+from pipeline.shards.receipts import Artefact
+from pipeline.shards.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A kept link."""
+
+    doc_id: str
+    url: str
+    fetch_url: str
+    host: str
+    created: int | None  # when it was posted first, seconds since 1970
+
+
+def kept_links(links: Artefact, shard: int) -> list[Kept]:
+    """The kept links of a shard, by url."""
+    columns = ["doc_id", "url", "fetch_url", "host", "created", "outcome"]
+    table = schemas.read_parquet(links.file(shard, ".parquet"), columns)
+    kept = table.filter(pc.equal(table["outcome"], str(Outcome.KEPT))).drop_columns(["outcome"]).sort_by("url")
+    return [Kept(**row) for row in kept.to_pylist()]
+
+
+def splits_of(links: Artefact) -> dict[str, int]:
+    """Hosts that are spread over several shards, and over how many."""
+    splits: dict[str, int] = {}
+    for shard in range(links.shards):
+        table = schemas.read_parquet(links.file(shard, ".parquet"), ["host", "host_shards"])
+        spread = table.filter(pc.greater(table["host_shards"], 1))
+        splits.update(zip(spread["host"].to_pylist(), spread["host_shards"].to_pylist(), strict=True))
+    return dict(sorted(splits.items()))
