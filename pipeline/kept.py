@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from pipeline.shards import schemas
-from pipeline.shards.receipts import Artefact
 from pipeline.shards.outcomes import Outcome
+from pipeline.shards.receipts import Artefact
 
 
 @dataclass(frozen=True, slots=True)

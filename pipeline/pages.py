@@ -90,8 +90,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
 def forget_gone(settings: Settings, links: Artefact, pages: Artefact, run: Run) -> list[str]:
     """Erase what was fetched for links that the sources do not name any more; a note where that is not done.
 
-    It is done while all sources that were named are named still: what is gone from them was deleted there. Who names
-    other sources means another corpus, and may come back.
+    It is done while all sources are named that were: what is gone was deleted there. Who names others may come back.
     """
     path, now = pages.folder / SOURCES, [*settings.links.submissions, settings.links.bigquery]
     before = msgspec.json.decode(storage.read_bytes(path), type=list[str]) if storage.exists(path) else []

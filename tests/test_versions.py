@@ -29,7 +29,7 @@ PLACES = ("offset", "length")  # within a WARC file that the fixture makes anew,
 # shards are wrong now, and write both here.
 WRITTEN = {
     "links": (3, "7c42098714e2325a"),
-    "pages": (4, "14fd8b8f57bb325a"),
+    "pages": (5, "10f5dd162b8e2edb"),
     "documents": (3, "85bf343da8bde721"),
     "corpus": (3, "2c65a5f73363c81f"),
     "tokenizer": (2, "a21c87f193cc009a"),

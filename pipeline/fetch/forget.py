@@ -22,10 +22,10 @@ import pyarrow.compute as pc
 from pipeline.fetch.erase import Needed, erased
 from pipeline.fetch.errands import Memory
 from pipeline.fetch.shelf import FOLDER as SEGMENTS
+from pipeline.fetch.shelf import damaged
 from pipeline.shards import schemas, storage
-from pipeline.shards.receipts import Artefact
 from pipeline.shards.places import is_given
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.removals import identity
 from pipeline.urls import host_of, identity_host, shard_of
 
@@ -58,9 +58,17 @@ def tables(pages: Path, shard: str = "") -> list[Path]:
     return [path for folder in folders for path in storage.names(folder, f"{shard}*.parquet")]
 
 
+def table_of(path: Path) -> pa.Table:
+    """The table of a segment. Raises IntegrityError."""
+    try:
+        return schemas.read_parquet(storage.local(path))
+    except pa.ArrowInvalid as error:
+        raise damaged(path, error) from None
+
+
 def forget(path: Path, gone: Gone) -> None:
     """Erase what has to go from the segment that this table commits."""
-    table = schemas.read_parquet(storage.local(path))
+    table = table_of(path)
     hit = pc.is_in(table["doc_id"], value_set=gone.doc_ids)
     hosts = path.with_suffix(".hosts.json")
     whole, left = memory_of(hosts), memory_without(gone, hosts)
@@ -116,6 +124,8 @@ def memory_of(path: Path) -> Memory:
         return msgspec.json.decode(storage.read_bytes(path), type=Memory)
     except FileNotFoundError:
         return Memory([], [])
+    except msgspec.MsgspecError as error:
+        raise damaged(path, error) from None
 
 
 def memory_without(gone: Gone, path: Path) -> Memory:
@@ -155,7 +165,7 @@ def forget_unnamed(links: Artefact, pages: Artefact, splits: Mapping[str, int], 
                 yield doc_id, host, host not in hosts
 
     for path in tables(pages.folder, storage.shard_name(task.shard, pages.shards, "")):
-        table = schemas.read_parquet(storage.local(path))
+        table = table_of(path)
         if "host" not in table.column_names:  # Common Crawl's: all rows are of links of this shard
             ids, _ = held(task.shard)
             found = [(one, "", False) for one in table["doc_id"].to_pylist() if one not in ids]
