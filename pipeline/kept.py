@@ -1,4 +1,4 @@
-"""The links that are kept, as `pages` asks of them: what each is fetched by, and hosts that are spread over shards.
+"""The links that are kept, as `pages` asks of them: what each is fetched by, hosts in pieces, and what it may not be.
 
 Choice: a list a shard, read anew wherever it is asked. Cost: four columns of a shard are read for it. Alternative: hand
 links on from phase to phase, which would carry them through every shuffle.
@@ -7,12 +7,17 @@ links on from phase to phase, which would carry them through every shuffle.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow.compute as pc
 
+from pipeline.config import Settings
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
+from pipeline.shards.removals import Refusals, Removals
+from pipeline.submissions.decide import list_file
+from pipeline.urls import HostList
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +47,9 @@ def splits_of(links: Artefact) -> dict[str, int]:
         spread = table.filter(pc.greater(table["host_shards"], 1))
         splits.update(zip(spread["host"].to_pylist(), spread["host_shards"].to_pylist(), strict=True))
     return dict(sorted(splits.items()))
+
+
+def refusals_of(settings: Settings, work: Path) -> Refusals:
+    """What no page may be of, nor be led to by. Raises InputError: a list that is none."""
+    domains = list_file(work, settings.links.blocked_domains)
+    return Refusals(Removals.of(work), HostList.from_file(domains) if domains else HostList(frozenset()))

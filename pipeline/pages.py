@@ -44,14 +44,12 @@ from pipeline.fetch.segments import (
 )
 from pipeline.fetch.shelf import sweep
 from pipeline.fetch.verdicts import Verdicts
-from pipeline.kept import Kept, kept_links, splits_of
+from pipeline.kept import Kept, kept_links, refusals_of, splits_of
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
-from pipeline.shards.removals import Refusals, Removals
+from pipeline.shards.removals import Refusals
 from pipeline.shards.runner import Block, Run
-from pipeline.submissions.decide import list_file
-from pipeline.urls import HostList
 
 VERSION = 5
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
@@ -95,7 +93,8 @@ def forget_gone(settings: Settings, links: Artefact, pages: Artefact, run: Run) 
     path, now = pages.folder / SOURCES, [*settings.links.submissions, settings.links.bigquery]
     before = msgspec.json.decode(storage.read_bytes(path), type=list[str]) if storage.exists(path) else []
     if dropped := sorted(set(before) - set(now)):
-        return [f"links.submissions names {', '.join(dropped)} no more: pages fetched for it stay until {path} goes"]
+        named = ", ".join(dropped)
+        return [f"links.submissions names {named} no more: pages fetched for it stay until pages/{SOURCES} goes"]
     if before:
         everywhere = [Task(shard, "") for shard in range(links.shards)]
         run.map_shards(partial(forget_unnamed, links, pages, splits_of(links)), everywhere)
@@ -114,12 +113,6 @@ def may_crawl(settings: PagesSettings) -> bool:
         check_contact(settings)
         obeyed_agents(settings)
     return crawling
-
-
-def refusals_of(settings: Settings, work: Path) -> Refusals:
-    """What no page may be of, nor be led to by. Raises InputError: a list that is none."""
-    domains = list_file(work, settings.links.blocked_domains)
-    return Refusals(Removals.of(work), HostList.from_file(domains) if domains else HostList(frozenset()))
 
 
 def write_found(
