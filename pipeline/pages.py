@@ -137,7 +137,6 @@ class Archives:
     held: Held | None
     notes: tuple[str, ...]
     matches: Artefact | None
-    refusals: Refusals
 
 
 def find(settings: PagesSettings, work: Path, run: Run, links: Artefact, refusals: Refusals) -> Artefact | None:
@@ -148,7 +147,7 @@ def find(settings: PagesSettings, work: Path, run: Run, links: Artefact, refusal
     captures, notes = pointers.collect(settings, work, run, links.shards, splits) if settings.warc else (None, ())
     matches = commoncrawl.collect(settings, work, run, links, splits) if settings.commoncrawl else None
     names = originals.collect(captures, run) if captures else None
-    archives = Archives(Held(captures, names, splits) if captures else None, notes, matches, refusals)
+    archives = Archives(Held(captures, names, splits, refusals) if captures else None, notes, matches)
     used = [settings.limit_bytes, settings.opt_outs, settings.redirects, settings.commoncrawl_url]
     used.append(sorted(refusals.domains.hosts))
     # all shards of the captures: a redirect may lead into any, and a name to any
