@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 
 from pipeline.config import PagesSettings, Settings, slice_of
 from pipeline.fetch import archive, commoncrawl, originals, pointers, queues
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.errands import errand_to
-from pipeline.fetch.forget import forget_unnamed
+from pipeline.fetch.forget import forget_gone
 from pipeline.fetch.lookup import Held, Wanted, lookup
 from pipeline.fetch.pointers import Row, nowhere
 from pipeline.fetch.robots import obeyed_agents, product_token
@@ -55,7 +54,6 @@ VERSION = 5
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
 PLACES = ("warc", "commoncrawl")  # settings that say where files lie; what is in them decides
-SOURCES = "sources.json"  # of links, as they were named when pages were made last
 NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.INCOMPLETE)  # of an archive
 
 
@@ -75,7 +73,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     decisive = {key: value for key, value in used.items() if key not in PLACES}
     inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
     tasks = pages.begin([receipts.fingerprint("pages", VERSION, decisive, one, LIBRARIES) for one in inputs])
-    notes = forget_gone(settings, links, pages, run) if tasks else []
+    sources = [*settings.links.submissions, settings.links.bigquery]
+    notes = forget_gone(sources, links, pages, splits_of(links), run) if tasks else []
     if crawling and tasks:
         sweep(pages.folder)
         owners = Owners(shards, splits_of(links))
@@ -83,24 +82,6 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     else:
         run.map_shards(partial(write_found, settings.pages, links, found, pages, refusals), tasks)
     return pages.finish(used, LIBRARIES, [links], notes=notes)
-
-
-def forget_gone(settings: Settings, links: Artefact, pages: Artefact, run: Run) -> list[str]:
-    """Erase what was fetched for links that the sources do not name any more; a note where that is not done.
-
-    It is done while all sources are named that were: what is gone was deleted there. Who names others may come back.
-    """
-    path, now = pages.folder / SOURCES, [*settings.links.submissions, settings.links.bigquery]
-    before = msgspec.json.decode(storage.read_bytes(path), type=list[str]) if storage.exists(path) else []
-    if dropped := sorted(set(before) - set(now)):
-        named = ", ".join(dropped)
-        return [f"links.submissions names {named} no more: pages fetched for it stay until pages/{SOURCES} goes"]
-    if before:
-        everywhere = [Task(shard, "") for shard in range(links.shards)]
-        run.map_shards(partial(forget_unnamed, links, pages, splits_of(links)), everywhere)
-    if before != now:
-        storage.write_bytes(path, msgspec.json.encode(now))
-    return []
 
 
 def may_crawl(settings: PagesSettings) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from pipeline.shards import schemas, storage
 from pipeline.shards.places import is_given
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.removals import identity
+from pipeline.shards.runner import Run
 from pipeline.urls import host_of, identity_host, shard_of
 
+SOURCES = "sources.json"  # of links, as they were named when pages were made last
 COMMONCRAWL = "commoncrawl"  # see `archive.FOLDER`
 Changed = Callable[[Path, int, str, str], None]
 
@@ -145,6 +147,24 @@ def names(gone: Gone, url: str) -> bool:
 
 
 # --- links that no source names any more
+
+
+def forget_gone(sources: list[str], links: Artefact, pages: Artefact, splits: Mapping[str, int], run: Run) -> list[str]:
+    """Erase what was fetched for links that the `sources` do not name any more; a note where that is not done.
+
+    It is done while all sources are named that were: what is gone was deleted there. Who names others may come back.
+    """
+    path = pages.folder / SOURCES
+    before = msgspec.json.decode(storage.read_bytes(path), type=list[str]) if storage.exists(path) else []
+    if dropped := sorted(set(before) - set(sources)):
+        named = ", ".join(dropped)
+        return [f"links.submissions names {named} no more: pages fetched for it stay until pages/{SOURCES} goes"]
+    if before:
+        everywhere = [Task(shard, "") for shard in range(links.shards)]
+        run.map_shards(partial(forget_unnamed, links, pages, splits), everywhere)
+    if before != sources:
+        storage.write_bytes(path, msgspec.json.encode(sources))
+    return []
 
 
 def forget_unnamed(links: Artefact, pages: Artefact, splits: Mapping[str, int], task: Task) -> None:
