@@ -22,7 +22,6 @@ from tests.test_killed import REPOSITORY, begin
 
 MARK = "WEBTEXT_TEST_RUN"  # in the environment of a build and of all that it starts
 CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
-BEGUN_S = 0.6  # a command that has not begun to run is Python's to end
 
 
 @dataclass
@@ -63,9 +62,20 @@ def left(mark):
     return found
 
 
+def heeds(pid):
+    """Whether a process has a handler for SIGTERM, as /proc tells."""
+    try:
+        (caught,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt")]
+    except (OSError, ValueError):
+        return False
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def interrupted(folder, workers, at, signals, group):
-    """One build, interrupted `at` seconds after its start; `group`: as a terminal does, all of its processes."""
+    """One build, interrupted `at` seconds after it began; `group`: as a terminal does, all of its processes."""
     build, mark = started(folder, workers)
+    while build.poll() is None and not heeds(build.pid):  # until it does, the command is Python's to end
+        time.sleep(0.01)
     try:
         build.wait(at)
         one = Ended(at, workers, signals, None, "")
@@ -106,7 +116,7 @@ def corpus(folder):
     return sorted((row["url"], row["text"]) for table in tables for row in table.to_pylist())
 
 
-def campaign(moments, seed, pages=24, length_s=None, told=lambda _: None):
+def campaign(moments, seed, pages=8, length_s=None, told=lambda _: None):
     """Interrupt builds at so many moments; how each ended, and whether what they came to is one corpus.
 
     `length_s`: that of an undisturbed build, which is then not made, and the last one not gone on with.
@@ -123,7 +133,7 @@ def campaign(moments, seed, pages=24, length_s=None, told=lambda _: None):
                 folder = Path(place, f"interrupted{len(found)}")
                 begin(folder, web, pages)
             workers, number = len(found) % 3, draw.choice(list(CODES))
-            signals, at = [number] * draw.choice((1, 1, 2)), draw.uniform(BEGUN_S, lengths[workers])
+            signals, at = [number] * draw.choice((1, 1, 2)), draw.uniform(0, lengths[workers])
             one = interrupted(folder, workers, at, signals, group=draw.random() < 0.5)
             found.append(one)
             told(one)

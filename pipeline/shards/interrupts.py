@@ -61,9 +61,7 @@ class Ending:
             flushing.join(FLUSH_S)
             clear = "\r\x1b[2K\x1b[?25h" if os.isatty(self.errors) else ""
             os.write(self.errors, f"{clear}webtext: {self.line}\n".encode(errors="backslashreplace"))
-            for pid in descendants(os.getpid()):  # those that have only begun do not yet look after their parent
-                with suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+            end_descendants()
         finally:
             os._exit(self.code)
 
@@ -75,6 +73,22 @@ def flush() -> None:
     """Hand on what was printed, if somebody reads it."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
+
+
+def end_descendants() -> None:
+    """Kill what this process started: those that have only begun do not yet look after their parent themselves.
+
+    Each is stopped before it is asked whom it started, so that none is begun meanwhile.
+    """
+    stopped: set[int] = set()
+    while new := set(descendants(os.getpid())) - stopped:
+        for pid in new:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGSTOP)
+        stopped |= new
+    for pid in stopped:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:
