@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline import preflight
 from pipeline.config import Settings
 from pipeline.shards import lease, leftovers, removals, storage
 from pipeline.shards.outcomes import ConfigError, DryRun
@@ -30,10 +31,12 @@ def build(
     run: Run | None = None,
     started: Callable[[str], None] = lambda _stage: None,
     ended: Callable[[str, Manifest], None] = lambda _stage, _manifest: None,
+    noted: Callable[[str], None] = lambda _note: None,
 ) -> dict[str, Manifest]:
     """The manifests of all stages up to `until`, after making what is missing or stale.
 
-    `run` is the runner to use (Beam, as the settings say, by default); `started` and `ended` are told of each stage.
+    `run` is the runner to use (Beam, as the settings say, by default); `started` and `ended` are told of each stage,
+    `noted` of what is worth a word before the first.
     Raises BusyError (another run holds `root`), ConfigError, DryRun (the first stage with work to do built its first
     job), and whatever a stage raises.
     """
@@ -43,7 +46,10 @@ def build(
         leftovers.sweep(root)
         removals.refuse_unfinished(root)
         same_shards(root, settings.build.shards)
-        for stage in STAGES[: STAGES.index(until) + 1]:
+        stages = STAGES[: STAGES.index(until) + 1]
+        for note in preflight.check(root, settings, stages):
+            noted(note)
+        for stage in stages:
             check()
             started(stage)
             try:

@@ -133,6 +133,7 @@ def build(
             run=beam(settings, folder.absolute(), options),
             started=reporter.started,
             ended=reporter.ended,
+            noted=lambda note: err.print(f"note: {note}"),
         )
     print_funnel(recorded(folder, settings.build.shards))
 
@@ -316,7 +317,8 @@ def end(error: Exception) -> NoReturn:
     if isinstance(error, OSError) and error.strerror:  # the system's word on a file or a socket: nobody's bug
         error = StorageError(f"{error.filename or 'a file or socket'}: {error.strerror}")
     if isinstance(error, WebTextError):
-        err.print(f"webtext: {error}")
+        for line in str(error).splitlines():
+            err.print(f"webtext: {line}")
         sys.exit(error.exit_code)
     first = str(error).strip().partition("\n")[0]
     err.print(f"webtext: a bug: {type(error).__name__}: {first}; run it again with --debug")

@@ -26,6 +26,7 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
+from pipeline.shards import reach
 from pipeline.shards.outcomes import ConfigError, StorageError
 from pipeline.shards.places import Place, name_of, path_of, place
 
@@ -43,7 +44,11 @@ class Object(NamedTuple):
 
 @lru_cache(maxsize=16)
 def store(bucket: str) -> Any:
-    """The client of a bucket; credentials, region and endpoint come from the environment (AWS_*, GOOGLE_*)."""
+    """The client of a bucket; credentials, region and endpoint come from the environment (AWS_*, GOOGLE_*).
+
+    Raises ConfigError, StorageError: see `reach.refuse_store`.
+    """
+    reach.refuse_store(bucket)
     try:
         return obstore.store.from_url(bucket)
     except Exception as error:  # noqa: BLE001 - whatever it says of the environment
@@ -65,6 +70,9 @@ def asking(path: Path) -> Iterator[None]:
     except BaseError as error:
         if "NoSuchBucket" in str(error):  # as S3 and GCS name it
             raise no_bucket(path) from error
+        found = place(path)
+        if known := reach.diagnosis(found.bucket, str(error)) if found else None:
+            raise known from error
         raise StorageError(
             f"{name_of(path)}: the object store does not answer as it should ({first_line(error)}); "
             "run the same command again: it goes on where it was"

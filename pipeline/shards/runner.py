@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.shards import interrupts, orders, transfer, workers
+from pipeline.shards import interrupts, orders, reach, transfer, workers
 from pipeline.shards.failures import Guarded, unmarked
 from pipeline.shards.orders import Letter, Order
 from pipeline.shards.outcomes import ConfigError, DryRun, WebTextError
@@ -198,6 +198,8 @@ def refuse_unfit(runner: str, options: Sequence[str], scratch: Path | None) -> N
     if kind in (LOCAL, DATAFLOW):
         refuse_unknown(options)
     parsed = PipelineOptions(list(options))
+    if kind != LOCAL:
+        reach.refuse_job_service(kind, parsed.get_all_options())
     dry = parsed.view_as(TestOptions).dry_run
     if kind != DATAFLOW and dry:
         raise ConfigError(f"--dry_run: {runner} would build all the same; {DATAFLOW} obeys it")
@@ -316,7 +318,7 @@ class Running:
         """Run the pipeline to its end; a job elsewhere does not outlive the command that waits. Raises DryRun."""
         from apache_beam.options.pipeline_options import TestOptions
 
-        result = self.pipeline.run()
+        result = self.submitted()
         if self.pipeline.options.view_as(TestOptions).dry_run:
             graph = result.job.proto_pipeline
             raise DryRun(
@@ -327,3 +329,16 @@ class Running:
         except (KeyboardInterrupt, SystemExit):
             result.cancel()
             raise
+
+    def submitted(self) -> Any:
+        """The job, begun. Raises ConfigError: a service elsewhere did not take it, in its own words."""
+        if type(self.pipeline.runner).__name__ == LOCAL:
+            return self.pipeline.run()
+        try:
+            return self.pipeline.run()
+        except Exception as error:
+            details = getattr(error, "details", str)  # of what gRPC raises
+            said = str(details() or error or type(error).__name__).strip().partition("\n")[0]
+            if interrupts.caused(error) or unmarked(str(error)):
+                raise
+            raise ConfigError(f"{type(self.pipeline.runner).__name__}: the job was not taken: {said}") from error

@@ -194,7 +194,8 @@ def test_a_store_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     with stores.bucket("127.0.0.1:9", tmp_path, "nothing") as name:
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         with pytest.raises(
-            StorageError, match=r"^s3://nothing/x: the object store does not answer as it should \("
+            StorageError,
+            match=r"^s3://nothing: nobody can be reached at http://127\.0\.0\.1:9 \(Connection refused\); start it",
         ) as said:
             storage.read_bytes(mirror(f"{name}/x"))
     assert "\n" not in str(said.value)

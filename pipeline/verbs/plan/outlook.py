@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from pipeline import preflight
+from pipeline.build import STAGES
 from pipeline.config import Settings
 from pipeline.shards import inputs
 from pipeline.shards.runner import LOCAL
@@ -51,6 +53,7 @@ def outlook(
     Raises ConfigError (a job graph that the service would not take; links from BigQuery that nobody counted),
     InputError, IntegrityError.
     """
+    said = preflight.check(root, settings, STAGES)
     weight = weighed(root, settings)
     machines = machines or here(root, settings.build.workers)
     found = probe(root, settings)
@@ -60,7 +63,7 @@ def outlook(
         machines,
         tuple(looked_at(found)),
         tuple(one for one in every_number(costs) if one.name in in_use(found, settings)),
-        tuple(notes(plan, found, settings, machines)),
+        (*notes(plan, found, settings, machines), *(one for one in said if not one.startswith("disk:"))),
         weight,
         None if price is None else price * plan.vcpu_hours,
     )
