@@ -15,7 +15,7 @@ TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-bac
 EXTRAS := --extra gcp --extra harvest --extra train --extra tensorboard --extra newspaper --extra test
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-long bench docs picture lock clean
+.PHONY: help install venv demo test test-long interrupts bench docs picture lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -43,6 +43,9 @@ test: install ## lint, types and tests
 
 test-long: install ## the tests marked long as well
 	$(BIN)/pytest -n 2
+
+interrupts: install ## real builds interrupted at MOMENTS moments (100: about half an hour), and what they come to
+	PYTHONPATH=. $(BIN)/python -m tests.interruptions $(or $(MOMENTS),100)
 
 bench: install ## measurements (they assert nothing); DUMP=file, PAGES=folder and DOCUMENTS=file add those that need data
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_dedup.py
