@@ -223,6 +223,8 @@ def overlap(
     current(folder, settings, ("corpus",), stale)
     table = Table("evaluation", "8-grams", "in the corpus", "in its own train set", box=None)
     for one in overlaps(folder, settings.build.shards, evaluations, train or ()):
+        for note in one.notes:
+            err.print(note)
         table.add_row(one.name, f"{one.grams:,}", f"{one.corpus:.2%}", "-" if one.train is None else f"{one.train:.2%}")
     out.print(table)
 

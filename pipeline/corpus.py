@@ -31,6 +31,7 @@ from pipeline.shards.receipts import Manifest, Task
 from pipeline.shards.runner import Block, Run
 from pipeline.text import contamination, paragraphs, rules
 from pipeline.text.finish import Finish
+from pipeline.text.normalize import counted_words
 from pipeline.text.signals import SIGNALS
 
 VOTING = ("languages", "min_words", "wikipedia_overlap")
@@ -52,6 +53,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     find_copies(recipe, run)
     find_near_copies(recipe, run)
     notes = judge(recipe, run)
+    notes[0] += [note for path, _ in recipe.evaluations for note in contamination.read_evaluation(path).told()]
     decide(recipe, run)
     find_boilerplate(recipe, run)
     made, phase = recipe.hashes, recipe.artefact
@@ -328,7 +330,7 @@ def kept_tables(recipe: Recipe, shard: int, kept: pa.Table, finish: Finish) -> I
         before = table["text"].to_pylist()
         texts, copied = zip(*map(finish, before), strict=True)
         counted = zip(before, texts, table["word_count"].to_pylist(), strict=True)
-        words = [count if text == old else len(text.split()) for old, text, count in counted]
+        words = [count if text == old else len(counted_words(text)) for old, text, count in counted]
         yield pa.table(
             [*table.select(columns[:4]).columns, texts, table["language"], words, score, created, subreddits, copied],
             schema=schemas.CORPUS,

@@ -27,9 +27,9 @@ from pipeline.shards.runner import Run
 from pipeline.text import contamination, normalize, overlap, rules
 from pipeline.text.signals import SIGNALS
 
-VERSION = 3
+VERSION = 4
 LIBRARIES = ("numpy", "pyarrow", "unicode")
-READERS = ("lxml", "mwparserfromhell", "numpy")  # of Wikipedia's dumps
+READERS = ("lxml", "mwparserfromhell", "numpy", "unicode")  # of Wikipedia's dumps
 IN_ONE_PIECE = {"wikipedia", "edges", "removals", "meter", "boilerplate"}  # phases of one shard
 VERDICT = ("outcome", "rule", "value", "threshold")
 RANKS = tuple(name for name, _ in nodes.RANKS)  # length is in words here
@@ -184,7 +184,7 @@ def named(work: Path, setting: str, patterns: Sequence[str]) -> list[File]:
 def refer(recipe: Recipe, run: Run) -> File:
     """Make the n-grams of the dumps of the settings. Raises InputError: no such dump."""
     dumps = named(recipe.work, "wikipedia_dumps", recipe.settings.corpus.wikipedia_dumps)
-    artefact, used = recipe.artefact("scratch/wikipedia"), {"n": overlap.NGRAM}
+    artefact, used = recipe.artefact("scratch/wikipedia"), {"n": overlap.NGRAM, "words": overlap.WORDS}
     tasks = artefact.begin([receipts.fingerprint(artefact.name, VERSION, used, [sha for _, sha in dumps], READERS)])
     run.map_shards(partial(read_dumps, artefact, [path for path, _ in dumps]), tasks)
     return artefact.shared(0, ".npy"), recipe.hashes("scratch/wikipedia")[0]

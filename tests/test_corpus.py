@@ -364,6 +364,16 @@ def test_evaluation_texts_are_cut_out_and_common_phrases_stay(tmp_path):
                for note in manifest.notes)  # fmt: skip
 
 
+@pytest.mark.failure(
+    "a row of an evaluation file has under 13 words", "a note with its line: nothing of it is found", "nothing"
+)
+def test_rows_of_an_evaluation_file_that_are_too_short_to_be_found_are_named(tmp_path):
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, [prose("test", 40), "who was it", {"a": "Ness"}])))
+    manifest = built(tmp_path, [Page("https://c.example/", prose("page", 100))], contamination=["test.jsonl"])
+    path = tmp_path / "test.jsonl"
+    assert f"{path}: 2 rows (lines 2, 3) have no text of 13 words: not looked for" in manifest.notes
+
+
 def test_addresses_are_replaced_in_the_text_and_counted(tmp_path):
     page = Page("https://a.example/", f"{prose(1)} Write to jane.doe@mail.example.org or 8.8.8.8, not to 10.0.0.1.")
     manifest = built(tmp_path, [page], redact=["email", "ip"])

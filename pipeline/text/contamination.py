@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ import numpy as np
 from pipeline.plaintext import decoded
 from pipeline.shards import storage
 from pipeline.shards.outcomes import BooksError, InputError, Outcome
-from pipeline.text.normalize import WORD
-from pipeline.text.overlap import Hashes, Reference, distinct, ngram_hashes
+from pipeline.text.normalize import clean, word_pattern
+from pipeline.text.overlap import Hashes, Reference, compared, compared_words, distinct, halves_before, ngrams
 
 N = 13  # words
+NAMED = 5  # lines of a file that are too short, by number
 WINDOW = 200  # characters cut out on each side of a collision
 LEAST_PIECE = 200  # characters
 MOST_PIECES = 10  # of a document
@@ -35,26 +37,56 @@ HALF_BEFORE, HALF_AFTER = re.compile(r"\A\S{1,40}(?=\s)"), re.compile(r"(?<=\s)\
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation set: its file and its texts."""
+    """One evaluation set: its file, its texts, and the lines whose texts are all too short to be found."""
 
     path: Path
     texts: tuple[str, ...]
+    short: tuple[int, ...] = ()
+    least: int = N  # words that a text must have
+
+    def told(self) -> list[str]:
+        """What a person should know about lines that will not be found, if there are any."""
+        if not self.short:
+            return []
+        first = ", ".join(map(str, self.short[:NAMED])) + (", …" if len(self.short) > NAMED else "")
+        return [
+            f"{self.path}: {len(self.short)} rows (lines {first}) have no text of {self.least} words: not looked for"
+        ]
 
 
-def read_evaluation(path: Path) -> Evaluation:
-    """The texts of a file: every string of every row of .jsonl or .ndjson, else the whole file as one text.
+def read_evaluation(path: Path, least: int = N) -> Evaluation:
+    """The texts of a file, clean as documents are: every string of every row of .jsonl or .ndjson, else the whole file.
 
-    Raises InputError: the file cannot be read, a line is no JSON, or no text has N words.
+    Raises InputError: the file cannot be read, a line is no JSON, or no text has `least` words.
     """
     try:
         content = decoded(storage.read_bytes(path))
-        rows = content.splitlines() if path.suffix in (".jsonl", ".ndjson") else None
-        texts = tuple(strings(map(json.loads, filter(str.strip, rows)))) if rows is not None else (content,)
-    except (OSError, ValueError) as error:
+        rows = rows_of(content) if path.suffix in (".jsonl", ".ndjson") else [[clean(content)]]
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: evaluation texts cannot be read: {error}") from None
-    if not any(len(WORD.findall(text)) >= N for text in texts):
-        raise InputError(f"{path}: no text of {N} words or more; nothing could ever be found")
-    return Evaluation(path, texts)
+    short = tuple(number for number, row in enumerate(rows, 1) if row and not any(is_long(text, least) for text in row))
+    if len(short) == sum(map(bool, rows)):
+        raise InputError(f"{path}: no text of {least} words or more; nothing could ever be found")
+    return Evaluation(path, tuple(chain.from_iterable(rows)), short, least)
+
+
+def rows_of(content: str) -> list[list[str]]:
+    r"""The strings of every line, clean; none of a blank one. Raises ValueError, with the line's number: no JSON.
+
+    A line ends in \n alone: U+2028 and its like may stand in a string as they are (RFC 8259, section 7).
+    """
+    rows = []
+    for number, line in enumerate(content.split("\n"), 1):
+        try:
+            rows.append(list(map(clean, strings([json.loads(line)] if line.strip() else []))))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    return rows
+
+
+def is_long(text: str, least: int) -> bool:
+    """Whether a text has so many words, characters of scripts without spaces counting half."""
+    return int(halves_before(compared_words(text))[-1]) >= 2 * least
 
 
 def strings(values: Iterable[object]) -> Iterator[str]:
@@ -79,9 +111,11 @@ def contaminants(files: tuple[tuple[Path, str], ...]) -> Reference:
 
 
 def grams_of(text: str) -> tuple[Hashes, list[tuple[int, int]]]:
-    """The hashes of the N-grams of a text, and where each word of it begins and ends."""
-    words = list(WORD.finditer(text))
-    return ngram_hashes([word.group().lower() for word in words], N), [word.span() for word in words]
+    """The hashes of the N-grams of a clean text, and where each begins and ends in it."""
+    plain = compared(text)
+    words = list(word_pattern(plain).finditer(plain))
+    hashes, ends = ngrams([word.group().lower() for word in words], N)
+    return hashes, [(words[start].start(), words[end - 1].end()) for start, end in enumerate(ends.tolist())]
 
 
 def collisions(text: str, reference: Reference) -> Hashes:
@@ -113,7 +147,7 @@ class Cutter:
         left, begin = [], 0
         for hit in hits.tolist():
             left.append((begin, max(begin, spans[hit][0] - WINDOW)))
-            begin = max(begin, spans[hit + N - 1][1] + WINDOW)
+            begin = max(begin, spans[hit][1] + WINDOW)
         left.append((begin, len(text)))
         cut = (whole_words(text, start, end) for start, end in left)
         return [piece for piece in cut if len(piece) >= LEAST_PIECE]
@@ -138,13 +172,13 @@ def whole_words(text: str, start: int, end: int) -> str:
 
 def prove(one: Evaluation, reference: Reference) -> None:
     """Raise BooksError unless a passage of the set, planted in words of no text, is cut out, and only that."""
-    passage = next(text for text in one.texts if len(WORD.findall(text)) >= N)
-    words = [word.group() for word in WORD.finditer(passage)][:N]
+    passage, spans = next((text, spans) for text in one.texts if (spans := grams_of(text)[1]))
+    words = passage[slice(*spans[0])]
     cut = Cutter(reference, np.empty(0, np.uint64))
-    planted = " ".join([*FILLER[:100], *words, *FILLER[100:]])
+    planted = " ".join([*FILLER[:100], words, *FILLER[100:]])
     found = cut(planted)
-    clean = " ".join(FILLER)
-    if len(found) != 2 or any(" ".join(words) in piece for piece in found):
+    filler = " ".join(FILLER)
+    if len(found) != 2 or any(words in piece for piece in found):
         raise BooksError(f"{one.path}: its own text, planted in a document, is not found; nothing was decided")
-    if cut(clean) != [clean]:
+    if cut(filler) != [filler]:
         raise BooksError(f"{one.path}: it is found in a document that holds nothing of it; nothing was decided")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pipeline.config import CorpusSettings
 from pipeline.text.contamination import Cutter
+from pipeline.text.normalize import counted_words
 from pipeline.text.paragraphs import GAP, Hashes, copied_words, paragraphs
 from pipeline.text.redact import redacted
 
@@ -44,7 +45,7 @@ class Finish:
         parts = paragraphs(text)
         words = copied_words(parts, self.copied)
         left = GAP.join(part for part, count in zip(parts, words, strict=True) if not count)
-        if self.settings.cut_copied and any(words) and len(left.split()) >= self.settings.min_words:
+        if self.settings.cut_copied and any(words) and len(counted_words(left)) >= self.settings.min_words:
             self.changed["paragraphs cut that stand in many documents (corpus.cut_copied)"] += sum(map(bool, words))
             text = left
         return text, sum(words)

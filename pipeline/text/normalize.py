@@ -8,6 +8,7 @@ ligatures (opinions about style that a corpus should not have) and is not idempo
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -15,6 +16,8 @@ import unicodedata
 from ftfy import fix_encoding
 from ftfy.chardata import CHARMAP_ENCODINGS
 from ftfy.fixes import fix_c1_controls
+
+from pipeline.text.scripts import MARK, UNSPACED, character_class, holds_unspaced, is_plain
 
 ROUNDS = 8  # a bound, not a plan: texts settle in two; ftfy gives no proof that its repairs end
 
@@ -94,12 +97,43 @@ def repair(line: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    r"""The lower-cased words, in order: every match of `\w+` (letters, digits, underscore of any script).
+    r"""The lower-cased words, in order: runs of `\w` (letters, digits, underscore of any script) with their marks.
 
-    Punctuation never counts and "don't" is two words. Scripts without spaces (Chinese, Japanese, Thai) give one word
-    a phrase: coarse, but the same for two copies.
+    Punctuation never counts and "don't" is two words. In scripts without spaces (Chinese, Japanese, Thai, Khmer …)
+    every character with its marks is one: a copy may begin at any. Canonically equal texts have the same words.
     """
-    return WORD.findall(text.lower())
+    if is_plain(text):
+        return WORD.findall(text.lower())
+    return word_pattern(text).findall(unicodedata.normalize("NFC", text.lower()))
+
+
+def word_pattern(text: str) -> re.Pattern[str]:
+    """What the words of a text match; for a clean text, lower-cased, they are those of `words`."""
+    return WORD if is_plain(text) else marked_word()
+
+
+@functools.cache
+def marked_word() -> re.Pattern[str]:
+    """WORD for all scripts: a letter of an unspaced one with its marks, or a run of others with theirs."""
+    mark, unspaced = character_class(MARK), character_class(UNSPACED)
+    return re.compile(rf"[{unspaced}][{mark}]*|[^\W{unspaced}]+(?:[{mark}]+[^\W{unspaced}]*)*")
+
+
+def counted_words(text: str) -> list[str]:
+    """The words of a text where words are counted: between white space; of scripts without spaces two characters.
+
+    Two, as a Chinese or Japanese word has on average, begun anew at every mark of punctuation, which counts with the
+    characters beside it.
+    """
+    return counted_word().findall(text) if holds_unspaced(text) else text.split()
+
+
+@functools.cache
+def counted_word() -> re.Pattern[str]:
+    """What `counted_words` finds in a text with unspaced letters."""
+    mark, unspaced = character_class(MARK), character_class(UNSPACED)
+    sign = rf"[^\w\s{mark}]*"
+    return re.compile(rf"{sign}(?:[{unspaced}][{mark}]*){{1,2}}{sign}|[^\s{unspaced}]+")
 
 
 def text_hash(text: str) -> bytes:

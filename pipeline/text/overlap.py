@@ -13,7 +13,7 @@ import bz2
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -26,29 +26,75 @@ from numpy.typing import NDArray
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 from pipeline.text.normalize import words
+from pipeline.text.scripts import UNSPACED, is_plain, kinds_of
 
 Hashes = NDArray[np.uint64]
+Places = NDArray[np.int64]
 
 MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd: words at different places weigh differently
+INVERSE = pow(MULTIPLIER, -1, 2**64)
+BRACKETED = re.compile(r"\[[^\[\]\n]{0,40}\]")  # [citation needed], [Bearbeiten | Quelltext bearbeiten]
 NGRAM = 8  # words, of the overlap with Wikipedia; the WebText paper's own measure of overlap (Radford et al. 2019, 4)
+WORDS = 2  # raise it when `compared_words` or `ngrams` come to give others: a reference knows only its own
 LEAST_SAMPLED = 16  # n-grams of a document that a sampled reference weighs at least; half of them make a copy
 MAKE = "make it with 'webtext reference wikipedia'"
 
 
-def ngram_hashes(words: list[str], n: int) -> Hashes:
-    """One hash for each of the len(words) - n + 1 n-grams, in order (uint64; empty for fewer than n words).
+def compared(text: str) -> str:
+    """The text with what copies print and sources do not, or the other way round, blanked out; places stay as they are.
 
-    The same in every process: with w the BLAKE2b hashes of the words and M = MULTIPLIER, the n-gram at i has
-    w[i] M^(n-1) + w[i+1] M^(n-2) + ... + w[i+n-1], modulo 2^64.
+    Anything short in square brackets: [1], [note 2], [edit], [citation needed] and their like in all languages. What an
+    author bracketed goes too, on both sides alike.
     """
-    grams = len(words) - n + 1
-    if grams < 1:
-        return np.empty(0, np.uint64)
+    return BRACKETED.sub(lambda mark: " " * len(mark[0]), text) if "[" in text else text
+
+
+def compared_words(text: str) -> list[str]:
+    """The words of a text by which it is compared with others."""
+    return words(compared(text))
+
+
+def ngram_hashes(words: Sequence[str], n: int) -> Hashes:
+    """One hash for each n-gram, in order (uint64; empty for fewer than n words); see `ngrams`."""
+    return ngrams(words, n)[0]
+
+
+def ngrams(words: Sequence[str], n: int) -> tuple[Hashes, Places]:
+    """The hash of each n-gram, in order (uint64), and the place of the word after its last (int64).
+
+    An n-gram begins at every word that n words follow, itself included; characters of scripts without spaces count as
+    half a word each, so that it holds up to 2n of them. The same in every process: with h the BLAKE2b hashes of words
+    and M = MULTIPLIER, the n-gram from i up to e has h[i] M^(e-i-1) + ... + h[e-2] M + h[e-1], modulo 2^64.
+    """
+    before = halves_before(words)
+    starts = np.arange(np.searchsorted(before, before[-1] - 2 * n, "right"))
+    ends = np.searchsorted(before, before[starts] + 2 * n)
+    if not len(starts):
+        return np.empty(0, np.uint64), ends
     hashed = np.fromiter(map(word_hash, words), np.uint64, len(words))
-    total = np.zeros(grams, np.uint64)
-    for place in range(n):
-        total = total * np.uint64(MULTIPLIER) + hashed[place : place + grams]
-    return total
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashed * powers(INVERSE, len(words)))])
+    return (sums[ends] - sums[starts]) * powers(MULTIPLIER, len(words))[ends - 1], ends
+
+
+def halves_before(words: Sequence[str]) -> Places:
+    """How many half words stand before each word, and after the last (int64)."""
+    if is_plain("".join(words)):
+        return np.arange(0, 2 * len(words) + 1, 2)
+    first = kinds_of("".join(word[:1] or " " for word in words))
+    return np.concatenate([[0], np.cumsum(np.where(first == UNSPACED, 1, 2))])
+
+
+def powers(base: int, count: int) -> Hashes:
+    """base^0, base^1, ... modulo 2^64, at least so many."""
+    return all_powers(base, 1 << max(10, (count - 1).bit_length()))[:count]
+
+
+@functools.lru_cache(maxsize=8)
+def all_powers(base: int, count: int) -> Hashes:
+    """Exactly so many of them, kept for the next text of about this length."""
+    steps = np.full(count, base, np.uint64)
+    steps[0] = 1
+    return np.cumprod(steps, dtype=np.uint64)
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -101,13 +147,13 @@ class Reference:
         return np.asarray(self.hashes[places] == hashes)
 
     def save(self, file: BinaryIO | IO[bytes]) -> None:
-        """Write the set as two NumPy arrays one after the other (.npy, no pickle): [n, sample], then the hashes."""
-        np.save(file, np.array([self.n, self.sample], np.uint64), allow_pickle=False)
+        """Write the set as two NumPy arrays, one after the other (.npy, no pickle): [n, sample, WORDS], the hashes."""
+        np.save(file, np.array([self.n, self.sample, WORDS], np.uint64), allow_pickle=False)
         np.save(file, self.hashes, allow_pickle=False)
 
     @classmethod
     def load(cls, file: BinaryIO | IO[bytes]) -> Reference:
-        """The set that `save` wrote. Raises InputError when the file is truncated or something else."""
+        """The set that `save` wrote. Raises InputError: the file is truncated, something else, or of other WORDS."""
         name = getattr(file, "name", "reference")
         try:
             about, hashes = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
@@ -115,7 +161,11 @@ class Reference:
             raise InputError(f"{name}: not a reference of n-grams: {error}; {MAKE}") from None
         if not all(isinstance(one, np.ndarray) and one.dtype == np.uint64 and one.ndim == 1 for one in (about, hashes)):
             raise InputError(f"{name}: not a reference of n-grams: expected sorted arrays of uint64; {MAKE}")
-        if len(about) != 2 or about.min() < 1 or not np.all(hashes[:-1] < hashes[1:]):
+        if len(about) == 2 or (len(about) == 3 and about[2] != WORDS):
+            raise InputError(
+                f"{name}: made by another version, which took other words for words: nothing matches; {MAKE}"
+            )
+        if len(about) != 3 or about.min() < 1 or not np.all(hashes[:-1] < hashes[1:]):
             raise InputError(f"{name}: not a reference of n-grams: the hashes are not sorted and distinct; {MAKE}")
         return cls(hashes, int(about[0]), int(about[1]))
 
@@ -140,7 +190,7 @@ def distinct(arrays: list[Hashes]) -> Hashes:
 def wikipedia_reference(dumps: Iterable[Path], n: int, sample: int = 1) -> Reference:
     """The n-grams of all articles of some dumps. Raises what `wikipedia_articles` raises."""
     texts = (text for dump in dumps for _, text in wikipedia_articles(dump))
-    return Reference.from_hashes((ngram_hashes(words(text), n) for text in texts), n, sample)
+    return Reference.from_hashes((ngram_hashes(compared_words(text), n) for text in texts), n, sample)
 
 
 PIECE_CHARS = 50_000  # of wikitext parsed at once; longer articles are cut between paragraphs

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.text.normalize import words
+from pipeline.text.normalize import counted_words, words
+from pipeline.text.scripts import holds_unspaced
 
 Hashes = NDArray[np.uint64]
 
@@ -31,20 +32,21 @@ def paragraphs(text: str) -> list[str]:
 
 def paragraph_hashes(parts: Sequence[str]) -> Hashes:
     """A hash of each paragraph, the same for near copies; 0 for those of fewer than LEAST_WORDS words."""
-    return np.array([hash_of(words(part)) for part in parts], np.uint64)
+    return np.array(list(map(hash_of, parts)), np.uint64)
 
 
-def hash_of(tokens: Sequence[str]) -> int:
+def hash_of(part: str) -> int:
     """8 bytes of BLAKE2b of the words, numbers alike; 0 for too few."""
-    if len(tokens) < LEAST_WORDS:
+    tokens = words(part)
+    if len(tokens) < LEAST_WORDS or (holds_unspaced(part) and len(counted_words(part)) < LEAST_WORDS):
         return 0
     normal = NUMBER.sub("0", " ".join(tokens))
     return int.from_bytes(hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def copied_words(parts: Sequence[str], copied: Hashes) -> list[int]:
-    """Of each paragraph its words between white space, if its hash is in the sorted array `copied`; else 0."""
+    """Of each paragraph its words as they are counted, if its hash is in the sorted array `copied`; else 0."""
     hashes = paragraph_hashes(parts)
     places = np.minimum(np.searchsorted(copied, hashes), max(len(copied) - 1, 0))
     known = (copied[places] == hashes) & (hashes > 0) if len(copied) else np.zeros(len(hashes), bool)
-    return [len(part.split()) if hit else 0 for part, hit in zip(parts, known.tolist(), strict=True)]
+    return [len(counted_words(part)) if hit else 0 for part, hit in zip(parts, known.tolist(), strict=True)]

@@ -21,7 +21,7 @@ from pipeline.plaintext import decoded
 from pipeline.shards import storage
 from pipeline.shards.outcomes import ConfigError, InputError, Outcome
 from pipeline.shards.places import mirror
-from pipeline.text import normalize, overlap
+from pipeline.text import overlap
 
 HOSTS = "wikipedia_hosts.txt"
 LINE = re.compile(r"(?P<signal>\w+)\s*(?P<sign><=|>=)\s*(?P<bound>[-+]?[\d_]*\.?\d+)")
@@ -40,13 +40,13 @@ class Rule:
     def __str__(self) -> str:
         return f"{self.signal} {self.sign} {self.bound:g}"
 
-    def refuses(self, value: float) -> bool:
-        """Whether a document with this value goes; a value that is no number goes too."""
-        return not (value <= self.bound if self.sign == "<=" else value >= self.bound)
+    def refuses(self, value: float | None) -> bool:
+        """Whether a document with this value goes; one that is no number goes too, one that a script has not stays."""
+        return value is not None and not (value <= self.bound if self.sign == "<=" else value >= self.bound)
 
 
 def read_rules(names: Sequence[str], work: Path, signals: Collection[str]) -> tuple[Rule, ...]:
-    """The rules of `corpus.rules` in order: packaged names (webtext, gopher, c4), or files relative to `work`.
+    """The rules of `corpus.rules` in order: packaged names (webtext, gopher, c4, fineweb), or files relative to `work`.
 
     Raises InputError: no such file. ConfigError: a line that is no rule, or of an unknown signal, with its number.
     """
@@ -61,7 +61,7 @@ def rules_of(name: str, work: Path, signals: Collection[str]) -> list[Rule]:
         text = packaged.read_text("utf-8") if known else decoded(storage.read_bytes(work / mirror(name)))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"corpus.rules: {name!r} is neither webtext, gopher nor c4, nor a file that can be read: {error}"
+            f"corpus.rules: {name!r} is none of webtext, gopher, c4 and fineweb, nor a file that can be read: {error}"
         ) from None
     rules = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -117,5 +117,5 @@ class Judge:
         """The share of a text's n-grams in that reference which holds most of them; 0.0 without references."""
         if not self.references:
             return 0.0
-        words = normalize.words(text)
+        words = overlap.compared_words(text)
         return max(one.overlap(overlap.ngram_hashes(words, one.n)) for one in self.references)

@@ -13,10 +13,13 @@ import functools
 import re
 from collections.abc import Sequence
 
+import numpy as np
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from pipeline.text.normalize import words
+from pipeline.text.normalize import counted_words, words
 from pipeline.text.repetition import REPETITIONS, repetitions
+from pipeline.text.scripts import MARK, UNSPACED, is_plain, kinds_of
+from pipeline.text.sentences import sentence_counts
 
 LANGUAGE_CHARS = 1_000  # read from the beginning
 LANGUAGE_LETTERS = 20  # fewer in that piece: undecided
@@ -50,13 +53,14 @@ SPAM_WORDS = frozenset({
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}(?![\w@])")
 BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 IP = re.compile(rf"(?<![\w.])(?:{BYTE}\.){{3}}{BYTE}(?!\w|\.\d)", re.ASCII)
+INSIDE_IP = re.compile(r"\.\d{1,3}\.\d", re.ASCII)  # begins with one character, which is ten times as fast to look for
 
 SIGNALS: dict[str, str] = {
     "language": "ISO 639 code by py3langid, 'und' for too little text (Lui and Baldwin 2012)",
     "language_score": "probability of that language, 0 to 1",
-    "word_count": "words between white space (Rae et al. 2021, table A1: 50 to 100,000)",
+    "word_count": "words between white space, or two characters where none is (Rae et al. 2021: 50 to 100,000)",
     "char_count": "Unicode code points",
-    "mean_word_length": "characters a word (Rae et al. 2021, table A1: 3 to 10)",
+    "mean_word_length": "characters a word (Rae et al. 2021, table A1: 3 to 10); null: its script has no spaces",
     "alphabetic_word_share": "words with at least one letter (Rae et al. 2021, table A1: at least 0.8)",
     "stop_word_count": "different words of the, be, to, of, and, that, have, with (Rae et al. 2021: at least 2)",
     "symbol_ratio": "hash signs or ellipses a word (Rae et al. 2021, table A1: at most 0.1)",
@@ -71,22 +75,28 @@ SIGNALS: dict[str, str] = {
     "spam_word_share": "words of our list of what link farms sell",
     "email_count": "e-mail addresses (Penedo et al. 2024, section 3.7, made them anonymous)",
     "ip_count": "IPv4 addresses (Penedo et al. 2024, section 3.7, made them anonymous)",
+    "sentence_count": "sentences in lines that FineWeb keeps (Penedo et al. 2024, datatrove: at least 5)",
+    "c4_sentence_count": "sentences in lines that C4 keeps (Raffel et al. 2020, section 2.2: at least 3)",
+    "lorem_ipsum_count": "how often lorem ipsum stands there (Raffel et al. 2020, section 2.2: never)",
+    "replacement_count": "U+FFFD: bytes that were no characters, or what the page holds itself",
     **REPETITIONS,
 }
 
 
-def signals(text: str) -> dict[str, float | int | str]:
+def signals(text: str) -> dict[str, float | int | str | None]:
     """Every signal of SIGNALS, by name, in its order. A text without words or lines has zeros and 'und'."""
-    tokens = text.split()
+    tokens = counted_words(text)
     lines = [line.strip() for line in text.split("\n") if line and not line.isspace()]
     lower = words(text)
+    named = boilerplate_lines(lines)
+    sentences, c4_sentences = sentence_counts(lines, named)
     code, score = language(text)
     return {
         "language": code,
         "language_score": score,
         "word_count": len(tokens),
         "char_count": len(text),
-        "mean_word_length": mean_word_length(tokens),
+        "mean_word_length": mean_word_length(tokens, text),
         "alphabetic_word_share": alphabetic_word_share(tokens),
         "stop_word_count": stop_word_count(tokens),
         "symbol_ratio": symbol_ratio(text, tokens),
@@ -96,11 +106,15 @@ def signals(text: str) -> dict[str, float | int | str]:
         "short_line_share": short_line_share(lines),
         "lines_per_word": share(len(lines), tokens),
         "curly_bracket_count": text.count("{"),
-        "boilerplate_line_share": boilerplate_line_share(lines),
+        "boilerplate_line_share": share(sum(named), lines),
         "adult_word_share": share(sum(map(ADULT_WORDS.__contains__, lower)), lower),
         "spam_word_share": share(sum(map(SPAM_WORDS.__contains__, lower)), lower),
         "email_count": email_count(text),
         "ip_count": ip_count(text),
+        "sentence_count": sentences,
+        "c4_sentence_count": c4_sentences,
+        "lorem_ipsum_count": text.lower().count("lorem ipsum"),
+        "replacement_count": text.count("\ufffd"),
         **repetitions(text, tokens, lines),
     }
 
@@ -123,14 +137,20 @@ def language(text: str) -> tuple[str, float]:
     return str(code), round(float(probability), 3)
 
 
-def mean_word_length(tokens: Sequence[str]) -> float:
-    """Characters a word; Rae et al. 2021, table A1."""
-    return sum(map(len, tokens)) / len(tokens) if tokens else 0.0
+def mean_word_length(tokens: Sequence[str], text: str) -> float | None:
+    """Characters a word; Rae et al. 2021, table A1. None where most letters are of scripts without spaces."""
+    chars = sum(map(len, tokens))
+    if not is_plain(text):
+        kinds = kinds_of(text)
+        if 2 * np.count_nonzero(kinds == UNSPACED) > chars - np.count_nonzero(kinds == MARK):
+            return None
+    return chars / len(tokens) if tokens else 0.0
 
 
 def alphabetic_word_share(tokens: Sequence[str]) -> float:
     """Share of words with at least one letter; Rae et al. 2021, table A1."""
-    return share(sum(token.isalpha() or any(map(str.isalpha, token)) for token in tokens), tokens)
+    rest = [token for token in tokens if not token.isalpha()]
+    return share(len(tokens) - len(rest) + sum(any(map(str.isalpha, token)) for token in rest), tokens)
 
 
 def stop_word_count(tokens: Sequence[str]) -> int:
@@ -163,9 +183,9 @@ def short_line_share(lines: Sequence[str]) -> float:
     return share(sum(len(line) <= SHORT_LINE_CHARS for line in lines), lines)
 
 
-def boilerplate_line_share(lines: Sequence[str]) -> float:
-    """Share of lines that hold one of BOILERPLATE; Raffel et al. 2020 (C4), section 2.2, took such lines out."""
-    return share(sum(any(map(line.__contains__, BOILERPLATE)) for line in map(str.lower, lines)), lines)
+def boilerplate_lines(lines: Sequence[str]) -> list[bool]:
+    """Which lines hold one of BOILERPLATE; Raffel et al. 2020 (C4), section 2.2, took such lines out."""
+    return [any(map(line.__contains__, BOILERPLATE)) for line in map(str.lower, lines)]
 
 
 def email_count(text: str) -> int:
@@ -178,7 +198,7 @@ def ip_count(text: str) -> int:
 
     Four numbers of a version look the same; five do not.
     """
-    return sum(1 for _ in IP.finditer(text))
+    return sum(1 for _ in IP.finditer(text)) if INSIDE_IP.search(text) else 0
 
 
 def share(part: int, whole: Sequence[str]) -> float:

@@ -18,8 +18,7 @@ from pipeline.build import artefact
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import BooksError
 from pipeline.text.contamination import FILLER, Evaluation, read_evaluation
-from pipeline.text.normalize import words
-from pipeline.text.overlap import NGRAM, Hashes, Reference, ngram_hashes
+from pipeline.text.overlap import NGRAM, Hashes, Reference, compared_words, ngram_hashes
 
 
 @dataclass
@@ -37,12 +36,12 @@ class Asked:
     @classmethod
     def of(cls, evaluation: Evaluation) -> Asked:
         """The question that a set of texts asks."""
-        parts = [ngram_hashes(words(text), NGRAM) for text in evaluation.texts]
+        parts = [ngram_hashes(compared_words(text), NGRAM) for text in evaluation.texts]
         return cls(str(evaluation.path), np.concatenate(parts), Reference.from_hashes(parts, NGRAM))
 
     def pass_by(self, text: str) -> None:
         """Note what a text of the corpus shares with the set."""
-        hashes = ngram_hashes(words(text), NGRAM)
+        hashes = ngram_hashes(compared_words(text), NGRAM)
         shared = hashes[self.reference.holds(hashes)]
         self.met[np.searchsorted(self.reference.hashes, shared)] = True
 
@@ -62,6 +61,7 @@ class Overlap:
     grams: int
     corpus: float
     train: float | None
+    notes: tuple[str, ...] = ()  # on rows that are too short to be found
 
 
 def overlaps(root: Path, shards: int, evaluations: Sequence[Path], trains: Sequence[Path]) -> list[Overlap]:
@@ -70,15 +70,18 @@ def overlaps(root: Path, shards: int, evaluations: Sequence[Path], trains: Seque
     Raises InputError: a file cannot be read; IntegrityError: no corpus; BooksError: the search finds nothing that was
     planted.
     """
-    asked = [Asked.of(read_evaluation(path)) for path in evaluations]
-    for one in map(read_evaluation, evaluations):
+    sets = [read_evaluation(path, NGRAM) for path in evaluations]
+    asked = list(map(Asked.of, sets))
+    for one in sets:
         prove(one)
     for text in texts_of(root, shards):
         for question in asked:
             question.pass_by(text)
     own = [against(path, train) for path, train in zip(evaluations, trains, strict=False)]
     return [
-        Overlap(one.name, len(one.grams), one.share, own[place] if place < len(own) else None)
+        Overlap(
+            one.name, len(one.grams), one.share, own[place] if place < len(own) else None, tuple(sets[place].told())
+        )
         for place, one in enumerate(asked)
     ]
 
@@ -93,7 +96,7 @@ def texts_of(root: Path, shards: int) -> Iterator[str]:
 
 def against(evaluation: Path, train: Path) -> float:
     """The overlap of an evaluation file with another file."""
-    return met(read_evaluation(evaluation), read_evaluation(train).texts)
+    return met(read_evaluation(evaluation, NGRAM), read_evaluation(train, NGRAM).texts)
 
 
 def met(evaluation: Evaluation, texts: Iterable[str]) -> float:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.shards.outcomes import BooksError, InputError, Outcome
 from pipeline.text import contamination
 from pipeline.text.contamination import Cutter, Evaluation, collisions, common, grams_of, read_evaluation, verdict
+from pipeline.text.normalize import words
 from pipeline.text.overlap import Reference
 
 TEST = " ".join(f"test{n}" for n in range(20))
@@ -80,6 +81,62 @@ def test_texts_are_every_string_of_every_row(tmp_path):
     assert read_evaluation(path).texts == (TEST, "a", "c", TEST)
     (tmp_path / "test.txt").write_text(TEST)
     assert read_evaluation(tmp_path / "test.txt").texts == (TEST,)
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\u0085", "\x0b", "\x1c", "\r"])
+def test_a_line_of_json_ends_at_a_line_feed_alone(tmp_path, sign):
+    path = tmp_path / "test.jsonl"
+    inside = sign if sign >= " " else " "  # JSON has no raw controls in strings
+    rows = [json.dumps({"q": TEST.replace("test9 ", f"test9{inside}")}, ensure_ascii=False), json.dumps([TEST])]
+    path.write_bytes("\r\n".join(rows).encode("utf-8-sig"))
+    assert [words(text) for text in read_evaluation(path).texts] == [TEST.split(), TEST.split()]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "test.txt").write_bytes(TEST.encode("utf-8-sig"))
+    assert read_evaluation(tmp_path / "test.txt").texts == (TEST,)
+
+
+def test_evaluation_texts_are_read_in_the_form_of_documents(tmp_path):
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps(TEST.replace("test7", "te\u0301st7 co\xadop")))
+    assert "t\u00e9st7 coop" in read_evaluation(path).texts[0]
+
+
+def test_rows_that_are_too_short_to_be_found_are_named_by_their_lines(tmp_path):
+    path = tmp_path / "test.jsonl"
+    rows = [
+        ["too", "short"],
+        {"q": TEST, "a": "short"},
+        "",
+        ["twelve words are not enough by one for the search they say"],
+    ]
+    path.write_text("\n".join(map(json.dumps, [*rows, *["no"] * 9])))
+    found = read_evaluation(path)
+    assert found.short == (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
+    assert found.told() == [f"{path}: 12 rows (lines 1, 3, 4, 5, 6, …) have no text of 13 words: not looked for"]
+    assert read_evaluation(path, 8).short == (1, 3, *range(5, 14))
+    path.write_text(json.dumps(TEST) + "\n\n")
+    assert read_evaluation(path).told() == []
+
+
+def test_marks_of_mirrors_hide_nothing_and_go_with_what_they_mark():
+    marked = TEST.replace(" test5", "[1] test5").replace(" test9", "[citation needed] test9")
+    before, after = filler("b", 100), filler("a", 100)
+    assert len(cutter(TEST)(f"{before} {marked} {after}")) == 2
+    assert len(cutter(marked)(f"{before} {TEST} {after}")) == 2
+
+
+CHINESE = "城里的老渡口在星期二的会议上被决定关闭，结束了九十多年来为小岛服务的历史。"
+
+
+def test_a_text_without_spaces_is_found_wherever_in_a_sentence_it_stands():
+    before, after = ("".join(chr(0x4E00 + 7 * n + at) for n in range(500)) for at in (0, 3))
+    for start in range(3):  # also where its characters pair in another way
+        pieces = cutter(CHINESE)(f"{before}{'的' * start}{CHINESE[start:]}{after}")
+        assert [piece in whole for piece, whole in zip(pieces, (before, after), strict=True)] == [True, True]
+        assert not any(len(collisions(piece, cutter(CHINESE).reference)) for piece in pieces)
+    assert cutter(CHINESE)(before + CHINESE[:25]) == [before + CHINESE[:25]]  # 12 words and a half
 
 
 @pytest.mark.parametrize(

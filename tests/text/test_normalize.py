@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import unicodedata
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.text.normalize import MOJIBAKE, clean, text_hash, words
+from pipeline.text.normalize import MOJIBAKE, clean, counted_words, marked_word, text_hash, word_pattern, words
 
 NASTY = st.text(
     alphabet=st.one_of(
@@ -89,9 +90,98 @@ def test_white_space_keeps_lines_and_paragraphs():
 
 def test_words_are_lower_case_runs_of_letters_and_digits():
     assert words("Don't STOP_me: 3.5 Straßen, Café! 日本語 — тест") == [
-        "don", "t", "stop_me", "3", "5", "straßen", "café", "日本語", "тест",
+        "don", "t", "stop_me", "3", "5", "straßen", "café", "日", "本", "語", "тест",
     ]  # fmt: skip
     assert words("…") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("राम की किताब", ["राम", "की", "किताब"]),  # vowel signs, Mc and Mn
+        ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+        ("שָׁלוֹם עוֹלָם", ["שָׁלוֹם", "עוֹלָם"]),
+        ("سَلَامٌ عَلَيْكُم", ["سَلَامٌ", "عَلَيْكُم"]),
+        ("می\u200cخواهم بروم", ["می\u200cخواهم", "بروم"]),  # a joiner belongs to its word
+        ("tiê\u0301ng Vie\u0323\u0302t", ["tiếng", "việt"]),
+        ("ق\u200dd \u0301x", ["ق\u200dd", "x"]),  # no word begins with a mark
+        ("İstanbul", ["i̇stanbul"]),  # whose small letter is two characters
+        ("城里的2019年Python。", ["城", "里", "的", "2019", "年", "python"]),
+        ("カタカナ ひらがな ｶﾞ", ["カ", "タ", "カ", "ナ", "ひ", "ら", "が", "な", "ｶ", "ﾞ"]),
+        ("เสื้อ เสือ ๒๕๖๑", ["เ", "สื้", "อ", "เ", "สื", "อ", "๒๕๖๑"]),
+        ("ភាសាខ្មែរ", ["ភា", "សា", "ខ្", "មែ", "រ"]),
+        ("မြန်မာ ພາສາລາວ", ["မြ", "န်", "မာ", "ພ", "າ", "ສ", "າ", "ລ", "າ", "ວ"]),
+        ("한국어 문장", ["한국어", "문장"]),  # Korean has spaces
+        ("5️⃣ ❤️ 👩‍💻 ½", ["5", "½"]),  # how a sign is drawn is no part of a word
+    ],
+)
+def test_a_mark_belongs_to_its_word_and_without_spaces_every_character_is_one(text, expected):
+    assert words(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("राम की किताब नदी के पास है", "राम का कुतुब नदी की पास हो"),
+        ("เสือ", "เสื้อ"),
+        ("כָּתַב", "כִּתֵּב"),
+        ("كَتَبَ", "كُتِبَ"),
+        ("கல்", "கால்"),
+        ("ma\u0301 la\u0300", "ma\u0300 la\u0301"),
+    ],
+)
+def test_texts_that_differ_in_marks_only_are_different_and_canonically_equal_ones_equal(one, other):
+    assert text_hash(one) != text_hash(other)
+    assert text_hash(unicodedata.normalize("NFD", one)) == text_hash(unicodedata.normalize("NFC", one))
+
+
+@given(st.text(st.characters(max_codepoint=0x2FF, exclude_characters="İ"), max_size=60))
+def test_words_of_latin_letters_are_what_they_always_were(text):
+    assert words(text) == re.findall(r"\w+", text.lower())
+
+
+LETTERS = st.sampled_from(list("aé½_ -.’“–Ωжİ字かเ\u0301\u0e35\u200d\u200c\ufe0f❤5ि한\U0001f600"))
+
+
+@given(st.text(st.one_of(LETTERS, st.characters()), max_size=40).map(clean))
+def test_the_quick_way_to_words_is_the_slow_one(text):
+    slow = marked_word().findall(unicodedata.normalize("NFC", text.lower()))
+    assert words(text) == slow
+    if word_pattern(text) is not marked_word():
+        assert [found.group() for found in word_pattern(text).finditer(text.lower())] == slow
+
+
+@given(st.text(st.one_of(LETTERS, st.characters()), max_size=40).map(clean))
+def test_counted_words_hold_every_character_but_white_space(text):
+    assert "".join(counted_words(text)) == "".join(text.split())
+
+
+def test_two_characters_of_a_script_without_spaces_count_as_a_word():
+    assert counted_words("Don't stop, 3.5 — ok") == ["Don't", "stop,", "3.5", "—", "ok"]
+    assert counted_words("城里的老渡口，在2019年Python编程。") == [
+        "城里",
+        "的老",
+        "渡口，",
+        "在",
+        "2019",
+        "年",
+        "Python",
+        "编程。",
+    ]
+    assert counted_words("「本日」は（晴れ）") == ["「本日」", "は（", "晴れ）"]
+    assert len(counted_words("มนุษย์ทั้งหลายเกิดมามีอิสระ")) == 10  # 20 characters with their marks
+    assert len(counted_words("城" * 900)) == 450
+
+
+def test_english_keeps_its_words_hashes_and_counts():
+    """Taken down before marks and scripts without spaces were heard of."""
+    text = "“It’s a café in Genève,” said Zoë — £5 or €6… 5️⃣ naïve co-operators_2 at ½ price; FAÇADE 100° ™ → ✓"
+    assert words(text) == [
+        "it", "s", "a", "café", "in", "genève", "said", "zoë", "5", "or", "6", "5", "naïve", "co", "operators_2", "at",
+        "½", "price", "façade", "100",
+    ]  # fmt: skip
+    assert text_hash(text).hex() == "0fb3d349072cb388638f1f4099e6cfae"
+    assert len(counted_words(text)) == len(text.split())
 
 
 def test_the_hash_sees_words_and_nothing_else():

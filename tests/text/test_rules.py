@@ -10,7 +10,7 @@ from pipeline.text.signals import SIGNALS
 def test_every_packaged_file_of_rules_is_read_and_names_its_source(tmp_path):
     folder = resources.files("pipeline") / "data" / "rules"
     names = [one.name.removesuffix(".txt") for one in folder.iterdir()]
-    assert sorted(names) == ["c4", "gopher", "webtext"]
+    assert sorted(names) == ["c4", "fineweb", "gopher", "webtext"]
     for name in names:
         assert len(read_rules([name], tmp_path, SIGNALS)) >= 3
         assert " et al. 20" in (folder / f"{name}.txt").read_text()
@@ -39,13 +39,20 @@ def test_a_line_that_is_no_rule_is_named_with_its_number(tmp_path, line, said):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match="'goper' is neither webtext, gopher nor c4, nor a file"):
+    with pytest.raises(InputError, match="'goper' is none of webtext, gopher, c4 and fineweb, nor a file"):
         read_rules(["goper"], tmp_path, SIGNALS)
 
 
 @pytest.mark.parametrize(
     ("sign", "value", "refused"),
-    [("<=", 3, False), ("<=", 3.01, True), (">=", 3, False), (">=", 2.99, True), (">=", float("nan"), True)],
+    [
+        ("<=", 3, False),
+        ("<=", 3.01, True),
+        (">=", 3, False),
+        (">=", 2.99, True),
+        (">=", float("nan"), True),
+        ("<=", None, False),
+    ],
 )
-def test_a_bound_itself_is_allowed_and_no_number_is_not(sign, value, refused):
+def test_a_bound_itself_is_allowed_no_number_is_not_and_what_a_script_lacks_refuses_nothing(sign, value, refused):
     assert Rule("word_count", sign, 3.0).refuses(value) is refused

@@ -35,6 +35,10 @@ def test_signals_of_a_small_text_are_the_ones_counted_by_hand():
         "spam_word_share": 0.0,
         "email_count": 0,
         "ip_count": 0,
+        "sentence_count": 2,
+        "c4_sentence_count": 1,  # its second line has four words
+        "lorem_ipsum_count": 0,
+        "replacement_count": 0,
         **dict.fromkeys(REPETITIONS, 0.0),
     }
 
@@ -88,6 +92,52 @@ def test_policies_and_placeholders_are_boilerplate_whatever_their_case():
     text = "Read on.\nWe use cookies to improve.\nLorem IPSUM dolor\nPlease enable JavaScript.\nA cookie is sweet."
     assert signals(text)["boilerplate_line_share"] == 3 / 5
     assert signals("if (a) { b(); } else { c(); }")["curly_bracket_count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "fineweb", "c4"),
+    [
+        ("One two three four five. Six seven! Eight? Nine.", 4, 4),
+        ("One two three four five", 1, 0),  # no mark at its end
+        ("One two three four five...", 1, 0),
+        ("One two three four five.[12]", 1, 1),
+        ("One two three four five.[edit] [citation needed]", 1, 1),
+        ('He said: "One two three."', 1, 1),
+        ("One two three four.", 1, 0),
+        ("One two three.\nOne two.", 1, 0),
+        ("This page needs JavaScript to be shown.", 0, 0),
+        ("Read our privacy policy before you go.", 0, 0),
+        ("One two three four " + "x" * 1_001 + ".", 0, 0),
+        ("One two three four " + "x" * 999 + ".", 1, 1),
+        ("", 0, 0),
+    ],
+)
+def test_sentences_are_those_of_lines_that_c4_and_fineweb_keep(text, fineweb, c4):
+    found = signals(text)
+    assert (found["sentence_count"], found["c4_sentence_count"]) == (fineweb, c4)
+
+
+def test_what_no_encoding_knew_and_filler_text_are_counted():
+    found = signals("A \ufffd and \ufffd\ufffd. LOREM IPSUM; lorem ipsum")
+    assert (found["replacement_count"], found["lorem_ipsum_count"]) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "mean"),
+    [
+        ("城里的老渡口，在星期二的会议上被决定关闭。" * 10, 100, None),
+        ("すべての人間は、生まれながらにして自由であり、" * 10, 110, None),
+        ("มนุษย์ทั้งหลายเกิดมามีอิสระ", 10, None),
+        ("မြန်မာစာ", 2, None),
+        ("The word 城里 is one of ten.", 7, 20 / 7),
+        ("राम की किताब नदी के पास है", 7, 20 / 7),
+    ],
+)
+def test_words_are_counted_in_scripts_without_spaces_and_their_length_is_not(text, words, mean):
+    found = signals(text)
+    assert found["word_count"] == words
+    assert found["mean_word_length"] == (mean if mean is None else pytest.approx(mean))
+    assert found["alphabetic_word_share"] >= 0.9
 
 
 def test_adult_and_spam_words_are_counted_as_whole_words():

@@ -42,6 +42,18 @@ def test_a_gram_counts_as_often_as_it_occurs(work):
     assert other.corpus == 0.0
 
 
+def test_rows_of_under_eight_words_are_named(work):
+    (one,) = overlaps(work, 2, [written(work / "a.jsonl", "too short", LINES[0])], [])
+    assert (one.grams, one.corpus) == (20, 1.0)
+    assert one.notes == (f"{work / 'a.jsonl'}: 1 rows (lines 1) have no text of 8 words: not looked for",)
+
+
+def test_marks_of_a_mirror_on_either_side_hide_nothing(work):
+    marked = LINES[0].replace(" ", "[1] ")
+    (one,) = overlaps(work, 2, [written(work / "a.jsonl", marked)], [])
+    assert one.corpus == 1.0
+
+
 def test_a_search_that_finds_nothing_is_a_bug_and_said(work, monkeypatch):
     monkeypatch.setattr(Reference, "holds", lambda _self, hashes: hashes != hashes)
     with pytest.raises(BooksError, match="planted in a document, is not found"):
