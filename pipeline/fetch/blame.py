@@ -2,7 +2,7 @@
 
 Choice: that is decided by what comes after it. A link that failed without an answer is held. Its host answers the next
 link: it was the link. The host fails IN_A_ROW times: it was the host, and the link waits with its others while the host
-rests. Nobody answers: it was the network, and nobody has failed. What a server said itself (429, 503) is no end before
+rests. Nobody answers: it was the network, and nobody has failed. 429 is no end while there is patience, 503 none before
 it was said THROTTLED times. Cost: a link may be asked for more than once. Alternative: end each as it failed, which
 loses a large host for one restart, and a night's links with a line.
 
@@ -27,7 +27,7 @@ from pipeline.fetch.visit import Visit, unfinished
 from pipeline.shards.outcomes import OutageError, Outcome
 from pipeline.shards.removals import Refusals
 
-THROTTLED = 3  # times that a link is asked for whose server says "not now"
+THROTTLED = 3  # times that a link is asked for whose server says 503, which may speak of that page alone
 REFERENCES = 3  # hosts that answered before and are connected to, to tell an outage
 ANSWERED = (Outcome.BAD_RESPONSE, Outcome.INCOMPLETE)  # ends in which somebody answered, though nothing is kept of it
 End = Fetched | Unfinished
@@ -63,6 +63,7 @@ class Blame:
         self.outage = Outage(self.patience_s, hosts.settings.gap_s)
         self.done: deque[tuple[Link, End]] = deque()
         self.held: dict[str, list[tuple[Link, Fetched]]] = {}  # by host
+        self.stranger = False  # nobody is known who answered before
         self.waiting: dict[str, tuple[int, Fetched]] = {}  # by doc_id, of links that failed: how often, how last
 
     def settle(self, visit: Visit, end: End) -> None:
@@ -123,7 +124,7 @@ class Blame:
         times = 1 + self.waiting.get(link.doc_id, (0, end))[0]
         self.waiting[link.doc_id] = times, end
         left = unfinished(link, end)
-        if is_overloaded(end) and times >= THROTTLED:
+        if end.status == 503 and times >= THROTTLED:
             self.done.append((link, end))
         elif left is not None:
             self.done.append((link, left))
@@ -165,13 +166,28 @@ class Blame:
 
     # --- the network
 
+    def doubtful(self) -> bool:
+        """Whether, while nobody is being asked, it has to be found out who fails: many do, or all that are left."""
+        outage = self.outage
+        if outage.suspected or outage.away or not (outage.failing and self.patience_s) or self.stranger:
+            return outage.suspected
+        left = (name for name in self.schedule.names() if name not in outage.failing)
+        return self.hosts.clock() >= outage.trusted_until and next(left, None) is None
+
     async def find_out(self) -> None:
-        """Decide whether the network is away; then nobody has failed. While nobody is being asked."""
-        for address in self.references():
+        """Decide whether the network is away; then nobody has failed. While nobody is being asked.
+
+        Of a few hosts, where nobody else is known who could be reached, it is taken for their own failure.
+        """
+        known = list(self.references())
+        for address in known:
             if await reaches(self.hosts.settings, address):
                 self.outage.trust(self.hosts.clock())
                 self.heard()
                 return
+        if not (known or self.outage.suspected):
+            self.stranger = True
+            return
         self.outage.found_away(self.hosts.clock())
         for name in self.outage.failing:
             self.schedule.forgive(name)

@@ -62,7 +62,7 @@ class Crawl:
                     self.hosts.close()
                 self.start_ready()
                 if not self.hosts.schedule.busy and not self.blame.done:
-                    if self.blame.outage.suspected and not self.hosts.closing:
+                    if not (self.hosts.closing or self.coming) and self.blame.doubtful():
                         await self.blame.find_out()
                         continue
                     if not self.more() and not self.visits:

@@ -71,11 +71,13 @@ def test_of_a_host_that_stays_away_what_was_asked_failed_and_what_was_not_waits_
 
 
 def test_a_host_that_throttles_is_asked_again_when_it_said_and_its_links_end_by_what_it_said_of_them():
-    busy = reply(status="429 Slow down", retry_after="0")
-    replies = {f"busy.test/{n}": [busy, busy, reply()] for n in range(3)} | {"busy.test/never": busy}
+    busy, out = reply(status="429 Slow down", retry_after="0"), reply(status="503 Out")
+    replies = {f"busy.test/{n}": [busy, busy, reply()] for n in range(3)}
+    replies |= {"busy.test/never": busy, "out.test/1": out, "out.test/2": reply()}
     told, web = ended(replies, list(replies), gap_s=0.001)
-    assert told == {**{f"busy.test/{n}": "kept" for n in range(3)}, "busy.test/never": "client_error"}
-    assert Counter(web.paths())["/never"] == blame.THROTTLED
+    kept = {**{f"busy.test/{n}": "kept" for n in range(3)}, "out.test/2": "kept"}
+    assert told == {**kept, "busy.test/never": "client_error", "out.test/1": "server_error"}
+    assert Counter(web.requests)["out.test", "/1"] == blame.THROTTLED
 
 
 def test_a_link_that_fails_alone_fails_by_itself_and_is_not_asked_again():
