@@ -29,14 +29,18 @@ COLUMN = re.compile(r'pa\.field\("(\w+)".*?\),\s*# (.*)')
 
 # Which tests belong to which part of failures.md, by how their path begins: the first part that fits.
 PARTS = {
-    "links": ("tests/submissions/", "tests/test_links", "tests/test_urls", "tests/verbs/test_harvest"),
-    "pages": ("tests/fetch/", "tests/test_pages"),
+    "links": (
+        "tests/submissions/", "tests/test_links", "tests/test_urls", "tests/test_plaintext", "tests/test_source_notes",
+        "tests/verbs/test_harvest",
+    ),
+    "pages": ("tests/fetch/", "tests/test_pages", "tests/test_archives"),
     "documents": ("tests/text/test_sandbox", "tests/text/test_extract", "tests/test_documents"),
     "corpus": ("tests/dedup/", "tests/test_corpus", "tests/text/", "tests/verbs/test_re"),
     "tokens": ("tests/test_token", "tests/verbs/test_export"),
     "training": ("tests/trainer/",),
+    "removal": ("tests/verbs/remove/", "tests/shards/test_removals"),
     "runs": ("tests/",),
-}
+}  # fmt: skip
 
 
 class Failure(NamedTuple):
@@ -104,15 +108,16 @@ def exit_codes(_: str) -> str:
 
 
 def marked() -> Iterator[Failure]:
-    """The failures that tests prove, in the order of the files. Raises ValueError: a mark without its three texts."""
+    """The failures that tests prove, in the order of the files. Raises TypeError: a mark without its three texts."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         name = path.relative_to(ROOT).as_posix()
         tests = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
         for node in tests:
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.failure":
-                    wrong, seen, mend = (ast.literal_eval(text) for text in mark.args)
-                    yield Failure(wrong, seen, mend, f"{name}::{node.name}")
+                    words = [ast.literal_eval(text) for text in mark.args]
+                    named = {one.arg: ast.literal_eval(one.value) for one in mark.keywords if one.arg}
+                    yield Failure(*words, **named, proof=f"{name}::{node.name}")
 
 
 def part_of(proof: str) -> str:
