@@ -141,7 +141,7 @@ def build(
 @app.command(cls=Verb)
 def status(folder: Folder = Path(), sets: Sets = None) -> None:
     """Show what a build would do now, the funnel, how many pages were found by year, and what stages have noted."""
-    from pipeline.standing import standing
+    from pipeline.standing import recorded, standing
     from pipeline.verbs.coverage import coverage
 
     settings = settings_of(folder, sets)
@@ -154,7 +154,7 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
     print_funnel(stands)
     if stands["links"].manifest and stands["pages"].manifest:
         print_coverage(coverage(folder, settings.build.shards))
-    for stage, one in stands.items():
+    for stage, one in recorded(folder, settings.build.shards).items():  # as it lies there
         print_notes(stage, one.manifest.notes if one.manifest else (), out)
 
 

@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import msgspec
 import pytest
@@ -15,10 +17,10 @@ from pipeline.build import STAGES
 from pipeline.config import TrainSettings
 from pipeline.demo.web import LocalWeb
 from pipeline.shards import lease, leftovers, objects, receipts, storage, transfer
-from pipeline.shards.outcomes import BusyError, IntegrityError
+from pipeline.shards.outcomes import BusyError, ConfigError, IntegrityError, StorageError
 from pipeline.shards.places import mirror, name_of, place
 from pipeline.shards.receipts import Artefact, Task
-from pipeline.shards.runner import BeamRun
+from pipeline.shards.runner import BeamRun, PlainRun
 from pipeline.standing import recorded, standing
 from tests import engines, stores
 from tests.own_data import write_both
@@ -221,6 +223,103 @@ def test_a_dead_holders_lease_expires_and_one_that_lost_it_is_told(root, tmp_pat
         with lease.lock(mirror(name_of(root))) as check:
             taken_over.set()
             check()
+
+
+@pytest.mark.failure(
+    "a machine sleeps until another has taken over its directory on a store",
+    "exit 4, within seconds of its waking; what it had committed stays",
+    "nothing: the other goes on",
+)
+def test_a_run_that_lost_its_lease_is_stopped_in_the_midst_of_its_work(root, monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_S", 0.8)
+    with pytest.raises(BusyError, match="away for too long, and another run took over"), lease.lock(root):
+        data = json.dumps({"holder": "somebody else"}).encode()  # who came when it had run out
+        transfer.put_bytes_once(root / lease.LEASE, data, objects.known(root / lease.LEASE).mark)
+        work_on()
+    assert json.loads(transfer.content(root / lease.LEASE)) == {"holder": "somebody else"}  # it is theirs
+
+
+def work_on():
+    """A stage that asks nobody whether it may go on."""
+    for _ in range(600):
+        time.sleep(0.1)
+    pytest.fail("nobody stopped it")
+
+
+@pytest.mark.failure(
+    "the store is away for longer than a lease lasts",
+    "exit 7, and the run stops",
+    "run it again when it can be reached",
+)
+def test_a_run_that_cannot_renew_its_lease_is_stopped_before_another_may_have_it(root, monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_S", 0.8)
+    written = lease.written
+
+    def away(path, before):
+        if before:
+            raise StorageError("the store is away")
+        return written(path, before)
+
+    monkeypatch.setattr(lease, "written", away)
+    with pytest.raises(StorageError, match=r"its lease could not be renewed for 0\.8 s"), lease.lock(root):
+        work_on()
+
+
+def test_a_lease_is_renewed_whatever_becomes_of_the_cache(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_S", 8.0)
+    written, renewed = lease.written, threading.Semaphore(0)
+
+    def beat(path, before):
+        mark = written(path, before)
+        renewed.release()
+        return mark
+
+    with lease.lock(root) as check:
+        shutil.rmtree(tmp_path / "cache")
+        monkeypatch.setattr(lease, "written", beat)
+        assert renewed.acquire(timeout=60)
+        assert renewed.acquire(timeout=60)
+        monkeypatch.setenv("WEBTEXT_CACHE", str(tmp_path / "other"))
+        with pytest.raises(BusyError, match="in use by process"), lease.lock(mirror(name_of(root))):
+            pass
+        check()
+
+
+def test_a_build_whose_cache_is_cleared_between_two_stages_ends_as_it_would_have(root, tmp_path):
+    write_both(tmp_path / "inputs", pages=4)
+    for path in (tmp_path / "inputs").iterdir():
+        storage.write_bytes(root / path.name, path.read_bytes())
+    tables = {"links": {"submissions": ["dump.ndjson"]}, "pages": {"warc": ["*.warc.gz"]}, "corpus": {"min_words": 20}}
+    settings = config.parse({"build": {"shards": 2}, "tokenizer": {"vocab_size": 300}, **tables})
+    clear = lambda _stage: shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # noqa: E731
+    build.build(root, settings, run=PlainRun(), started=clear)
+    assert {one.state for one in standing(root, settings).values()} == {"whole"}
+
+
+def test_an_export_goes_to_a_store_whole_or_says_that_it_is_not(root, tmp_path, monkeypatch):
+    from pipeline.verbs.export_folder import ABOUT, replacing
+
+    out = root / "exported"
+    with replacing(out, force=False) as folder:
+        assert json.loads(transfer.content(out / ABOUT)) == {"unfinished": True}
+        (folder / "train.jsonl").write_bytes(b"rows")
+        (folder / ABOUT).write_bytes(b"{}")
+    assert {name: transfer.content(out / name) for name in ("train.jsonl", ABOUT)} == {
+        "train.jsonl": b"rows",
+        ABOUT: b"{}",
+    }
+    with pytest.raises(ConfigError, match="is there already"), replacing(out, force=False):
+        pass
+    with pytest.raises(RuntimeError), replacing(out, force=True):
+        raise RuntimeError  # cut short
+    assert json.loads(transfer.content(out / ABOUT)) == {"unfinished": True}
+    with replacing(out, force=True) as folder:
+        (folder / ABOUT).write_bytes(b"{}")
+    assert [at.key for at, _ in objects.listed(out)] == [f"work/exported/{ABOUT}"]
+    assert not any(path.is_dir() for path in (tmp_path / "cache").glob("export*"))
+    storage.write_bytes(root / "other" / "file", b"a user's")
+    with pytest.raises(ConfigError, match="is no export"), replacing(root / "other", force=True):
+        pass
 
 
 def test_of_two_attempts_at_one_shard_the_receipt_picks_one_and_what_it_names_is_whole(root, tmp_path, monkeypatch):
