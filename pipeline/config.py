@@ -110,7 +110,7 @@ class CorpusSettings(Section, frozen=True):
 
     languages: tuple[str, ...] = ("en",)  # empty = all
     min_words: Count = 96  # about 128 tokens (OpenWebText's floor) at GPT-2's 1.3 tokens an English word
-    # each a list of lines `signal >= number`: webtext, gopher, c4 (pipeline/data/rules), or a file
+    # each a list of lines `signal >= number`: webtext, gopher, c4, fineweb (pipeline/data/rules), or a file
     rules: tuple[str, ...] = ("webtext",)
     wikipedia_dumps: tuple[str, ...] = ()  # globs of pages-articles dumps (.xml, .xml.bz2) whose text goes out
     wikipedia_reference: str = ""  # the same, made once by `webtext reference wikipedia`; may be a sample

@@ -43,8 +43,8 @@ SHIFTED = (
 REPLACEMENT = "\ufffd"  # all that their decoder gives (WHATWG Encoding, 14.1)
 HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:+-]{1,40})", re.IGNORECASE)
 READ = 500_000  # bytes of a body that a detector looks at
-UNREAD = re.compile(rb"<(script|style)\b.*?</\1|<[^<>]*>", re.DOTALL | re.IGNORECASE)
-PIECE = re.compile(rb"[^\r\n]*[\x80-\xff][^\r\n]*")
+SCRIPT = re.compile(rb"<(/?)(?:script|style)\b", re.IGNORECASE)
+TAG = re.compile(rb"<[^<>]*>")
 LEAST_PIECE = 48  # bytes beyond ASCII that are judged as one
 RUN = re.compile(rb"[\x80-\xff]{4,}")
 LETTER = bytes(range(0xC0, 0x100))  # in nearly all encodings of one byte; quotation marks and dashes are below
@@ -66,7 +66,7 @@ def decode(body: bytes, content_type: str) -> str | None:
         return None
     text = characters(body, content_type)
     plain = text.encode()
-    junk = len(plain) - len(plain.translate(None, BINARY)) + text.count(REPLACEMENT)
+    junk = len(plain) - len(plain.translate(None, BINARY)) + max(0, faults_of(text, body))
     return None if junk > JUNK_SHARE * len(text) else text.replace("\0", "")
 
 
@@ -83,8 +83,12 @@ def characters(body: bytes, content_type: str) -> str:
     if any(sign in body for sign in SHIFTED) and is_replaced(declared(body, content_type)):
         return REPLACEMENT
     text = body.decode("utf-8", "replace")
-    faults = text.count(REPLACEMENT) - body.count(REPLACEMENT.encode())  # one that the author wrote is none
-    return text if faults * FEW <= beyond_ascii(text) else legacy(body, content_type)
+    return text if faults_of(text, body) * FEW <= beyond_ascii(text) else legacy(body, content_type)
+
+
+def faults_of(text: str, body: bytes) -> int:
+    """How many bytes, or rows of them, are no characters; a U+FFFD that the author wrote in UTF-8 is one."""
+    return text.count(REPLACEMENT) - body.count(REPLACEMENT.encode())
 
 
 def beyond_ascii(text: str) -> int:
@@ -137,14 +141,14 @@ def detected(body: bytes, latin: bool) -> str:
     and pound signs one English page in twenty was taken for Central European. It is asked piece by piece, because one
     bad byte rules the right encoding out for whatever it stands in.
     """
-    text = UNREAD.sub(b"\n", body[:READ])
+    text = read_text(body[:READ])
     high, letters = (len(text) - len(text.translate(None, some)) for some in (HIGH, LETTER))
     in_runs = sum(map(len, RUN.findall(text))) * 2 > high
     if not in_runs and letters * LEAST_LETTERS < len(text):
         return "whatwg-windows-1252"
     votes: Counter[str] = Counter()
     piece, weight = b"", 0
-    for part in (*PIECE.findall(text), b""):
+    for part in (*(line for line in text.splitlines() if not line.isascii()), b""):
         piece += part + b"\n"
         weight += len(part) - len(part.translate(None, HIGH))
         if weight >= LEAST_PIECE or not part:
@@ -152,6 +156,13 @@ def detected(body: bytes, latin: bool) -> str:
             piece, weight = b"", 0
     best = next((name for name, _ in votes.most_common() if name and (latin or name not in LATIN)), "windows-1252")
     return f"whatwg-{best}"
+
+
+def read_text(body: bytes) -> bytes:
+    """What stands between tags, a line each time, but for scripts and styles."""
+    first, *rest = SCRIPT.split(body)  # then by turns: "/" or nothing, and what follows the tag's name
+    outside = (part for end, part in zip(rest[::2], rest[1::2], strict=True) if end)
+    return TAG.sub(b"\n", b"<".join([first, *outside]))
 
 
 # --- what a codec is, told by what it does, because an encoding has many labels

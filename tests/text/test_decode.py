@@ -118,3 +118,17 @@ def test_user_defined_bytes_stay_apart_from_every_letter_when_the_server_says_so
 @pytest.mark.parametrize("label", ["gbk", "big5", "euc-kr", "shift_jis", "euc-jp", "windows-1251", "koi8-r", "x-gbk"])
 def test_noise_is_no_text_whatever_is_declared(label):
     assert decode(random.Random(7).randbytes(5_000), f"text/html; charset={label}") is None
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"<script>", b"</style>", b"<", b"a", b"a ", b"\xe9 ", b"\xe9\xe9\xe9\xe9\n", b"<a", b"\x1b$B", b"\x1b(I1"],
+)
+def test_no_body_is_slow_to_decode(piece):
+    body = b"\xe9t\xe9 " + piece * (600_000 // len(piece))  # a search that goes back at every byte would take hours
+    assert len(decode(body, "text/html") or "") > len(body) // 3
+
+
+def test_a_page_with_many_replacement_characters_of_its_own_is_text():
+    text = "a\ufffdb " * 50
+    assert decode(text.encode(), "text/html") == text
