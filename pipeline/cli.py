@@ -150,11 +150,12 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
     for stage, one in stands.items():
         table.add_row(stage, f"{one.done}/{one.shards}", one.state, one.why)
     out.print(table)
-    print_karma(stands)
+    lying = recorded(folder, settings.build.shards)
+    print_karma(lying)
     print_funnel(stands)
     if stands["links"].manifest and stands["pages"].manifest:
         print_coverage(coverage(folder, settings.build.shards))
-    for stage, one in recorded(folder, settings.build.shards).items():  # as it lies there
+    for stage, one in lying.items():
         print_notes(stage, one.manifest.notes if one.manifest else (), out)
 
 

@@ -104,7 +104,7 @@ def test_where_no_file_is_read_the_build_stops_and_says_why(tmp_path):
     with pytest.raises(InputError, match=r"x\.zip: a zip without WARC or ARC files"):
         made(tmp_path, sources=["dump.ndjson"])
     with pytest.raises(InputError, match=r"x\.zip"):
-        made(tmp_path / "links", sources=[f"{tmp_path}/in/*"])
+        made(tmp_path / "links", sources=[f"{tmp_path}/in/*"], warc=[f"{tmp_path}/in/*"])
     for settings in ({"warc": ["in"]}, {"sources": [f"{tmp_path}/in"], "warc": [f"{tmp_path}/in/*"]}):
         with pytest.raises(InputError, match=r"in' is a folder; name the files in it"):
             made(tmp_path, **{"sources": ["dump.ndjson"], **settings})

@@ -332,7 +332,8 @@ class Running:
 
     def submitted(self) -> Any:
         """The job, begun. Raises ConfigError: a service elsewhere did not take it, in its own words."""
-        if type(self.pipeline.runner).__name__ == LOCAL:
+        runner = type(getattr(self.pipeline, "runner", None)).__name__
+        if runner == LOCAL:
             return self.pipeline.run()
         try:
             return self.pipeline.run()
@@ -341,4 +342,4 @@ class Running:
             said = str(details() or error or type(error).__name__).strip().partition("\n")[0]
             if interrupts.caused(error) or unmarked(str(error)):
                 raise
-            raise ConfigError(f"{type(self.pipeline.runner).__name__}: the job was not taken: {said}") from error
+            raise ConfigError(f"{runner}: the job was not taken: {said}") from error
