@@ -12,6 +12,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from lxml import etree
 
@@ -111,7 +112,7 @@ class Blocks:
         """An element begins."""
         if self.unread and not self.leaves_formula(tag):
             if self.formula:
-                self.formula.begin(tag, attributes)
+                self.formula.begin(local_name(tag), attributes)
             elif tag == self.within:
                 self.unread += 1
             elif tag in BLOCK:
@@ -129,8 +130,11 @@ class Blocks:
             self.pieces.append(BREAK)
         elif tag in SPECIAL:
             self.start_special(tag, attributes)
-        elif self.formulas and attributes.get("aria-hidden") == "true" and is_picture(tag, attributes):
-            self.unread, self.within, self.passed_over = 1, tag, 0
+        elif self.formulas:
+            if local_name(tag) == "math":
+                self.start_special("math", attributes)
+            elif attributes.get("aria-hidden") == "true" and is_picture(tag, attributes):
+                self.unread, self.within, self.passed_over = 1, tag, 0
 
     def start_special(self, tag: str, attributes: Mapping[str, str]) -> None:
         """An element begins that is read in a way of its own, or not."""
@@ -172,7 +176,7 @@ class Blocks:
                 self.unread -= tag == self.within
                 if not self.unread and self.passed_over >= LONG:
                     self.doubtful.add(tag)
-            elif tag == "math":
+            elif local_name(tag) == "math":
                 self.end_formula()
             else:
                 self.formula.end()
@@ -245,6 +249,11 @@ def is_hidden(attributes: Mapping[str, str]) -> bool:
     )
 
 
+def local_name(tag: str) -> str:
+    """The name without its prefix, which HTML makes part of it and XHTML does not: m:math."""
+    return tag.rpartition(":")[2]
+
+
 def is_picture(tag: str, attributes: Mapping[str, str]) -> bool:
     """Whether an element that is hidden from screen readers shows what a formula beside it says."""
     return tag == "nobr" or PICTURE.search(attributes.get("class", "")) is not None
@@ -271,7 +280,7 @@ def read(page: str) -> Blocks:
 
 def blocks_of(page: str) -> Blocks:
     """What the parser sees of a page."""
-    parser = etree.HTMLParser(encoding="utf-8", target=Blocks("<math" in page), huge_tree=True)
+    parser = etree.HTMLParser(encoding="utf-8", target=Blocks("<math" in page or ":math" in page), huge_tree=True)
     found: Blocks = etree.fromstring(page.encode("utf-8", "replace"), parser)
     return found
 
@@ -286,11 +295,12 @@ def write(blocks: Blocks, chosen: Sequence[int]) -> str:
     """The chosen blocks as text: a blank line between paragraphs, one line an item, a row of cells on one line."""
     parts: list[str] = []
     above, items = -1, set[int]()
+    of_paragraphs = {one for one, other in pairwise(blocks.holder) if one == other}
     for block in chosen:
         holder = blocks.holder[block]
         item = item_of(blocks, holder)
-        if parts:
-            parts.append(gap(blocks, above, holder))
+        if parts:  # what two breaks part is paragraphs wherever it stands, and its neighbours are no cells of a row
+            parts.append("\n\n" if {above, holder} & of_paragraphs else gap(blocks, above, holder))
         if item and blocks.tag[item] == "li" and item not in items:
             parts.append("- ")
             items.add(item)
@@ -307,8 +317,6 @@ def item_of(blocks: Blocks, element: int) -> int:
 
 def gap(blocks: Blocks, first: int, second: int) -> str:
     """What stands between the texts of two elements that follow each other."""
-    if first == second:  # two breaks part paragraphs wherever they stand
-        return "\n\n"
     up, beside = blocks.parent[first], blocks.parent[second]
     if up == beside and blocks.tag[up] == "tr":
         return " | "

@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 MARK, UNSPACED, RISING = 1, 2, 3  # a mark or joiner; a letter of a script without spaces; a letter that gains a mark
-# Scripts of Line_Break=SA (UAX #14) and those of East Asia, by their blocks; digits and signs in them are as elsewhere.
+# Scripts of Line_Break=SA (UAX #14), three of their relatives and those of East Asia, by blocks; digits and signs in
+# them are as elsewhere.
 BLOCKS = (
-    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19DF), (0x1A20, 0x1AAF),  # Thai to Tai Tham
-    (0xA9E0, 0xA9FF), (0xAA60, 0xAADF), (0x11700, 0x1174F),  # Myanmar again, Tai Viet, Ahom
+    (0x0E00, 0x0EFF), (0x0F40, 0x0FBC), (0x1000, 0x109F), (0x1780, 0x17FF),  # Thai and Lao, Tibetan, Myanmar, Khmer
+    (0x1950, 0x19DF), (0x1A20, 0x1AAF), (0x1B00, 0x1B7F), (0xA980, 0xA9FF),  # Tai Le to Tai Tham, Balinese, Javanese
+    (0xAA60, 0xAADF), (0x11700, 0x1174F),  # Tai Viet, Ahom
     (0x3005, 0x3007), (0x3021, 0x3029), (0x3031, 0x30FF), (0x3100, 0x312F), (0x31A0, 0x31BF), (0x31F0, 0x31FF),
     (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F), (0x20000, 0x3FFFD),
 )  # fmt: skip

@@ -140,6 +140,8 @@ def test_no_text_between_tags_is_lost(pieces):
         ("<p>Before:<ul><li>one<li><p>two</p><p>more</p></ul>", "Before:\n\n- one\n- two\nmore"),
         ("<table><tr><th>a<th>b<tr><td>1<td>2</table>", "a | b\n1 | 2"),
         ("<p>one<br>two<br><br>three", "one\ntwo\n\nthree"),
+        ("<table><tr><td>menu<td>one<br><br>two<tr><td>foot</table>", "menu\n\none\n\ntwo\n\nfoot"),
+        ("<ul><li>one<br><br>two<li>three</ul>", "- one\n\ntwo\n\n- three"),
         ("<pre>def f():\n    pass</pre>", "def f():\npass"),
         ("<dl><dt>term<dd>meaning</dl>", "term\nmeaning"),
     ],

@@ -75,6 +75,11 @@ def test_the_same_formula_laid_out_for_the_eye_is_not_read_again(picture):
     assert shown(f"<p>a {picture}{mathml} b") == "a 3/100 b"
 
 
+def test_xhtml_may_give_its_elements_a_prefix_and_html_any_case():
+    assert shown("<p>a <m:math><m:mfrac><m:mn>3</m:mn><m:mn>9</m:mn></m:mfrac></m:math> b<x:y> c</x:y>") == "a 3/9 b c"
+    assert shown("<p>a <MATH><MFRAC><MN>3</MN><MN>9</MN></MFRAC></MATH> b") == "a 3/9 b"
+
+
 def test_a_formula_that_is_never_closed_ends_where_a_block_begins():
     assert shown("<p>a <math><mfrac><mn>3</mn><mn>1</mn></mfrac><p>b</p><p>c</p>") == "a 3/1\n\nb\n\nc"
     assert shown("<p>a <math><mi>x") == "a x"
