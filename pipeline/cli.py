@@ -141,6 +141,7 @@ def build(
 @app.command(cls=Verb)
 def status(folder: Folder = Path(), sets: Sets = None) -> None:
     """Show what a build would do now, the funnel, how many pages were found by year, and what stages have noted."""
+    from pipeline.pages import waiting
     from pipeline.standing import recorded, standing
     from pipeline.verbs.coverage import coverage
 
@@ -150,6 +151,10 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
     for stage, one in stands.items():
         table.add_row(stage, f"{one.done}/{one.shards}", one.state, one.why)
     out.print(table)
+    links, resting, hosts = waiting(folder, settings.build.shards) if stands["pages"].manifest is None else (0, 0, 0)
+    if links:
+        rest = f", {resting} of them for {hosts} hosts that rest: they failed, or asked for less" if resting else ""
+        out.print(f"pages: {links} links waited to be asked when the last round of the crawl began{rest}")
     lying = recorded(folder, settings.build.shards)
     print_karma(lying)
     print_funnel(stands)

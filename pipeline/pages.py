@@ -76,7 +76,6 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     sources = [*settings.links.submissions, settings.links.bigquery]
     notes = forget_gone(sources, links, pages, splits_of(links), run) if tasks else []
     if crawling and tasks:
-        sweep(pages.folder)
         owners = Owners(shards, splits_of(links))
         crawl(Crawl(settings.pages, links, found, pages, owners, refusals, time.time()), run, tasks)
     else:
@@ -205,6 +204,8 @@ def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
     A shard of `tasks` is written as soon as all its links have ended. Where all that waits waits for hosts that rest,
     so does this. Raises OutageError.
     """
+    if tasks:
+        sweep(here.pages.folder)
     stale = {task.shard: task for task in tasks}
     everyone = [stale.get(shard, Task(shard, "")) for shard in range(here.links.shards)]
     while tasks:
@@ -236,6 +237,17 @@ def verdicts(here: Crawl, shard: int) -> Verdicts:
     """What the robots.txt files that a shard knows say to whom the settings obey."""
     robots = shelf(here.pages, shard).memory().robots
     return Verdicts(robots, product_token(SOFTWARE), obeyed_agents(here.settings))
+
+
+def waiting(root: Path, shards: int) -> tuple[int, int, int]:
+    """Links that waited to be asked when the last round began, those of them whose hosts rest, and these hosts.
+
+    All 0 where nothing is left to ask, or no crawl has begun.
+    """
+    pages = Artefact(root, "pages", shards)
+    paths = [queue(pages, shard) for shard in range(shards)]
+    found = [queues.waits(path) for path in paths if storage.exists(path)]
+    return sum(one.links for one in found), sum(one.resting for one in found), sum(one.hosts for one in found)
 
 
 def send(here: Crawl, shard: int) -> Iterator[Block]:

@@ -35,6 +35,13 @@ COMMONCRAWL = "commoncrawl"  # see `archive.FOLDER`
 Changed = Callable[[Path, int, str, str], None]
 
 
+class Looked(msgspec.Struct, frozen=True):
+    """Of what the sources did not name when they were looked at last, nothing is left; `links`: their fingerprint."""
+
+    sources: list[str]
+    links: str
+
+
 def unnoticed(_path: Path, _rows: int, _before: str, _after: str) -> None:
     """Nobody wants to know."""
 
@@ -155,15 +162,16 @@ def forget_gone(sources: list[str], links: Artefact, pages: Artefact, splits: Ma
     It is done while all sources are named that were: what is gone was deleted there. Who names others may come back.
     """
     path = pages.folder / SOURCES
-    before = msgspec.json.decode(storage.read_bytes(path), type=list[str]) if storage.exists(path) else []
-    if dropped := sorted(set(before) - set(sources)):
+    before = msgspec.json.decode(storage.read_bytes(path), type=Looked) if storage.exists(path) else Looked([], "")
+    if dropped := sorted(set(before.sources) - set(sources)):
         named = ", ".join(dropped)
         return [f"links.submissions names {named} no more: pages fetched for it stay until pages/{SOURCES} goes"]
-    if before:
+    today = Looked(sources, links.fingerprint())
+    if before.sources and before != today:
         everywhere = [Task(shard, "") for shard in range(links.shards)]
         run.map_shards(partial(forget_unnamed, links, pages, splits), everywhere)
-    if before != sources:
-        storage.write_bytes(path, msgspec.json.encode(sources))
+    if before != today:
+        storage.write_bytes(path, msgspec.json.encode(today))
     return []
 
 

@@ -1,9 +1,9 @@
 """What robots.txt says of addresses that were fetched already, decided anew when `pages.obey_agents` has changed.
 
 Choice: robots.txt files are in the segments, and who was obeyed then; so whom to obey is a question about what was
-learnt, asked of the first address of a link and of the one that its page lies at. A link that was not asked because of
-an agent that is obeyed no more, or of which the file is not known any more (before version 4 long ones were not kept),
-is asked again. Cost: addresses in the middle of a chain of redirects are not looked at. Alternative: crawl again.
+learnt, asked of the addresses on the way to a page and of its own. A link that was not asked because of an agent that
+is obeyed no more, or of which the file is not known (before version 4 long ones were not kept), is asked again.
+Cost: an address on the way that another shard asked is looked at only where it is the link's. Alternative: crawl again.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Verdicts:
         if row["status"] is None and not refused:  # nothing was fetched
             return row
         bare = {**row, "opt_outs": [name for name in row["opt_outs"] if name not in said]}
-        against = self.against(row["final_url"])
-        if against:
-            return refusal(bare, row["final_url"], against)
+        for url in (*(row["via"] or ()), row["final_url"]):
+            if against := self.against(url):
+                return refusal(bare, url, against)
         return {**bare, "outcome": OPEN} if against is None or refused else bare
 
     def of_link(self, row: Row, url: str) -> Row:
