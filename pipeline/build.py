@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import preflight
 from pipeline.config import Settings
 from pipeline.shards import lease, leftovers, removals, storage
 from pipeline.shards.outcomes import ConfigError, DryRun
@@ -40,6 +39,8 @@ def build(
     Raises BusyError (another run holds `root`), ConfigError, DryRun (the first stage with work to do built its first
     job), and whatever a stage raises.
     """
+    from pipeline import preflight  # noqa: PLC0415 - all that stages read with, a second that --help need not pay
+
     chosen = run or beam(settings, root)
     manifests: dict[str, Manifest] = {}
     with lease.lock(root) as check:
