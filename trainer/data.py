@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from pipeline.shards.outcomes import TrainingError
-from pipeline.shards.receipts import Artefact
+from pipeline.shards.receipts import Artefact, mark_of
 
 FORMAT = "1"
 ROUNDS = 6  # of the Feistel network; 4 are enough for a permutation that looks random (Luby and Rackoff 1988)
@@ -93,7 +93,7 @@ def load_split(root: Path, split: Literal["train", "val"]) -> TokenData:
         {path.name: stamps(shard)[f"{split}/{path.name}"] for shard, path in enumerate(paths)}
         for stamps in (artefact.hashes, artefact.contents)
     )
-    return replace(open_shards(paths, made), held=fingerprint_of(today)[:16])
+    return replace(open_shards(paths, made), held=mark_of({f"{split}/{name}": one for name, one in today.items()}))
 
 
 def fingerprint_of(contents: dict[str, str]) -> str:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.fetch.erase import Needed, erased
-from pipeline.fetch.errands import Memory
+from pipeline.fetch.errands import Errand, Memory
 from pipeline.fetch.shelf import FOLDER as SEGMENTS
 from pipeline.fetch.shelf import damaged
 from pipeline.shards import schemas, storage
@@ -104,10 +104,17 @@ def erase_records(gone: Gone, table: Path, doomed: pa.Table, others: pa.Table) -
 
 
 def needed(rows: pa.Table) -> Needed:
-    """What rows of a segment need of its WARC file."""
-    led = [row for row in rows.select(["warc", "offset", "final_url"]).to_pylist() if row["warc"]]
-    ours = [row for row in led if not is_given(row["warc"])]
-    return Needed({row["offset"]: row["final_url"] for row in ours}, frozenset(row["final_url"] for row in ours))
+    """What rows of a segment need of its WARC file; a visit that goes on elsewhere ended at the address asked last."""
+    columns = [name for name in ("warc", "offset", "final_url", "errand") if name in rows.column_names]
+    places: dict[int, str] = {}
+    ends: set[str] = set()
+    for row in rows.select(columns).to_pylist():
+        if row.get("errand"):
+            ends.update(msgspec.json.decode(row["errand"], type=Errand).asked[-1:])
+        elif row["warc"] and not is_given(row["warc"]):
+            places[row["offset"]] = row["final_url"]
+            ends.add(row["final_url"])
+    return Needed(places, frozenset(ends))
 
 
 def replace(gone: Gone, path: Path, rows: int, data: bytes) -> None:

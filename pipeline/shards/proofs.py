@@ -82,6 +82,11 @@ def fingerprint(stage: str, version: int, settings: Any, inputs: Any, libraries:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def mark_of(contents: Mapping[str, str]) -> str:
+    """16 hex digits over what files hold: their names below an artefact, and the sha256 of each."""
+    return hashlib.sha256(json.dumps(dict(contents), sort_keys=True).encode()).hexdigest()[:16]
+
+
 def versions(libraries: Iterable[str]) -> dict[str, str]:
     """The installed version of each distribution; of UNICODE, which comes with Python, that of its tables."""
     return {

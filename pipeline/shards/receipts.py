@@ -33,6 +33,7 @@ from pipeline.shards.proofs import (
     balanced,
     checked,
     fingerprint,
+    mark_of,
     versions,
     written,
 )  # fmt: skip
@@ -40,7 +41,7 @@ from pipeline.shards.storage import HashingFile, Stamp
 
 __all__ = [
     "UNICODE", "Artefact", "Attempt", "Books", "Manifest", "Receipt", "Task", "Undone", "added", "balanced", "checked",
-    "fingerprint", "looking", "versions", "written",
+    "fingerprint", "looking", "mark_of", "versions", "written",
 ]  # fmt: skip
 
 _wanted: dict[Artefact, tuple[str, ...]] = {}  # the fingerprints that this process began each artefact with

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ import pyarrow as pa
 
 from pipeline.config import Settings, nearest
 from pipeline.shards import schemas, storage
-from pipeline.shards.outcomes import BooksError, ConfigError, InputError, IntegrityError
-from pipeline.shards.receipts import Artefact, Manifest
+from pipeline.shards.outcomes import BooksError, ConfigError, InputError, IntegrityError, StorageError
+from pipeline.shards.places import name_of
+from pipeline.shards.receipts import Artefact, Manifest, mark_of
 from pipeline.shards.storage import Stamp
 from pipeline.text import bpe
 from pipeline.tokenizer import REPORT
@@ -38,6 +39,7 @@ from pipeline.verbs.export_folder import ABOUT, replacing
 __all__ = ["ABOUT", "FORMATS", "MADE_OF", "export"]
 
 SPLITS = ("train", "val")
+EXPORTS = "exports.json"  # in the working directory
 CHUNK = 1_000_000  # numbers converted at a time
 MEGATRON_MAGIC = b"MMIDIDX\x00\x00"  # megatron/core/datasets/indexed_dataset.py, as are the version and the codes
 MEGATRON_VERSION = 1
@@ -78,8 +80,18 @@ def export(root: Path, settings: Settings, form: str, out: Path, force: bool = F
         FORMATS[form](root, settings, made)
         about = {"format": form, "documents": made.documents, **made.about, "files": msgspec.to_builtins(made.files)}
         storage.write_bytes(part / ABOUT, json.dumps(about, indent=1).encode() + b"\n")
+    note(root, out, about)
     made.folder = out
     return made
+
+
+def note(root: Path, out: Path, about: dict[str, Any]) -> None:
+    """Keep in the working directory where an export went, so that a removal can tell whether it held a document."""
+    path, place = root / EXPORTS, name_of(out.absolute())
+    noted = json.loads(storage.read_bytes(path)) if storage.exists(path) else {}
+    noted[place] = {name: about[name] for name in ("format", "step", "made_from") if name in about}
+    with suppress(StorageError):  # a directory that may only be read
+        storage.write_bytes(path, json.dumps(noted, indent=1).encode() + b"\n")
 
 
 @dataclass(frozen=True)
@@ -155,7 +167,13 @@ def export_tokens(root: Path, made: Export, write: Callable[[Tokens, str, Export
     numbers = {name: int(tokens.kind[name]) for name in ("vocab_size", "end_of_text")}
     made.about = {"tokens": made.tokens, "tokenizer_sha256": tokens.kind["tokenizer_sha256"], **numbers}
     made.about["fingerprint"] = tokens.manifest.fingerprint
+    made.about["made_from"] = {"tokens": held_by(tokens.manifest)}
     unchanged(tokens.artefact, tokens.manifest)
+
+
+def held_by(manifest: Manifest) -> str:
+    """The mark of what the files of an artefact hold today, evidence aside: another, once documents were removed."""
+    return mark_of({name: one.sha256 for name, one in manifest.files.items() if not name.startswith("removed/")})
 
 
 def refuse_nothing(root: Path, made: Export) -> None:
@@ -270,6 +288,7 @@ def export_text(
         raise BooksError(f"{corpus.folder}: {made.documents} documents exported, {expected} in receipts")
     refuse_nothing(root, made)
     made.about = {"val_share": share, "fingerprint": manifest.fingerprint}
+    made.about["made_from"] = {"corpus": held_by(manifest)}
     unchanged(corpus, manifest)
 
 

@@ -21,7 +21,7 @@ from pipeline.config import Settings
 from pipeline.fetch.forget import forget, tables
 from pipeline.fetch.shelf import sweep
 from pipeline.shards import lease, leftovers, removals, schemas
-from pipeline.verbs.remove.exposure import spans, token_files
+from pipeline.verbs.remove.exposure import held, spans
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.rows import take_out
 from pipeline.verbs.remove.search import made, search, searched, where
@@ -84,7 +84,7 @@ def carry_out(removal: Removal, settings: Settings | None) -> None:
     else:
         met = search(removal.root, removal.shards, removal.order)
         removal.order, removal.where = searched(removal.order, met), met.shards
-        removal.note(spans=spans(removal), tokens=token_files(removal), returning=tuple(sorted(returning(removal))))
+        removal.note(spans=spans(removal), held=held(removal), returning=tuple(sorted(returning(removal))))
     sweep(removal.root / "pages", older_s=0.0)  # segments that a kill left without a table
     for path in tables(removal.root / "pages"):
         forget(path, removal.fetched)

@@ -8,7 +8,6 @@ all windows, of which a run of 2019's length would write gigabytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,9 +20,11 @@ import pyarrow.compute as pc
 from pipeline.build import artefact
 from pipeline.shards import storage
 from pipeline.shards.outcomes import WebTextError
+from pipeline.shards.places import mirror, name_of
+from pipeline.shards.receipts import Artefact, mark_of
 from pipeline.shards.removals import Order, Span
 from pipeline.verbs.remove.removal import Removal
-from pipeline.verbs.remove.search import concerned
+from pipeline.verbs.remove.search import concerned, made
 from pipeline.verbs.remove.traces import ABOUT, lying
 
 RECORD = "checkpoint.json"
@@ -49,15 +50,17 @@ def spans(removal: Removal) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def token_files(removal: Removal) -> dict[str, str]:
-    """The sha256 of every token shard as it is now."""
-    tokens = artefact(removal.root, "tokens", removal.shards)
-    return {
-        name: sha256
-        for shard in range(tokens.shards)
-        if tokens.receipt(shard) is not None
-        for name, sha256 in tokens.contents(shard).items()
-    }
+def held(removal: Removal) -> dict[str, str]:
+    """The marks of what token shards, those of `train` alone, and corpus shards hold now: see `Order.held`."""
+    files = {stage: contents_of(artefact(removal.root, stage, removal.shards)) for stage in ("tokens", "corpus")}
+    train = {name: sha256 for name, sha256 in files["tokens"].items() if name.startswith("train/")}
+    return {name: mark_of(some) for name, some in {**files, "train": train}.items() if some}
+
+
+def contents_of(one: Artefact) -> dict[str, str]:
+    """The sha256 of every file of an artefact as it is now, but for evidence."""
+    found = {name: sha256 for shard in made(one) for name, sha256 in one.contents(shard).items()}
+    return {name: sha256 for name, sha256 in found.items() if not name.startswith("removed/")}
 
 
 # --- checkpoints
@@ -120,16 +123,10 @@ def held_between(contents: Mapping[str, int], consumed: int, orders: list[Order]
     """
     if not contents:
         return [(0, consumed)]
-    before = {"", *(contents_fingerprint(order.tokens) for order in orders)}  # "": not known, and taken for it
+    before = {"", *(order.held.get("train", "") for order in orders)}  # "": not known, and taken for it
     begins = sorted((begin, mark) for mark, begin in contents.items())
     ends = [begin for begin, _ in begins[1:]] + [consumed]
     return [(begin, end) for (begin, mark), end in zip(begins, ends, strict=True) if mark in before and end > begin]
-
-
-def contents_fingerprint(files: Mapping[str, str]) -> str:
-    """The fingerprint of what the shards of `train` held: as the trainer's, over {name: sha256}."""
-    held = {name.partition("/")[2]: sha256 for name, sha256 in files.items() if name.startswith("train/")}
-    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def windows_of(windows: Any, span: Span) -> range:
@@ -157,40 +154,41 @@ def visits(mine: range, count: int, seed: int, shown: int, permuted: Any) -> int
 # --- exports
 
 
-def exports(removal: Removal) -> list[dict[str, Any]]:
-    """Of each export that is known whether it held what the order removed, and whether it was deleted."""
+def exports(removal: Removal, orders: list[Order]) -> list[dict[str, Any]]:
+    """Of each export that is known whether it held what the last of the orders removed, and where it is now."""
     deleted = {one.file for one in removal.order.changes if not one.sha256_after}
     found = {}
-    for place, about in known_exports(removal.root):
-        inside = place.relative_to(removal.root).as_posix() if place.is_relative_to(removal.root) else ""
-        gone = f"{inside}/{ABOUT}" in deleted if inside else False
-        state = "deleted" if gone else "there" if inside else "elsewhere: not reached"
-        found[str(inside or place)] = {"format": about.get("format"), "state": state} | held_by(removal, about, gone)
+    for name, about in known_exports(removal.root):
+        folder = mirror(name)
+        inside = folder.relative_to(removal.root).as_posix() if folder.is_relative_to(removal.root) else ""
+        gone = f"{inside}/{ABOUT}" in deleted
+        there = storage.exists(folder / ABOUT)
+        state = "deleted" if gone else "not there any more" if not there else "there" if inside else "not reached"
+        found[inside or name] = {"format": about.get("format"), "state": state}
+        found[inside or name] |= held_by(removal, orders, about, gone)
     return [{"path": path, **said} for path, said in sorted(found.items())]
 
 
-def known_exports(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def known_exports(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(folder, what it says of itself) of each export that was noted, or lies below the working directory."""
     noted = json.loads(storage.read_bytes(root / EXPORTS)) if storage.exists(root / EXPORTS) else {}
-    yield from ((Path(place), about) for place, about in noted.items())
+    yield from noted.items()
     for path in lying(root):
         if path.name == ABOUT:
-            yield path.parent, json.loads(storage.read_bytes(path))
+            yield name_of(path.parent), json.loads(storage.read_bytes(path))
 
 
-def held_by(removal: Removal, about: Mapping[str, Any], gone: bool) -> dict[str, str]:
-    """Whether an export held what the order removed: it names the shards it was made from, and their sha256."""
-    made_from = about.get("made_from")
+def held_by(removal: Removal, orders: list[Order], about: Mapping[str, Any], gone: bool) -> dict[str, str]:
+    """Whether an export held what the last of the orders removed, by the mark of what it was made from."""
     if about.get("format") == "hf":
         return {"held": "unknown", "why": f"a model, of step {about.get('step')}: see the checkpoints"}
     if gone:
         return {"held": "yes", "why": "its files held them"}
-    if not made_from:
+    if not about.get("made_from"):
         return {"held": "unknown", "why": "it does not say what it was made from"}
-    before = {one.file: one.sha256_before for one in removal.order.changes}
-    held = [name for name, sha256 in made_from.items() if before.get(name) == sha256]
-    return (
-        {"held": "yes", "why": f"made from {held[0]} as it was before"}
-        if held
-        else {"held": "no", "why": "made from other bytes"}
-    )
+    if not removal.order.removed:
+        return {"held": "no", "why": "nothing that was built held any of them"}
+    ((stage, mark),) = about["made_from"].items()
+    if mark in {order.held.get(stage) for order in orders}:
+        return {"held": "yes", "why": f"made from {stage} as they were before"}
+    return {"held": "no", "why": f"made from other {stage} than those before"}

@@ -65,7 +65,8 @@ def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
             for one in order.changes
         ],
         "checkpoints": checkpoints(removal, earlier),
-        "exports": exports(removal),
+        "held_before": order.held,
+        "exports": exports(removal, earlier),
         "left": order.left,
         "returning": list(order.returning),
         "check": list(CHECKS),

@@ -13,6 +13,7 @@ import hashlib
 import json
 import lzma
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -79,10 +80,28 @@ def delete(removal: Removal, path: Path) -> None:
 
 
 def forget_scratch(removal: Removal) -> None:
-    """Delete what is in scratch for one round or one build: what is to be asked, copies of ledgers."""
-    for folder, pattern in (("queues", "*.parquet"), ("ledgers", "*.zst")):
-        for path in storage.names(removal.root / "scratch" / folder, pattern):
+    """Delete what is in scratch for one round or one build, and take out of an export of BigQuery what has to go.
+
+    Counts of words are asked only when a tokenizer is learnt anew, of the texts that there are then.
+    """
+    scratch = removal.root / "scratch"
+    once = [("queues", "*.parquet"), ("ledgers", "*.zst")]
+    if removal.order.removed:
+        once += [("words/receipts", "*.json"), ("words", "*.parquet")]
+    for folder, pattern in once:
+        for path in storage.names(scratch / folder, pattern):
             storage.remove(path)
+    for spilled in scratch.glob("exchange-*"):  # of a run that was killed
+        shutil.rmtree(spilled, ignore_errors=True)
+    for path in storage.names(scratch / "bigquery", "*.parquet"):
+        table = schemas.read_parquet(storage.local(path))
+        gone = [bool(url) and removal.question.cover_address(url) for url in table["url"].to_pylist()]
+        if any(gone):
+            with storage.writing(path) as file:
+                left = table.filter(pa.array([not one for one in gone], pa.bool_()))
+                schemas.write_parquet(file, [left], table.schema)
+            removal.change(path, sum(gone), storage.sha256_of(storage.local(path)), file.stamp().sha256)
+            storage.publish([path])
 
 
 # --- what training and harvesting wrote
@@ -177,7 +196,8 @@ def named(removal: Removal, settings: Settings | None) -> dict[str, str]:
             continue
         why = "holds it; it is yours, and as it was" if found(removal, path) else unsearched(path)
         if why:
-            own[name_of(path)] = why
+            inside = path.is_relative_to(removal.root)
+            own[str(path.relative_to(removal.root)) if inside else name_of(path)] = why
     return own
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 
 import pytest
@@ -175,33 +176,81 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path):
         removals.read_list(tmp_path / "list.txt")
 
 
-@pytest.mark.parametrize("stop", range(0, 24, 3))
-def test_a_removal_cut_short_anywhere_keeps_builds_away_and_ends_with_the_same_rows(
-    made, work, tmp_path, monkeypatch, stop
-):
-    page = kept_page(work, made[1])
+class Killed(BaseException):
+    """A kill, as far as a process can play its own."""
+
+
+def cut_short(root, page, at, monkeypatch):
+    """Remove a page, dying before the write `at`; whether it got so far. A write ends with one fsync of its file."""
+    left, real = [at], os.fsync
+
+    def dying(descriptor):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        real(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", dying)
+        try:
+            remove(root, 2, [page.url], NOW)
+        except Killed:
+            return True
+    return False
+
+
+def is_between(root, before, after):
+    """Whether neither what was there before nor what is to be after is all that a build may read."""
+    try:
+        removals.refuse_unfinished(root)
+    except BusyError:
+        return False
+    now = {name: table(root, name) for name in before}
+    return now not in (before, after)
+
+
+def proven(root, made, monkeypatch, tmp_path, stops):
+    """Of each stop: cut short there, the removal is "not yet" or waits to be ended, and ends as the whole one does."""
+    page, stages = kept_page(root, made[1]), ("links", "pages", "documents", "corpus")
+    before = {stage: table(root, stage) for stage in stages}
     whole = tmp_path / "whole"
-    shutil.copytree(work, whole)
+    shutil.copytree(root, whole)
     remove(whole, 2, [page.url], NOW)
-    calls, real = [], storage.write_bytes
+    after = {stage: table(whole, stage) for stage in stages}
+    reached = 0
+    for stop in stops:
+        work = tmp_path / f"cut{stop}"
+        shutil.copytree(root, work)
+        if not cut_short(work, page, stop, monkeypatch):
+            break
+        reached += 1
+        assert not is_between(work, before, after), stop
+        done = remove(work, 2, [], NOW)
+        if not done and not removals.paths(work):  # nothing was asked yet
+            done = remove(work, 2, [page.url], NOW)
+        assert [one.order.ended_at != "" for one in done] in ([True], []), stop
+        assert {stage: table(work, stage) for stage in stages} == after, stop
+        assert holding(work, page.url.partition("://")[2].removeprefix("www.")) == {}, stop
+        shutil.rmtree(work)
+    return reached
 
-    def dying(path, data):
-        calls.append(path)
-        if len(calls) == stop + 2:
-            raise KeyboardInterrupt
-        return real(path, data)
 
-    monkeypatch.setattr(storage, "write_bytes", dying)
-    with pytest.raises(KeyboardInterrupt):
-        remove(work, 2, [page.url], NOW)
-    monkeypatch.setattr(storage, "write_bytes", real)
+def test_a_removal_killed_at_a_write_is_not_begun_or_is_ended_by_the_next_command(made, work, tmp_path, monkeypatch):
+    assert proven(work, made, monkeypatch, tmp_path, range(1, 400, 9)) > 4
+
+
+@pytest.mark.long
+def test_a_removal_killed_at_every_write(made, work, tmp_path, monkeypatch):
+    assert proven(work, made, monkeypatch, tmp_path, range(400)) > 40
+
+
+def test_builds_wait_for_a_removal_that_was_cut_short(made, work, monkeypatch):
+    assert cut_short(work, kept_page(work, made[1]), 12, monkeypatch)
     with pytest.raises(BusyError, match="a removal was cut short; run 'webtext remove'"):
         rebuilt(work, made[2])
     (done,) = remove(work, 2, [], NOW)
     assert done.order.ended_at
     rebuilt(work, made[2])
-    for stage in ("links", "pages", "documents", "corpus"):
-        assert table(work, stage) == table(whole, stage), stage
 
 
 def test_explain_tells_when_it_was_removed_and_where_the_proof_is(made, work):
