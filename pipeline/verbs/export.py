@@ -75,19 +75,20 @@ def export(root: Path, settings: Settings, form: str, out: Path, force: bool = F
     """
     if form not in FORMATS:
         raise ConfigError(f"--format {form}: no such format{nearest(form, FORMATS)}")
+    place = name_of(out.absolute())  # now: the current folder may be what is replaced
     with replacing(out, force) as part:
         made = Export(part)
         FORMATS[form](root, settings, made)
         about = {"format": form, "documents": made.documents, **made.about, "files": msgspec.to_builtins(made.files)}
         storage.write_bytes(part / ABOUT, json.dumps(about, indent=1).encode() + b"\n")
-    note(root, out, about)
+    note(root, place, about)
     made.folder = out
     return made
 
 
-def note(root: Path, out: Path, about: dict[str, Any]) -> None:
+def note(root: Path, place: str, about: dict[str, Any]) -> None:
     """Keep in the working directory where an export went, so that a removal can tell whether it held a document."""
-    path, place = root / EXPORTS, name_of(out.absolute())
+    path = root / EXPORTS
     noted = json.loads(storage.read_bytes(path)) if storage.exists(path) else {}
     noted[place] = {name: about[name] for name in ("format", "step", "made_from") if name in about}
     with suppress(StorageError):  # a directory that may only be read
