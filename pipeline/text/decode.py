@@ -36,11 +36,9 @@ BINARY = bytes(
 )  # WHATWG MIME sniffing, section 3; without NUL
 HIGH = bytes(range(0x80, 0x100))
 ISO_2022_JP = re.compile(rb"\x1b(?:\$[@B][!-~]{2,400}|\(I[!-_]{1,400})\x1b\([BJ]")
-SHIFTED = (
-    b"\x1b$)",
-    b"~{",
-)  # how the encodings begin that the standard replaces: text in seven bits, which is no ASCII
-REPLACEMENT = "\ufffd"  # all that their decoder gives (WHATWG Encoding, 14.1)
+# How the encodings begin that the standard replaces (WHATWG Encoding, 14.1): text in seven bits, which is no ASCII.
+SHIFTED = (b"\x1b$)", b"~{")
+REPLACEMENT = "\ufffd"
 HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:+-]{1,40})", re.IGNORECASE)
 READ = 500_000  # bytes of a body that a detector looks at
 SCRIPT = re.compile(rb"<(/?)(?:script|style)\b", re.IGNORECASE)
@@ -87,7 +85,7 @@ def characters(body: bytes, content_type: str) -> str:
 
 
 def faults_of(text: str, body: bytes) -> int:
-    """How many bytes, or rows of them, are no characters; a U+FFFD that the author wrote in UTF-8 is one."""
+    """How many bytes, or rows of them, are no characters; a U+FFFD that the author wrote is no fault."""
     return text.count(REPLACEMENT) - body.count(REPLACEMENT.encode())
 
 
@@ -124,13 +122,13 @@ def legacy(body: bytes, content_type: str) -> str:
 def declared(body: bytes, content_type: str) -> list[str]:
     """Codecs of the charsets declared by HTTP header, markup's beginning and, where these say nothing, later markup.
 
-    Without UTF-8, which is believed for its bytes alone.
+    Without UTF-8 and UTF-16, which are believed for their bytes alone.
     """
     said = [codec_of(match[1]) for match in HEADER_CHARSET.finditer(content_type)]
     markup = not content_type.lstrip().lower().startswith("text/plain")
-    found = [codec for codec in (*said, *(declared_early(body) if markup else ())) if codec and not is_utf_8(codec)]
+    found = [codec for codec in (*said, *(declared_early(body) if markup else ())) if codec and not is_unicode(codec)]
     if markup and all(map(is_latin_1, found)):
-        found += [codec for codec in declared_late(body) if not is_utf_8(codec)]
+        found += [codec for codec in declared_late(body) if not is_unicode(codec)]
     return found
 
 
@@ -152,10 +150,10 @@ def detected(body: bytes, latin: bool) -> str:
         piece += part + b"\n"
         weight += len(part) - len(part.translate(None, HIGH))
         if weight >= LEAST_PIECE or not part:
-            votes[(detect(piece).encoding or "").lower()] += weight
+            votes[(detect(piece).encoding or "windows-1252").lower()] += weight
             piece, weight = b"", 0
-    best = next((name for name, _ in votes.most_common() if name and (latin or name not in LATIN)), "windows-1252")
-    return f"whatwg-{best}"
+    best = votes.most_common(1)[0][0]
+    return "whatwg-windows-1252" if best in LATIN and not latin else f"whatwg-{best}"
 
 
 def read_text(body: bytes) -> bytes:
@@ -173,9 +171,9 @@ def is_latin_1(codec: str) -> bool:
     return b"\x80\xd0\xfd\xfe".decode(codec, "replace") == "\u20acÐýþ"
 
 
-def is_utf_8(codec: str) -> bool:
-    """Whether a codec is UTF-8."""
-    return "é".encode().decode(codec, "replace") == "é"
+def is_unicode(codec: str) -> bool:
+    """Whether a codec is UTF-8 or UTF-16."""
+    return b"a\xc3\xa9".decode(codec, "replace") == "aé" or b"a\0\0a".decode(codec, "replace") in {"a\u6100", "\u6100a"}
 
 
 def is_replaced(codecs: list[str]) -> bool:

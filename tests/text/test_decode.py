@@ -70,6 +70,19 @@ def test_quotation_marks_and_pound_signs_are_no_central_european():
         assert text in decode(body, "text/html")
 
 
+def test_one_odd_line_does_not_outvote_a_page():
+    french = "Tous les êtres humains naissent libres et égaux en dignité et en droits; ils sont doués de raison."
+    body = f"<p>{french}</p>\n".encode("cp1252") * 60 + TEXTS["cp1251"][1].encode("cp1251")
+    for header in ("text/html", "text/html; charset=iso-8859-1"):
+        assert decode(body, header).count(french) == 60
+
+
+@pytest.mark.parametrize("label", ["utf-16", "utf-16be", "utf-8", "unicode"])
+def test_a_declared_unicode_is_believed_for_its_bytes_alone(label):
+    text = "It’s a café; it costs £5."
+    assert decode(text.encode("cp1252") * 2, f"text/html; charset={label}") == text * 2
+
+
 @pytest.mark.parametrize("header", ["text/html", "text/html; charset=windows-1250"])
 def test_a_latin_script_with_many_letters_of_its_own_is_detected_where_nothing_is_declared(header):
     assert TEXTS["cp1250"][1] in decode(page("cp1250"), header)
