@@ -14,6 +14,7 @@ from pipeline.fetch.guard import Resolver
 from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.schedule import IN_A_ROW
 from pipeline.shards.outcomes import ConfigError
+from pipeline.shards.removals import Refusals
 from tests.fetch.crawls import anyone, ends_of, link_to
 from tests.fetch.local_web import PAGE, local_web, redirect, reply
 
@@ -359,7 +360,7 @@ def test_the_address_of_a_name_is_what_it_resolves_to_and_that_of_a_local_host_i
     async def run():
         monkeypatch.setattr("pipeline.fetch.guard.socket.getaddrinfo", found)
         settings = PagesSettings(contact="mailto:a@b.test", local_hosts={"here.test": "127.0.0.1:80"})
-        hosts = Hosts(settings, "webtext/0", anyone, lambda: 0.0, Resolver(settings))
+        hosts = Hosts(settings, "webtext/0", anyone, lambda: 0.0, Resolver(settings), Refusals())
         return [
             await hosts.address_of(("http", name, 80)) for name in ("a.test", "b.test", "here.test", "93.184.216.34")
         ]
