@@ -33,7 +33,7 @@ PARTS = {
         "tests/submissions/", "tests/test_links", "tests/test_urls", "tests/test_plaintext", "tests/test_source_notes",
         "tests/verbs/test_harvest",
     ),
-    "pages": ("tests/fetch/", "tests/test_pages", "tests/test_archives"),
+    "pages": ("tests/fetch/", "tests/test_pages", "tests/test_archives", "tests/test_disturbed"),
     "documents": ("tests/text/test_sandbox", "tests/text/test_extract", "tests/test_documents"),
     "corpus": ("tests/dedup/", "tests/test_corpus", "tests/text/", "tests/verbs/test_re"),
     "tokens": ("tests/test_token", "tests/verbs/test_export"),
