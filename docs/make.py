@@ -117,7 +117,8 @@ def marked() -> Iterator[Failure]:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.failure":
                     words = [ast.literal_eval(text) for text in mark.args]
                     named = {one.arg: ast.literal_eval(one.value) for one in mark.keywords if one.arg}
-                    yield Failure(*words, **named, proof=f"{name}::{node.name}")
+                    texts = dict(zip(Failure._fields, words, strict=False)) | named
+                    yield Failure(**texts | {"proof": f"{name}::{node.name}"})
 
 
 def part_of(proof: str) -> str:
