@@ -118,7 +118,8 @@ def find_links(links: Artefact, question: Question, led: dict[str, set[int]], me
         hosts, ids = table["host"].combine_chunks().dictionary_encode(), table["doc_id"].to_pylist()
         by_host = [question.of_host(host) for host in hosts.dictionary.to_pylist()]
         lines = {row: set(by_host[code]) for row, code in enumerate(hosts.indices.to_pylist()) if by_host[code]}
-        for row in pc.indices_nonzero(pc.is_in(table["doc_id"], value_set=wanted)).to_pylist():
+        named = pc.is_in(table["doc_id"].combine_chunks(), value_set=wanted)  # of no chunks the next call crashes
+        for row in pc.indices_nonzero(named).to_pylist():
             lines.setdefault(row, set()).update(led.get(ids[row], ()), question.documents.get(ids[row], ()))
         for row, found in posted(links, shard, question):
             lines.setdefault(row, set()).update(found)
