@@ -135,6 +135,7 @@ class TokenizerSettings(Section, frozen=True):
     """`[tokenizer]`: byte-level BPE."""
 
     vocab_size: Annotated[int, Meta(ge=257, le=1_000_000)] = 50_257  # GPT-2: 256 bytes, 50,000 merges, end-of-text
+    merges: str = ""  # a file of published ones (GPT-2's vocab.bpe) to take instead of learning; it sets the size
     min_count: Positive = 1  # a merge must occur so often; 1 = fill the vocabulary, as GPT-2's and `tokenizers`' do
 
 

@@ -4,10 +4,14 @@ Choice: shards exchange exact counts of pre-tokens, never text, and only documen
 The table that merges are learnt from has a limit in bytes; above it the rarest words go, all of one count together, so
 that what stays depends on the corpus alone. Cost: one more reading of the corpus. Alternative: learn from a sample of
 the text, as most do, which is simpler and never quite the vocabulary of the corpus.
+
+Published merges (`tokenizer.merges`) are taken as they are, so that published weights can be trained on and compared;
+the counts then only say how they fit.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import zlib
 from collections import Counter
@@ -23,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import Settings, slice_of
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import inputs, receipts, schemas, storage
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.text import bpe
@@ -65,7 +69,9 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     share = settings.tokens.val_share
     texts = [corpus.hashes(shard)[corpus.file_name(shard, ".parquet")] for shard in range(shards)]
     limits = [LONGEST, TABLE_BYTES, share]
-    mark = receipts.fingerprint("tokenizer", VERSION, [slice_of(settings.tokenizer), limits], texts, LIBRARIES)
+    published = published_merges(settings, work)
+    sources = [*texts, *published.values()]
+    mark = receipts.fingerprint("tokenizer", VERSION, [chosen(settings), limits], sources, LIBRARIES)
     tasks = tokenizer.begin([mark])
     if tasks:
         counted = receipts.fingerprint("words", VERSION, [LONGEST, share], texts, LIBRARIES)
@@ -75,8 +81,23 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
             partial(gather_shard, words),
             words.begin([counted] * shards),
         )
-        run.map_shards(partial(learn_shard, settings, words, tokenizer), tasks)
-    return tokenizer.finish(slice_of(settings.tokenizer), LIBRARIES, [corpus])
+        run.map_shards(partial(learn_shard, settings, next(iter(published), None), words, tokenizer), tasks)
+    return tokenizer.finish(chosen(settings), LIBRARIES, [corpus])
+
+
+def chosen(settings: Settings) -> dict[str, Any]:
+    """The settings that decide the vocabulary: of published merges their contents do, wherever they lie."""
+    found = slice_of(settings.tokenizer)
+    del found["merges"]
+    return {} if settings.tokenizer.merges else found
+
+
+def published_merges(settings: Settings, work: Path) -> dict[Path, str]:
+    """The file of published merges, if the settings name one, with its sha256. Raises InputError: there is none."""
+    if not settings.tokenizer.merges:
+        return {}
+    paths = inputs.matching([glob.escape(settings.tokenizer.merges)], work, "tokenizer.merges")
+    return inputs.sha256_of_each(paths, work / inputs.HASHES)
 
 
 def scatter_shard(corpus: Artefact, share: float, partitions: int, shard: int) -> Iterator[tuple[int, bytes]]:
@@ -168,12 +189,17 @@ def most_frequent(tables: Callable[[], Iterable[pa.Table]], limit_bytes: int) ->
     return pa.concat_tables(kept).sort_by("word").combine_chunks(), Pruned(least, words, occurrences)
 
 
-def learn_shard(settings: Settings, words: Artefact, tokenizer: Artefact, task: Task) -> None:
-    """Learn the merges and write the files."""
+def learn_shard(settings: Settings, published: Path | None, words: Artefact, tokenizer: Artefact, task: Task) -> None:
+    """Learn the merges, or take published ones, and write the files."""
     vocab_size, min_count = settings.tokenizer.vocab_size, settings.tokenizer.min_count
     table, pruned = most_frequent(partial(partition_tables, words), TABLE_BYTES)
     spellings, counts = table["word"].to_pylist(), table["count"].to_numpy()
-    merges, pieces = bpe.learn(spellings, counts, vocab_size, min_count)
+    if published is None:
+        merges, pieces = bpe.learn(spellings, counts, vocab_size, min_count)
+    else:
+        merges = bpe.read_merges(published)
+        pieces = bpe.pieces_of(spellings, merges)
+        vocab_size = 256 + len(merges) + 1
     found = report(spellings, counts, pieces, len(merges), pruned)
     found |= {"vocab_size_asked": vocab_size, "val_share": settings.tokens.val_share}
     files = bpe.files_of(merges) | {REPORT: json.dumps(found, indent=1).encode() + b"\n"}

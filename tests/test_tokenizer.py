@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline import config, tokenizer
 from pipeline.shards import schemas
+from pipeline.shards.outcomes import InputError
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun, PlainRun
 from pipeline.text import bpe
@@ -193,3 +194,37 @@ def test_nothing_is_learnt_twice_until_the_texts_change(tmp_path):
         (tmp_path / path.relative_to(tmp_path / "other")).write_bytes(path.read_bytes())
     with pytest.raises(AssertionError, match="counted again"):
         tokenizer.stage(settings, tmp_path, Idle())
+
+
+def test_published_merges_are_taken_as_they_are_and_their_fit_is_told(tmp_path):
+    corpus(tmp_path, 2, documents())
+    learnt = tokenizer.stage(settings_of(2), tmp_path, PlainRun())
+    report = json.loads((tmp_path / "tokenizer/report.json").read_bytes())
+    merges = (tmp_path / "tokenizer/merges.txt").read_bytes()
+    described = (tmp_path / "tokenizer/tokenizer.json").read_bytes()
+    other = tmp_path / "other"
+    corpus(other, 2, documents())
+    (other / "vocab.bpe").write_bytes(merges)
+    published = settings_of(2, tokenizer={"merges": "vocab.bpe", "vocab_size": 257})
+    taken = tokenizer.stage(published, other, PlainRun())
+    assert (other / "tokenizer/tokenizer.json").read_bytes() == described
+    fit = json.loads((other / "tokenizer/report.json").read_bytes())
+    assert {**fit, "vocab_size_asked": 0} == {**report, "vocab_size_asked": 0}
+    assert taken.notes == ()
+    assert learnt.files["tokenizer.json"] == taken.files["tokenizer.json"]
+    (other / "vocab.bpe").write_bytes(merges.rsplit(b"\n", 2)[0] + b"\n")  # one less: made anew
+    assert tokenizer.stage(published, other, PlainRun()).files["tokenizer.json"] != taken.files["tokenizer.json"]
+
+
+@pytest.mark.failure(
+    "published merges are not there or are none", "exit 3; the file is named", "correct tokenizer.merges"
+)
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "matches no file"), (b"a b c\n", "not the merges of a byte-level")]
+)
+def test_merges_that_are_none_are_named(tmp_path, content, said):
+    corpus(tmp_path, 1, documents())
+    if content is not None:
+        (tmp_path / "vocab.bpe").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        tokenizer.stage(settings_of(1, tokenizer={"merges": "vocab.bpe"}), tmp_path, PlainRun())

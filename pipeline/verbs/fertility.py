@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.plaintext import read_lines
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact
@@ -22,7 +21,6 @@ from pipeline.text import bpe
 from pipeline.tokenizer import REPORT
 from pipeline.tokens import TOKENIZER, Encoder
 
-MERGES = ("vocab.bpe", "merges.txt")  # GPT-2's name of the file, and everybody else's
 COLUMNS = ("doc_id", "language", "host", "text")
 
 
@@ -72,7 +70,7 @@ def fertility(root: Path, beside: Path | None, hosts: int) -> list[Group]:
     share = json.loads(report.read_bytes())["val_share"]
     encoders = [Encoder.of(described.read_bytes(), tokenizer.files[TOKENIZER].sha256)]
     if beside is not None:
-        encoders.append(Encoder.of(bpe.files_of(merges_of(beside))[TOKENIZER], ""))
+        encoders.append(Encoder.of(bpe.files_of(bpe.read_merges(beside))[TOKENIZER], ""))
     paths = Artefact(root, "corpus", corpus.shards).files(".parquet")
     groups = measured((row for path in paths for row in held_out(path, share)), encoders)
     if not groups:
@@ -81,17 +79,6 @@ def fertility(root: Path, beside: Path | None, hosts: int) -> list[Group]:
     languages = [group for group in by_size if group.name.startswith("language ")]
     largest = [group for group in by_size if group.name.startswith("host ")][:hosts]
     return [groups["all"], *languages, *largest]
-
-
-def merges_of(path: Path) -> list[bpe.Merge]:
-    """The merges in a file, or in a folder under one of the usual names. Raises InputError: there are none."""
-    candidates = [path] if path.is_file() else [path / name for name in MERGES if (path / name).is_file()]
-    if not candidates:
-        raise InputError(f"{path}: no merges; expected a file, or a folder with {' or '.join(MERGES)}")
-    try:
-        return bpe.parse_merges(read_lines(candidates[0]))
-    except (OSError, UnicodeDecodeError, IntegrityError) as error:
-        raise InputError(f"{candidates[0]}: not the merges of a byte-level BPE ({error})") from None
 
 
 def held_out(path: Path, share: float) -> Iterator[tuple[str, str, str]]:

@@ -142,8 +142,17 @@ def test_pre_tokens_are_the_text_and_those_of_tokenizers(text):
     words = bpe.pre_tokens(text, 256)
     assert "".join(words) == text
     oracle = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(text)
-    if text.isascii():  # the engines know different years of Unicode
-        assert words == [text[start:stop] for _, (start, stop) in oracle]
+    assert words == [text[start:stop] for _, (start, stop) in oracle]
+
+
+def test_pre_tokens_are_those_of_tokenizers_for_all_of_unicode():
+    """`regex` knows letters of later years than the encoders do: what is counted must be what is encoded."""
+    every = regex.findall(r"[^\p{Cn}\p{Co}]", "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)])))
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for start in range(0, len(every), 2**15):
+        text = "".join(f"{one}a{one} " for one in every[start : start + 2**15])
+        words = bpe.pre_tokens(text, 2**20)
+        assert words == [text[begin:end] for _, (begin, end) in split.pre_tokenize_str(text)]
 
 
 def test_pre_tokens_keep_the_space_before_and_the_categories_apart():
