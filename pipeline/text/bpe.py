@@ -138,6 +138,8 @@ def reserved(vocab_size: int) -> dict[str, int]:
 def parse_merges(lines: Iterable[str]) -> list[Merge]:
     """Merges of the lines of a merges.txt (GPT-2's vocab.bpe): one pair a line, best first; `#version` is skipped."""
     pairs = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
+    if not pairs:
+        raise IntegrityError("merges: there are none")
     wrong = [pair for pair in pairs if len(pair) != 2]
     if wrong:
         raise IntegrityError(f"merges: expected two tokens a line, got {wrong[0]!r}")
