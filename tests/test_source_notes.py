@@ -18,7 +18,7 @@ FILES = {
     "f.json": b"[\n" + b",\n".join([GOOD.strip(), *[b'{"id": "\x1b[31m"}'] * 5]) + b"\n]\n",
 }
 NOTES = [
-    "a.ndjson: line 2: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+    "a.ndjson: line 2: not JSON: Expecting property name enclosed in double quotes (character 2)",
     "b.csv: line 2: created_utc: 'soon' is no number",
     "c.txt: line 3: url: neither a scheme nor a host with a dot",
     "c.txt: line 4: not UTF-8",

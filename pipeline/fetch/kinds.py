@@ -122,6 +122,8 @@ def whole_file(file: BinaryIO, path: Path, start: bytes, ends: int) -> Kind:
 
 def not_an_archive(path: Path, start: bytes) -> NotAnArchive:
     """What to say of a file that is none, which begins with `start`."""
+    if not start:
+        return NotAnArchive(f"{path}: not a WARC, WACZ or ARC file: it is empty; fetch it again")
     cure = CURES.get(path.suffix.lower(), "take it out of the setting")
     return NotAnArchive(f"{path}: not a WARC, WACZ or ARC file: it begins with {start[:20]!r}; {cure}")
 

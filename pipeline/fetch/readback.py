@@ -118,12 +118,12 @@ def check_size(record: Record, length: int, limit_bytes: int) -> None:
 def read_response(path: Path, offset: int, length: int | None, limit_bytes: int, sha256: str = "") -> Response:
     """The response at an offset of an archive, transfer and content codings undone, at most limit_bytes.
 
-    `length` (None: unknown) must be the record's. Of several records in one compressed member the one is read whose
-    stored body has this `sha256`. Raises BadRecord for anything that is not such a response, InputError where the file
-    cannot be read.
+    `length` (None: unknown) must be the record's. Of several records at one place, in one compressed member or in the
+    same ones by segments, the one is read whose stored body has this `sha256`. Raises BadRecord for anything that is
+    not such a response, InputError where the file cannot be read.
     """
     where = f"{path} at offset {offset}"
-    record = read_record(path, offset, length, limit_bytes + heads.HEAD_BYTES)
+    record = read_record(path, offset, length, limit_bytes + heads.HEAD_BYTES, sha256)
     if record.crowded:
         record = together(path, offset, storage.size_of(path), limit_bytes).get(sha256, record)
     if record.damage or not record.fields:
@@ -142,8 +142,11 @@ def read_response(path: Path, offset: int, length: int | None, limit_bytes: int,
     return Response(head.status, head.headers, body, content_type, hashlib.sha256(answer.stored).hexdigest())
 
 
-def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -> Record:
-    """The record at an offset, segments joined. Raises InputError: the file cannot be read."""
+def read_record(path: Path, offset: int, length: int | None, limit_bytes: int, sha256: str = "") -> Record:
+    """The record at an offset, segments joined; of several there the one whose stored body has this `sha256`, if any.
+
+    Raises InputError: the file cannot be read.
+    """
     try:
         with storage.reading(path, RECORD_BYTES) as file:
             kind = stretch_at(file, path, offset, length)
@@ -154,10 +157,21 @@ def read_record(path: Path, offset: int, length: int | None, limit_bytes: int) -
             file.seek(0)
             parts = between(stretches(file, path), offset, offset + length if length else sys.maxsize)
             pieces = (piece for part in parts for piece in cut_between(file, part, limit_bytes))
-            found = (one for one in joined(pieces, limit_bytes) if one.offset == offset)
-            return next((one for one in found if length in (None, one.length)), record)
+            found = [
+                one for one in joined(pieces, limit_bytes) if one.offset == offset and length in (None, one.length)
+            ]
+            meant = (one for one in found if sha256 and sha256_of(one, limit_bytes) == sha256)
+            return next(meant, found[0] if found else record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def sha256_of(record: Record, limit_bytes: int) -> str:
+    """Of the body as stored; "" for a record that is no whole page."""
+    with suppress(Refused):
+        if is_page(record) and not record.damage:
+            return hashlib.sha256(answer_of(record, limit_bytes).stored).hexdigest()
+    return ""
 
 
 def between(kinds: Iterable[Kind], begins: int, ends: int) -> Iterator[Kind]:
@@ -179,10 +193,7 @@ def together(path: Path, offset: int, _size: int, limit_bytes: int) -> dict[str,
             kind, most = stretch_at(file, path, offset, None), limit_bytes + heads.HEAD_BYTES
             record = record_at(file, kind, offset, most)
             for one in joined(within(file, kind, record, most), most):
-                with suppress(Refused):
-                    if is_page(one) and not one.damage:
-                        stored = answer_of(one, limit_bytes).stored
-                        found.setdefault(hashlib.sha256(stored).hexdigest(), one)
+                found.setdefault(sha256_of(one, limit_bytes), one)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     return found

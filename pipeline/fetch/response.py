@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.heads import Head, Headers, contradiction, elements, is_part, transfer_codings
+from pipeline.fetch.heads import Head, Headers, contradiction, elements, is_informational, is_part, transfer_codings
 from pipeline.fetch.media_types import GZIP, PAGE_TYPES, content_type_of, is_text, sniffed
 from pipeline.fetch.opt_outs import opt_outs_of
 from pipeline.shards.outcomes import Outcome
@@ -116,8 +116,12 @@ def judge(head: Head, body: bytes, settings: PagesSettings, cut: str = "") -> Ju
     """
     content_type = content_type_of(head.headers)
     outcome = outcome_of_status(head.status, content_type or "text/html", 1)
+    if is_informational(head):
+        return Judgement(Outcome.INCOMPLETE, content_type, (), b"", f"no answer after a head of status {head.status}")
     if outcome is not Outcome.KEPT:
         return Judgement(outcome, content_type, (), b"", f"status {head.status}, {content_type or 'no content type'}")
+    if not head.ended:
+        return Judgement(Outcome.INCOMPLETE, content_type, (), b"", "its head breaks off")
     if wrong := contradiction(head):
         return Judgement(Outcome.BAD_RESPONSE, content_type, (), b"", wrong)
     whole = judge_body(head, content_type, body, settings)

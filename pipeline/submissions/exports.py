@@ -27,6 +27,7 @@ from pipeline.submissions.rows import FIELDS, Block, Fault, Found, batched, bloc
 BATCH_ROWS = 10_000  # held at a time, before they are joined to blocks
 DAMAGE = (pa.ArrowException, OSError, ValueError)
 DELIMITERS = ",;\t|"
+AFTER_CR = re.compile(r"(?<=\r)(?!\n)")
 COMMENT = re.compile(r"(?:^|\s)#.*")
 TEXT, NUMBER, FLAG = ("id", "name", "url", "subreddit"), ("score", "created_utc"), ("over_18", "is_self")
 IS = pa.types
@@ -135,6 +136,9 @@ def csv_rows(path: Path) -> Iterator[Found]:
     """What each row of a CSV file is. Raises InputError."""
     lines = text_lines(path)
     first = next(lines, "")
+    if "\r" in first.removesuffix("\r\n"):  # in no name of a column: lines end so, as Excel's "CSV (Macintosh)" has it
+        lines = (piece for line in chain([first], lines) for piece in AFTER_CR.split(line))
+        first = next(lines)
     csv.field_size_limit(LONGEST_LINE)  # of the whole process; Python's own is 131,072 characters
     reader = csv.reader(chain([first], lines), delimiter=delimiter_of(first), strict=True)
     columns: dict[str, str] = {}

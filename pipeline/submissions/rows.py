@@ -7,6 +7,7 @@ rules for each form, so that a CSV export and the dump it was made from would di
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ MOST_FAULTS = 3  # of a file that are told of, the first ones
 LONGEST_REASON = 120  # characters
 # An address without its scheme: a host whose last label begins with a letter, or four numbers; a port, a path.
 BARE = re.compile(r"(?:[^\s/?#:@]+\.[^\W\d_][\w-]*\.?|\d{1,3}(?:\.\d{1,3}){3})(?::\d{1,5})?(?:[/?#]\S*)?")
+INVISIBLE = "\u200b\u2060\ufeff"  # without width: pages and chats leave them around an address that is copied there
 AROUND = {'"': '"', "'": "'", "<": ">"}  # what may stand around an address of a list
 
 
@@ -186,7 +188,7 @@ def listed(line: str) -> Found:
     Quotes or angle brackets around it and commas after it go. Without a scheme it is http: that reaches also a server
     that has nothing else, and the others redirect; as the link's identity both are one (see `urls.canonical_url`).
     """
-    url = line.strip().rstrip(",").rstrip()
+    url = line.strip().strip(INVISIBLE).rstrip(",").rstrip()
     if len(url) > 1 and AROUND.get(url[0]) == url[-1]:
         url = url[1:-1].strip()
     if len(url) > LONGEST_POSTED:
@@ -210,6 +212,8 @@ def reason(error: BaseException) -> str:
         return "not UTF-8, or half a character"
     if isinstance(error, RecursionError):
         return "nested without end"
+    if isinstance(error, json.JSONDecodeError):  # of one line, so its own count of lines would mislead
+        return f"not JSON: {error.msg} (character {error.pos + 1:,})"[:LONGEST_REASON]
     return (str(error).partition("\n")[0] or type(error).__name__)[:LONGEST_REASON]
 
 

@@ -1,5 +1,6 @@
 """Records in several segments: joined, or named, and never the first segment as the page."""
 
+import gzip
 import random
 
 import pytest
@@ -120,3 +121,15 @@ def test_a_long_record_is_too_large_and_not_held(tmp_path):
     with pytest.raises(BadRecord) as raised:
         read_response(path, capture.offset, capture.length, 100_000)
     assert raised.value.outcome is Outcome.TOO_LARGE
+
+
+def test_two_records_whose_segments_share_all_their_members_are_told_apart(tmp_path):
+    """Both begin and end at one place: a file of segments that was compressed anew in larger pieces."""
+    bodies = [PAGE + b"%d" % n for n in range(2)]
+    (one, rest), (two, more) = (
+        segments(http(body), 90, origin=f"<urn:uuid:{n}>", url=f"http://a.test/{n}") for n, body in enumerate(bodies)
+    )
+    path, captures = found(tmp_path, gzip.compress(one + two) + gzip.compress(more + rest))
+    assert [(str(each.outcome), each.offset) for each in captures] == [("kept", 0)] * 2
+    read = {each.url: read_response(path, each.offset, each.length, 100_000, each.sha256).body for each in captures}
+    assert read == {f"http://a.test/{n}": body for n, body in enumerate(bodies)}

@@ -203,7 +203,7 @@ OTHERS = {
     "list.gz": (gzip.compress(b"http://a.test/\nhttp://b.test/\n"), "take it out of the setting"),
     "x.warc.gz": (gzip.compress(b'{"a": 1}'), "take it out of the setting"),
     "x.warc.zst": (zstandard.compress(b'{"a": 1}'), "take it out of the setting"),
-    "empty.warc": (b"", "begins with b''"),
+    "empty.warc": (b"", "it is empty; fetch it again"),
     "x.tar": (b"x.warc.gz" + bytes(600), "unpack it"),
 }
 

@@ -269,3 +269,18 @@ def test_an_opt_out_is_recorded_and_obeyed_unless_the_settings_say_otherwise(obe
     verdict = judge(Head("1.1", 200, "OK", headers), b"<p>x", PagesSettings(opt_outs=obey))
     assert verdict.outcome is Outcome(outcome)
     assert verdict.opt_outs == ("header:noai",)
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "outcome"),
+    [
+        (103, False, "incomplete"),
+        (100, True, "incomplete"),
+        (101, True, "bad_status"),
+        (200, False, "incomplete"),
+        (404, False, "not_found"),
+    ],
+)
+def test_an_answer_that_never_came_is_incomplete_whatever_was_announced(status, ended, outcome):
+    head = Head("1.1", status, "", HTML, ended=ended)
+    assert judge(head, b"", PagesSettings()).outcome is Outcome(outcome)

@@ -332,6 +332,10 @@ def test_what_is_no_submission_is_one_bad_line(raw):
     assert fate(read_line(raw)) is Outcome.BAD_LINE
 
 
+def test_a_line_that_is_no_json_says_so_without_counting_lines_of_its_own():
+    assert read_line(b'{"id": "87", "url"}').why == "not JSON: Expecting ':' delimiter (character 19)"
+
+
 @given(
     st.fixed_dictionaries(
         {

@@ -296,3 +296,32 @@ def test_the_kind_is_told_by_the_suffix_before_that_of_the_compression(tmp_path)
         reader_of(tmp_path / "a.xlsx")
     with pytest.raises(InputError, match=r"a\.parquet\.gz: a \.parquet file is not read through \.gz; decompress"):
         reader_of(tmp_path / "a.parquet.gz")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_lines_of_csv_may_end_in_carriage_returns_alone(tmp_path, compressed):
+    rows = [{**USUAL, "title": "one\rtwo\nthree"}, {**USUAL, "id": "88", "title": "x"}]
+    out = io.StringIO()
+    names = ("title", *USUAL)
+    csv.writer(out, lineterminator="\r").writerows([names, *([row[name] for name in names] for row in rows)])
+    path = tmp_path / ("a.csv.gz" if compressed else "a.csv")
+    path.write_bytes(gzip.compress(out.getvalue().encode()) if compressed else out.getvalue().encode())
+    assert read_all(path) == dump(tmp_path, rows)
+    path = tmp_path / "b.csv"
+    path.write_bytes(text_of([USUAL]).encode().replace(b"\r\n", b"\r\r\n"))  # text mode of Windows, twice
+    assert read_all(path) == dump(tmp_path, [USUAL])
+
+
+def test_a_carriage_return_within_a_row_costs_that_row(tmp_path):
+    head, good = text_of([]), text_of([USUAL]).splitlines()[1]
+    (tmp_path / "a.csv").write_bytes("\n".join([head.strip(), good.replace("a.ex", "a\r.ex"), good, ""]).encode())
+    assert read_all(tmp_path / "a.csv")[1] == {Outcome.KEPT: 1, Outcome.BAD_LINE: 1}
+
+
+@pytest.mark.parametrize(
+    "line", ["\u200bhttp://a.example/", "http://a.example/\u2060,", '\ufeff"http://a.example/"\u200b']
+)
+def test_signs_that_nobody_sees_around_a_listed_address_go(tmp_path, line):
+    (tmp_path / "a.txt").write_text(f"http://b.example/\n{line}\n", encoding="utf-8")
+    rows = listed_rows(["http://b.example/", "http://a.example/"])
+    assert read_all(tmp_path / "a.txt") == (rows, {Outcome.KEPT: 2})
