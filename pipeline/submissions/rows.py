@@ -188,7 +188,7 @@ def listed(line: str) -> Found:
     Quotes or angle brackets around it and commas after it go. Without a scheme it is http: that reaches also a server
     that has nothing else, and the others redirect; as the link's identity both are one (see `urls.canonical_url`).
     """
-    url = line.strip().strip(INVISIBLE).rstrip(",").rstrip()
+    url = line.strip().lstrip(INVISIBLE).rstrip(INVISIBLE + ", ").strip()
     if len(url) > 1 and AROUND.get(url[0]) == url[-1]:
         url = url[1:-1].strip()
     if len(url) > LONGEST_POSTED:
