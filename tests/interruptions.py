@@ -92,7 +92,9 @@ def interrupted(folder, workers, at, signals, group):
     said = build.communicate()[1].decode()
     lines = said.splitlines()
     one.stage = next((line.split(":")[0] for line in reversed(lines) if line.endswith(": started")), "before links")
-    if one.seconds is not None and build.returncode != 0:
+    if build.returncode == -signals[0] and any(line.startswith("tokens: done") for line in lines):
+        one.seconds = None  # while Python itself was ending, after all was done
+    elif one.seconds is not None and build.returncode != 0:
         code, word = CODES[signals[0]]
         wanted = f"webtext: {word}; run the same command again to go on"
         ours = [line for line in lines if ": started" not in line and ": done" not in line and ": note" not in line]

@@ -46,18 +46,18 @@ def lifeline(folder: Path | None) -> Iterator[Path]:
 def command(line: Path, main: str) -> str:
     """What a shell runs to start a worker on a lifeline: this Python, then the statement `main`.
 
-    -P keeps the current folder off the import path: a user's own folder named `pipeline` would take our place.
+    -P keeps the current folder off the import path: a user's own folder named `pipeline` would take our place. The
+    shell ignores an interrupt for it, which is the parent's to act on, from before Python begins.
     """
     quiet = logging.root.manager.disable >= logging.ERROR  # as the command line sets it without --debug
     code = f"from pipeline.shards.workers import hold; hold({str(line)!r}, {quiet}); {main}"
-    return "exec " + shlex.join([sys.executable, "-P", "-c", code])
+    return "trap '' INT; exec " + shlex.join([sys.executable, "-P", "-c", code])
 
 
 def hold(line: str, quiet: bool) -> None:
-    """In a worker: end with the lifeline, leave an interrupt to the parent; `quiet`: what it says, the parent hears."""
+    """In a worker: end with the lifeline; `quiet`: what it says, the parent hears."""
     if quiet:  # a failure travels to the parent as a value; Beam's log of it, hundreds of lines, would come on top
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
     threading.Thread(target=end_with, args=(line,), daemon=True).start()
 

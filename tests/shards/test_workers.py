@@ -71,7 +71,7 @@ def test_a_lifeline_that_is_gone_already_ends_a_worker():
 
 def test_a_worker_is_this_python_and_keeps_the_current_folder_off_its_path():
     words = shlex.split(workers.command(Path("/tmp/line"), "main()"))
-    assert words[:4] == ["exec", sys.executable, "-P", "-c"]
+    assert words[:7] == ["trap", "", "INT;", "exec", sys.executable, "-P", "-c"]
 
 
 def test_what_is_watched_returns_or_raises_as_it_would_alone():
@@ -106,3 +106,20 @@ def test_a_failure_in_a_worker_keeps_its_kind_and_its_one_line_and_adds_none(cap
     with pytest.raises(InputError, match=r"^dump \d: truncated at byte 17$"):
         BeamRun(workers=2).map_shards(fail, [Task(0, "a"), Task(1, "a")], heavy=True)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_that_has_only_begun_leaves_an_interrupt_to_its_parent():
+    with workers.lifeline(None) as line:
+        worker = subprocess.Popen(workers.command(line, WAIT), shell=True, stdout=-1, stderr=-1, text=True)
+        while not ignores(worker.pid):
+            pass
+        os.kill(worker.pid, signal.SIGINT)
+        assert worker.stdout.readline() == "begun\n"
+    assert worker.communicate(timeout=60)[1] == ""
+
+
+def ignores(pid):
+    """Whether a process ignores SIGINT, as /proc tells."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (ignored,) = [line for line in status.splitlines() if line.startswith("SigIgn")]
+    return bool(int(ignored.split()[1], 16) >> (signal.SIGINT - 1) & 1)
