@@ -42,7 +42,7 @@ STANDARD_LIBRARY = (
 # Folders of site-packages whose docstrings are read: hard dependencies of this project only.
 PACKAGES = ("numpy", "apache_beam", "pyarrow", "lxml", "typer", "rich", "trafilatura")
 # Distributions whose package descriptions are read: the same ones, and more hard dependencies with long descriptions.
-DISTRIBUTIONS = (*PACKAGES, "msgspec", "datasketch", "warcio", "protego", "charset-normalizer")
+DISTRIBUTIONS = (*PACKAGES, "msgspec", "datasketch", "warcio", "charset-normalizer")
 SKIPPED_FOLDERS = {
     "test",
     "tests",

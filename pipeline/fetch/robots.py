@@ -1,10 +1,10 @@
 """May we fetch, may we train, and who asks: robots.txt by RFC 9309, read for one product token.
 
-Choice: protego matches paths, and what it is handed is first cut down to what the RFC knows: known lines only, the
-groups of one agent and of `*` only. Content-Usage is matched by the same rules as Allow and Disallow (its draft says
-so), hence by a second file of protego's. Cost: a pass over at most 500 KiB for each agent that is obeyed. Alternative:
-protego as it is, which matches any agent whose name begins like ours, guesses at misspelt lines, and breaks lines where
-only Unicode does.
+Choice: a file is cut down to what the RFC knows, known lines only, and to the groups of one agent, or of `*` where none
+names it; `matching` says which rule decides. Content-Usage is matched as Allow and Disallow are (its draft says so),
+hence by rules of its own. Cost: a pass over at most 500 KiB for each agent that is obeyed. Alternative: protego, which
+matches any agent whose name begins like ours, guesses at misspelt lines, breaks lines where only Unicode does, and
+takes the length of a rule once it is quoted.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
-from protego import Protego
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.heads import contradiction, is_part
+from pipeline.fetch.matching import Paths
 from pipeline.fetch.opt_outs import may_train
 from pipeline.fetch.response import HOST_FAILURES, Fetched, Refused, beginning
 from pipeline.shards.outcomes import ConfigError, Outcome
@@ -38,6 +39,7 @@ LINE = re.compile(
 TOKEN = re.compile(r"[A-Za-z_-]+")  # RFC 9309, section 2.2.1
 AGENT = re.compile(r"[A-Za-z0-9_-]+")  # the tokens that are in use: AI2Bot
 ACCESS = ("allow", "disallow")
+Lines = list[tuple[str, str]]  # (name in lower case, value) of rules
 USAGE = ("content-usage", "content-signal")
 CACHE_S = 86_400.0  # RFC 9309, section 2.4: not used for more than 24 hours
 CACHE_CHARACTERS = 64_000_000  # of robots.txt in memory; the ones read first go first, and are asked for again
@@ -51,10 +53,11 @@ class Rules:
     """
 
     token: str
-    file: Protego | None = None
+    file: Paths | None = None
     refusal: Outcome | None = None
-    others: tuple[tuple[str, Protego], ...] = ()
-    usage: Protego | None = None
+    others: tuple[tuple[str, Paths], ...] = ()
+    usage: Paths | None = None
+    crawl_delay: float = 0.0  # seconds asked for between two requests; 0 where none. Not in the RFC: a custom
 
     def outcome(self, url: str) -> Outcome:
         """KEPT where the address may be requested, else why not."""
@@ -62,7 +65,7 @@ class Rules:
             return self.refusal
         if self.file is None:
             return Outcome.KEPT
-        allowed = self.file.can_fetch(url, self.token) and all(file.can_fetch(url, name) for name, file in self.others)
+        allowed = self.file.allow(url) and all(file.allow(url) for _, file in self.others)
         return Outcome.KEPT if allowed else Outcome.ROBOTS_DISALLOWED
 
     def allowed(self, url: str) -> bool:
@@ -74,18 +77,12 @@ class Rules:
 
         An obeyed agent counts only where we ourselves may go: else the file speaks of crawling, not of training.
         """
-        if self.file is None or not self.file.can_fetch(url, self.token):
+        if self.file is None or not self.file.allow(url):
             return ()
-        found = {f"robots:{name}" for name, file in self.others if not file.can_fetch(url, name)}
-        if self.usage is not None and not self.usage.can_fetch(url, self.token):
+        found = {f"robots:{name}" for name, file in self.others if not file.allow(url)}
+        if self.usage is not None and not self.usage.allow(url):
             found.add("robots:content-usage")
         return tuple(sorted(found))
-
-    @property
-    def crawl_delay(self) -> float:
-        """Seconds asked for between two requests; 0 where none, or none that is a number. Not in the RFC: a custom."""
-        delay = self.file.crawl_delay(self.token) if self.file is not None else None
-        return delay if delay is not None and math.isfinite(delay) and delay > 0 else 0.0
 
 
 def user_agent(settings: PagesSettings, software: str) -> str:
@@ -124,11 +121,13 @@ def rules_for_status(status: int | None, body: bytes, token: str, others: tuple[
 def parse(body: bytes, token: str, others: tuple[str, ...]) -> Rules:
     """Rules of a robots.txt for one product token. Any bytes are a robots.txt; at most LIMIT_BYTES count."""
     groups = list(groups_of(body))
+    ours = rules_for(groups, token)
     return Rules(
         token,
-        Protego.parse("\n".join(access_lines(groups, token))),
-        others=tuple((name, Protego.parse("\n".join(access_lines(groups, name)))) for name in others),
-        usage=Protego.parse("\n".join(usage_lines(groups, token))) if any_usage(groups) else None,
+        access(ours),
+        others=tuple((name, access(rules_for(groups, name))) for name in others),
+        usage=Paths.of(line for rules in ours for line in usage_lines(rules)),
+        crawl_delay=delay_s(ours),
     )
 
 
@@ -152,12 +151,12 @@ class Group:
         """Whether the next User-agent line begins another group."""
         return any(name in ACCESS for name, _, _ in self.rules)
 
-    def rules_for(self, token: str) -> dict[str, list[tuple[str, str]]]:
+    def rules_for(self, token: str) -> dict[str, Lines]:
         """(name, value) of the rules for `*` and for the token, as far as the group is theirs.
 
         What follows a product token does not count.
         """
-        found: dict[str, list[tuple[str, str]]] = {}
+        found: dict[str, Lines] = {}
         for number, agent in enumerate(self.agents):
             name = "*" if agent == "*" or agent.startswith("* ") else agent[: len(token)].lower()
             named = name == "*" or (name == token != "" and not TOKEN.match(agent[len(token) : len(token) + 1]))
@@ -189,33 +188,37 @@ def known_lines(body: bytes) -> Iterator[tuple[str, str]]:
             yield line[1].lower(), " ".join((line[2] or line[3] or "").split())
 
 
-def access_lines(groups: list[Group], token: str) -> Iterator[str]:
-    """Allow, Disallow and Crawl-delay for one token and for `*`, one spelling each."""
-    for group in groups:
-        for agent, rules in group.rules_for(token).items():
-            yield f"user-agent: {agent}"
-            yield from (f"{name}: {value}" for name, value in rules if name not in USAGE)
-            yield "crawl-delay:"  # ends the group, also one without rules
+def rules_for(groups: list[Group], token: str) -> list[Lines]:
+    """The rules of each group that names a token; of those for `*`, where none does (RFC 9309, section 2.2.1)."""
+    found = [group.rules_for(token) for group in groups]
+    named = [one[token] for one in found if token in one]
+    return named or [one["*"] for one in found if "*" in one]
 
 
-def any_usage(groups: list[Group]) -> bool:
-    """Whether any rule speaks of usage."""
-    return any(name in USAGE for group in groups for name, _, _ in group.rules)
+def access(groups: list[Lines]) -> Paths:
+    """What may be requested, by the rules of some groups: they count as one."""
+    return Paths.of(line for rules in groups for line in rules if line[0] in ACCESS)
 
 
-def usage_lines(groups: list[Group], token: str) -> Iterator[str]:
+def delay_s(groups: list[Lines]) -> float:
+    """The last Crawl-delay that is a number of seconds above 0; else 0."""
+    found = 0.0
+    for name, value in (line for rules in groups for line in rules):
+        with suppress(ValueError):
+            asked = float(value) if name == "crawl-delay" else 0.0
+            found = asked if math.isfinite(asked) and asked > 0 else found
+    return found
+
+
+def usage_lines(rules: Lines) -> Lines:
     """The rules of usage as Allow and Disallow. Of two for one path the stricter counts (draft-ietf-aipref-vocab)."""
-    for group in groups:
-        for agent, rules in group.rules_for(token).items():
-            asked: dict[str, bool] = {}
-            for name, value in rules:
-                path, space, preference = value.partition(" ") if value.startswith("/") else ("/", " ", value)
-                trains = may_train(preference) if name in USAGE and space else None
-                if trains is not None:
-                    asked[path] = trains and asked.get(path, True)
-            yield f"user-agent: {agent}"
-            yield from (f"{'allow' if trains else 'disallow'}: {path}" for path, trains in asked.items())
-            yield "crawl-delay:"
+    asked: dict[str, bool] = {}
+    for name, value in rules:
+        path, space, preference = value.partition(" ") if value.startswith("/") else ("/", " ", value)
+        trains = may_train(preference) if name in USAGE and space else None
+        if trains is not None:
+            asked[path] = trains and asked.get(path, True)
+    return [("allow" if trains else "disallow", path) for path, trains in asked.items()]
 
 
 class Known(msgspec.Struct, frozen=True):
