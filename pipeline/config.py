@@ -156,7 +156,7 @@ class TrainSettings(Section, frozen=True):
     steps: Positive = 100_000
     learning_rate: Seconds = 6e-4  # Brown et al. 2020, table 2.1, 125M
     min_learning_rate: NonNegative = 6e-5  # a tenth (Brown et al. 2020, appendix B)
-    warmup_steps: Count = 700  # 375 M tokens (the same)
+    warmup_steps: Count = 700  # 375 M tokens (the same); a tenth of `steps` where that is less and this is not set
     weight_decay: NonNegative = 0.1  # on matrices
     beta1: Share = 0.9
     beta2: Share = 0.95
@@ -230,6 +230,9 @@ def parse(tables: dict[str, Any]) -> Settings:
     for (table, key, choice), brought in BROUGHT.items():
         if tables.get(table, {}).get(key) == choice:
             tables = {**tables, table: brought | tables[table]}
+    steps = tables.get("train", {}).get("steps")
+    if isinstance(steps, int) and steps // 10 < TrainSettings().warmup_steps:  # of a short run, a tenth warms up
+        tables = {**tables, "train": {"warmup_steps": max(0, steps // 10)} | tables["train"]}
     try:
         settings = msgspec.convert(tables, Settings)
     except msgspec.ValidationError as error:

@@ -67,6 +67,16 @@ def test_a_preset_brings_what_the_file_does_not_say(tmp_path):
     assert config.load(path, ["train.preset=nano"]).train.steps == config.TrainSettings().steps
 
 
+def test_of_a_short_run_a_tenth_warms_up(tmp_path):
+    path = tmp_path / "webtext.toml"
+    path.write_bytes(TEMPLATE.read_bytes())
+    for steps, warmup in ((1, 0), (20, 2), (500, 50), (7_000, 700), (100_000, 700)):
+        assert config.load(path, [f"train.steps={steps}"]).train.warmup_steps == warmup
+    assert config.load(path, ["train.steps=20", "train.warmup_steps=19"]).train.warmup_steps == 19
+    with pytest.raises(ConfigError, match=r"train\.steps"):
+        config.load(path, ["train.steps=-5"])
+
+
 def test_containment_brings_bands_that_nominate_excerpts(tmp_path):
     path = tmp_path / "webtext.toml"
     path.write_bytes(TEMPLATE.read_bytes())

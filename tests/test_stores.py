@@ -509,7 +509,9 @@ def test_a_run_of_the_trainer_goes_on_on_another_machine_and_the_verbs_take_the_
     with LocalWeb() as web:
         put_inputs(tmp_path / "local", root, web)
         build.build(root, settings_of(root))
-    small = TrainSettings(preset="nano", block=32, batch=2, steps=4, checkpoint_every=2, eval_every=4, accumulate=1)
+    small = TrainSettings(
+        preset="nano", block=32, batch=2, steps=4, warmup_steps=1, checkpoint_every=2, eval_every=4, accumulate=1
+    )
     train(small, root, root / "model", lambda _: None)
     monkeypatch.setenv("WEBTEXT_CACHE", str(tmp_path / "other"))
     there = mirror(name_of(root))
