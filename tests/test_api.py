@@ -78,7 +78,7 @@ def test_the_example_is_short_and_builds_trains_and_writes(tmp_path):
     told = done.stdout.splitlines()
     assert [line.split()[0] for line in told[:6]] == list(pipeline.STAGES)
     assert "links {'links': {'kept': 24}" in told[0]
-    assert re.match(r"\d+\.\d+ The", told[6])
+    assert re.match(r"\d+\.\d+ .*\S", told[6])  # the loss, and what the model writes after the prompt
 
 
 def test_a_type_checker_follows_the_names(tmp_path):

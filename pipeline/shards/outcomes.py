@@ -209,7 +209,7 @@ class SourceError(WebTextError):
 class StaleError(WebTextError):
     """An artefact is not what a build would make today, and was not asked for as it is."""
 
-    exit_code = 12
+    exit_code = 13
 
 
 EXIT_CODES: dict[int, str] = {
