@@ -122,15 +122,20 @@ def cut_between(file: BinaryIO, kind: Kind, limit_bytes: int) -> Iterator[Record
     while at < kind.ends:
         record = record_at(file, kind, at, limit_bytes)
         inner = within(file, kind, record, limit_bytes) if record.crowded else []
-        if record.damage and not inner:
+        if damaged and record.fields and (inner or not record.damage):
+            yield stretch(damaged, at, f"reading goes on at offset {at:,}")
+            damaged, false_starts = None, 0
+        breaks_off = record.damage and not (inner and record.damage.startswith(CROWDED))
+        if inner and breaks_off:
+            broken = replace(record, fields={}, damage=f"{WITHIN}: {record.damage}")
+            record = inner.pop() if inner[-1].damage else broken
+        yield from inner
+        if breaks_off:
             damaged, false_starts = damaged or record, false_starts + 1
             at = next_start(file, kind, at + 1) if false_starts < FALSE_STARTS else kind.ends
             continue
-        if record.fields and damaged:
-            yield stretch(damaged, at, f"reading goes on at offset {at:,}")
-            damaged, false_starts = None, 0
-        if record.fields:
-            yield from inner or [record]
+        if record.fields and not inner:
+            yield record
         at += record.length
     if damaged:
         yield stretch(damaged, kind.ends, "no whole record follows in the file")
@@ -139,15 +144,16 @@ def cut_between(file: BinaryIO, kind: Kind, limit_bytes: int) -> Iterator[Record
 def within(file: BinaryIO, kind: Kind, crowded: Record, limit_bytes: int) -> list[Record]:
     """The records of a member that holds several, as `gzip` makes of a whole file; none where it is too large for that.
 
-    All lie where the member lies. What is damaged of it, or beyond what could be unpacked, is the last.
+    All lie where the member lies. None either of a damaged one in which no record is whole: damage may hide where one
+    member ends, so that the bytes of the next look like more of it.
     """
     held = unpacked(file, kind, crowded)
     if len(held) > MEMBER_BYTES:
         return []
     stretch = Kind(magic_of(held[:HEAD_BYTES]) or PLAIN, 0, len(held))
     found = list(cut_between(io.BytesIO(held), stretch, limit_bytes))
-    if not crowded.damage.startswith(CROWDED):
-        found.append(Record(0, 0, damage=crowded.damage))
+    if not crowded.damage.startswith(CROWDED) and all(one.damage for one in found):
+        return []
     return [
         replace(one, offset=crowded.offset, length=crowded.length, damage=one.damage and f"{WITHIN}: {one.damage}")
         for one in found

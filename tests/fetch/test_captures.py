@@ -356,6 +356,20 @@ def test_harm_to_one_record_costs_no_other(tmp_path_factory, name, data):
         assert [one.outcome for one in captures].count(Outcome.BAD_RECORD) == 1
 
 
+@pytest.mark.parametrize("victim", [1, 2, 3])
+def test_a_member_whose_end_is_damaged_does_not_swallow_the_next(tmp_path, victim):
+    """A byte that is gone near the end of a deflate stream makes the next member's bytes look like more of it."""
+    members = list(map(PACKED["s.warc.gz"], PAGES))
+    for at in range(len(members[victim]) - 40, len(members[victim]) - 8):
+        harmed = [*members[:victim], members[victim][:at] + members[victim][at + 1 :], *members[victim + 1 :]]
+        captures = list(index(written(tmp_path, b"".join(harmed), "s.warc.gz"), SETTINGS))
+        kept = [one.url for one in captures if one.outcome is Outcome.KEPT]
+        assert [url for url in kept if url != f"http://a.test/{victim}"] == [
+            f"http://a.test/{n}" for n in range(5) if n != victim
+        ]
+        assert [one.outcome for one in captures].count(Outcome.BAD_RECORD) == 1
+
+
 def test_two_records_that_run_into_each_other_are_no_record(tmp_path):
     half = PAGES[1][: PAGES[1].index(b"WARC-Block")]
     captures = list(index(written(tmp_path, PAGES[0] + half + PAGES[2] + PAGES[3], "s.warc"), SETTINGS))
