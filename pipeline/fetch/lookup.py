@@ -22,7 +22,7 @@ from pipeline.config import PagesSettings
 from pipeline.fetch.nearest import PAGE, Row, leads_on, nearest, posted
 from pipeline.fetch.originals import addresses_of, keys_of
 from pipeline.fetch.pointers import PAGES
-from pipeline.fetch.revisits import REVISIT, named, restored
+from pipeline.fetch.revisits import REVISIT, handed_on, named, restored
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
@@ -130,7 +130,9 @@ def arrived(held: Held, chase: Chase, rows: list[Row], settings: PagesSettings) 
     """The capture that a chase comes to among those of its target; None where the one that it means is not there."""
     if chase.row["kind"] == REVISIT:
         original = named(chase.row, rows)
-        return restored(chase.row, original, settings, held.captures.root / PAGES) if original else None
+        if original is None:
+            return handed_on(chase.row, rows)
+        return restored(chase.row, original, settings, held.captures.root / PAGES)
     return nearest(rows, chase.when)[0]
 
 
@@ -140,6 +142,9 @@ def onward(chase: Chase, target: str, row: Row, redirects: int) -> Row | Chase:
         if row["outcome"] == Outcome.NOT_IN_WARC:
             return ended(replace(chase, row=row), Outcome.NOT_IN_WARC)
         return {**pointer_of(row), "doc_id": chase.link.doc_id, "via": list(chase.passed)}
+    if chase.row["kind"] == row["kind"] == REVISIT:  # of a revisit, and so on; in a circle none has an original
+        met = target in chase.seen or len(chase.seen) > redirects
+        return ended(chase, Outcome.NOT_IN_WARC) if met else replace(chase, row=row, seen=(*chase.seen, target))
     if REVISIT in (chase.row["kind"], row["kind"]):  # to its original is no redirect
         return replace(chase, row=row, via=chase.passed)
     if target in chase.seen:

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.fetch.nearest import PAGE, Row
-from pipeline.fetch.revisits import COMPUTED, RESPONSE, REVISIT
+from pipeline.fetch.revisits import COMPUTED, REQUEST, REVISIT
 from pipeline.shards import receipts, schemas
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Block, Run
 
-VERSION = 1
+VERSION = 2
 LIBRARIES = ("pyarrow",)
 COLUMNS = ("final_url", "outcome", "kind", "location", "captured", "record_id", "digest", "refers_to")
 
@@ -59,16 +59,17 @@ def scatter(captures: Artefact, shard: int) -> Iterator[Block]:
             for revisit in table.filter(is_seeking(table)).to_pylist()
             for key in keys_of(revisit)
         ]
-        for row in table.filter(pc.equal(table["kind"], RESPONSE)).to_pylist():
+        for row in table.filter(pc.not_equal(table["kind"], REQUEST)).to_pylist():
             rows += names_of(row)
         places = [zlib.crc32(row["key"].encode()) % captures.shards for row in rows]
         yield from schemas.scatter(pa.Table.from_pylist(rows, schemas.NAMES), places)
 
 
 def names_of(row: Row) -> list[Row]:
-    """The rows of NAMES of one response."""
+    """The rows of NAMES of one capture; a revisit that waits for its original is known by its id alone."""
     held = {"url": row["final_url"], "is_page": row["outcome"] in PAGE, "captured": row["captured"]}
-    return [{"key": key, **held} for key in (row["record_id"], row["digest"].removeprefix(COMPUTED)) if key]
+    digest = "" if row["kind"] == REVISIT else row["digest"].removeprefix(COMPUTED)
+    return [{"key": key, **held} for key in (row["record_id"], digest) if key]
 
 
 def gather(names: Artefact, task: Task, blocks: Iterable[bytes]) -> None:

@@ -32,7 +32,7 @@ from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, fetch_url, host_of, shard_of
 
-VERSION = 3
+VERSION = 4
 LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
 MOST_FILES = 99_999  # WARC files; a main crawl of Common Crawl has 90,000
 PAGES = "pages"  # folder of the working directory from which pointers name files

@@ -2,9 +2,9 @@
 
 Choice (WARC 1.1, section 6.7): the original is the capture that WARC-Refers-To names by its id, the fields
 WARC-Refers-To-Target-URI and -Date by address and time, or the payload's digest by content, in this order; never one
-whose own digest says otherwise. Where the files do not hold it, the end is NOT_IN_WARC, and never another body. Cost:
-the rows of captures carry ids, dates and digests. Alternative: any capture of the address, which after a change of the
-page is another text.
+whose own digest says otherwise. Where that is a revisit itself, what it stands for is meant. Where the files do not
+hold it, the end is NOT_IN_WARC, and never another body. Cost: the rows of captures carry ids, dates and digests.
+Alternative: any capture of the address, which after a change of the page is another text.
 
 The revisit's own head says what this response was: its status, Location, Content-Type, and the opt-outs of its headers;
 the original's record says how the bytes are to be read, and what the page itself asks. So a revisit of a redirect or of
@@ -85,7 +85,8 @@ def named(revisit: Row, rows: Iterable[Row]) -> Row | None:
 
     A revisit that gives an address alone means its capture if all of them hold the same bytes.
     """
-    held = [row for row in rows if row["kind"] == RESPONSE and not gainsaid(revisit["digest"], row["digest"])]
+    rows = [row for row in rows if not gainsaid(revisit["digest"], row["digest"])]
+    held = [row for row in rows if row["kind"] == RESPONSE or (row["kind"] == HEAD and row["sha256"])]
     tests: list[tuple[object, Callable[[Row], bool]]] = [
         (revisit["refers_to"], lambda row: row["record_id"] == revisit["refers_to"]),
         (revisit["refers_date"], lambda row: second(row["captured"]) == second(revisit["refers_date"])),
@@ -99,6 +100,18 @@ def named(revisit: Row, rows: Iterable[Row]) -> Row | None:
     return (
         nearest(held, revisit["captured"])[0] if silent and len({row["sha256"] for row in held} | {""}) == 2 else None
     )
+
+
+def handed_on(revisit: Row, rows: Iterable[Row]) -> Row | None:
+    """A revisit sent on to the original of another, which it names among `rows` and which waits itself; else None."""
+    for row in rows:
+        if row["kind"] != REVISIT or gainsaid(revisit["digest"], row["digest"]):
+            continue
+        by_id = revisit["refers_to"] and revisit["refers_to"] == row["record_id"]
+        if by_id or (revisit["refers_date"] and second(row["captured"]) == second(revisit["refers_date"])):
+            names = {name: row[name] for name in ("location", "refers_to", "refers_date")}
+            return {**revisit, **names, "digest": revisit["digest"] or row["digest"]}
+    return None
 
 
 def second(time: datetime | None) -> datetime | None:
@@ -192,9 +205,12 @@ def with_originals(table: pa.Table, settings: PagesSettings, pages: Path) -> pa.
 
 
 def restored_within(rows: Sequence[Row], settings: PagesSettings, pages: Path) -> list[Row]:
-    """The captures of one address, its revisits restored where their originals are among them."""
-    found = []
-    for row in rows:
-        original = named(row, rows) if row["kind"] == REVISIT and not row["location"] else None
-        found.append(restored(row, original, settings, pages) if original else row)
-    return found
+    """The captures of one address, its revisits restored where their originals are among them, restored or not."""
+    found = list(rows)
+    while True:
+        waiting = [place for place, row in enumerate(found) if row["kind"] == REVISIT and not row["location"]]
+        originals = {place: original for place in waiting if (original := named(found[place], found))}
+        if not originals:
+            return found
+        for place, original in originals.items():
+            found[place] = restored(found[place], original, settings, pages)

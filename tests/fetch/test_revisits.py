@@ -199,6 +199,45 @@ def test_it_is_no_original_itself(tmp_path):
     assert ends(tmp_path, STORY) == {STORY: ("not_in_warc", STORY)}
 
 
+LINK = "http://c.test/link"
+CHAINED = {
+    "date": {"Refers_To_Target_URI": LINK, "Refers_To_Date": "2014-05-11T00:00:00Z"},
+    "id": {"Refers_To": "<urn:uuid:link>"},
+}
+
+
+@pytest.mark.parametrize("far", CHAINED)
+@pytest.mark.parametrize("near", ["date", "id"])
+def test_a_revisit_of_a_revisit_is_what_that_one_stands_for(tmp_path, near, far):
+    link = revisit(LINK, date="2014-05-11T00:00:00Z", Record_ID="<urn:uuid:link>", **WAYS[near])
+    write(tmp_path, revisit(STORY, date="2014-05-12T00:00:00Z", **CHAINED[far]), name="1.warc.gz")
+    write(tmp_path, *CAPTURES, name="2.warc.gz")
+    write(tmp_path, link, name="3.warc.gz")
+    row = look(tmp_path, STORY)[0][STORY]
+    assert (brief(row), body_of(tmp_path, row)) == (("kept", STORY), NEW)
+    write(tmp_path, revisit(STORY, Payload_Digest=sha1(OLD), **CHAINED[far]), name="1.warc.gz")
+    row = look(tmp_path, STORY)[0][STORY]
+    assert (brief(row), body_of(tmp_path, row)) == (("kept", STORY), OLD)  # never a body that its digest gainsays
+
+
+def test_revisits_of_each_other_have_no_original(tmp_path):
+    other = {"Refers_To_Target_URI": STORY, "Refers_To_Date": "2014-05-10T00:00:00Z"}
+    link = revisit(LINK, date="2014-05-11T00:00:00Z", Record_ID="<urn:uuid:link>", **other)
+    write(tmp_path, revisit(**CHAINED["date"]), link)
+    assert ends(tmp_path, STORY)[STORY][0] == "not_in_warc"
+
+
+def test_of_revisits_of_one_address_each_stands_for_the_first(tmp_path):
+    ids = ["<urn:uuid:old>", "<urn:uuid:1>", "<urn:uuid:2>", "<urn:uuid:3>"]
+    days = ["2014-05-10T00:00:00Z", "2014-05-11T00:00:00Z", "2014-05-13T00:00:00Z"]
+    chain = [
+        revisit(FRONT, date=day, Record_ID=own, Refers_To=before)
+        for before, own, day in zip(ids, ids[1:], days, strict=False)
+    ]
+    write(tmp_path, *reversed(chain), *CAPTURES)
+    assert body_of(tmp_path, look(tmp_path, FRONT)[0][FRONT]) == OLD
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
