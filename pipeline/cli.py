@@ -158,7 +158,7 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
     lying = recorded(folder, settings.build.shards)
     print_karma(lying)
     print_funnel(stands)
-    if stands["links"].manifest and stands["pages"].manifest:
+    if lying["links"].manifest and lying["pages"].manifest:
         print_coverage(coverage(folder, settings.build.shards))
     for stage, one in lying.items():
         print_notes(stage, one.manifest.notes if one.manifest else (), out)

@@ -32,6 +32,7 @@ from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun, Running
 from pipeline.standing import recorded
 from tests.engines import QUIET
+from tests.fetch import warcs
 from tests.fetch.test_commoncrawl import entry, write_index
 from tests.own_data import SETTINGS, write_dump, write_warc
 from tests.rehearsal import Rehearsal, bare, payloads, requests
@@ -49,6 +50,12 @@ def settings_of(inputs):
     pages = site.ordinary_pages()[:8]
     write_dump(inputs / "dump.ndjson", pages, copies=2)
     write_warc(inputs / "pages.warc.gz", pages, copies=2)
+    # a revisit that names its original by id alone, whose address others have to find
+    named = {"Record_ID": "<urn:uuid:1>"}, {"Refers_To": "<urn:uuid:1>"}
+    warcs.write(inputs, warcs.record(warcs.answer(), "http://o.test/original", **named[0]), name="original.warc.gz")
+    warcs.write(
+        inputs, warcs.record(warcs.answer(b""), "http://o.test/again", "revisit", **named[1]), name="again.warc.gz"
+    )
     with (inputs / "dump.ndjson").open("a") as file:  # a link that is crawled, and needs no network to fail
         row = {"id": "b1", "url": "http://127.0.0.1:9/story", "score": 9, "created_utc": 1_400_000_000}
         file.write(json.dumps({**row, "subreddit": "books", "over_18": False, "is_self": False}) + "\n")
@@ -90,6 +97,10 @@ def built(tmp_path_factory):
     settings_too = config.load(folder / "inputs" / config.FILE_NAME, indexed)
     other = replace(run, scratch=folder / "other" / "scratch")
     build.build(folder / "other", settings_too, "pages", run=other, started=run.stages.append)
+    posts = (folder / "inputs" / "dump.ndjson").read_bytes()
+    (folder / "inputs" / "dump.ndjson").write_bytes(posts[: posts[:-1].rindex(b"\n") + 1])  # deleted there, so here too
+    build.build(folder / "other", settings_too, "pages", run=other, started=run.stages.append)
+    (folder / "inputs" / "dump.ndjson").write_bytes(posts)
     return work, settings, run
 
 
@@ -158,7 +169,10 @@ def test_the_workers_start_from_the_image_that_is_named(built):
 # What crosses, by the function that sends it: ids, hashes, counts, addresses, times; of texts, words with how often a
 # whole shard has them. (`pages.send` has nothing to send here: no page of another shard redirects into this one.)
 LINK = "url fetch_url doc_id host id score created subreddit over_18"
-CAPTURE = "doc_id final_url status content_type warc offset length sha256 opt_outs outcome location"
+CAPTURE = (
+    "doc_id final_url via status content_type warc offset length sha256 opt_outs outcome kind location captured "
+    "record_id concurrent_to digest refers_to refers_date"
+)
 INDEXED = (
     "url_surtkey url fetch_time fetch_status content_digest warc_filename warc_record_offset warc_record_length crawl "
     "subset"
@@ -167,6 +181,7 @@ CROSSES = {
     "links.scatter_source": LINK,
     "links.scatter_shards": LINK,
     "pointers.scatter": CAPTURE,
+    "originals.scatter": "key url is_page captured",
     "commoncrawl.scatter": f"doc_id {INDEXED}",
     "corpus.hashes_of": "hash node score created length doc_id",
     "corpus.losses": "removed keeper score",

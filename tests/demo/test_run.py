@@ -57,7 +57,7 @@ def test_every_trap_ends_in_its_own_outcome(demo):
 
 SAID_BY_NO_RECORD = {  # of a page: it was not asked for, or did not answer
     Outcome.ROBOTS_DISALLOWED, Outcome.ROBOTS_UNREACHABLE, Outcome.NOT_PUBLIC, Outcome.NAME_ERROR,
-    Outcome.CONNECT_ERROR, Outcome.TLS_ERROR, Outcome.TIMED_OUT,
+    Outcome.CONNECT_ERROR, Outcome.TLS_ERROR, Outcome.TIMED_OUT, Outcome.BAD_RESPONSE,
 }  # fmt: skip
 
 

@@ -13,8 +13,16 @@ from pipeline.urls import canonical_url
 # options, to a fault of ours, or cost minutes.
 NOT_SHOWN = {
     "links": {Outcome.BLOCKED_DOMAIN, Outcome.BLOCKED_SUBREDDIT, Outcome.REMOVED},
-    "pages": {Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.TLS_ERROR, Outcome.HOST_AWAY, Outcome.FAULT},
-    "documents": {Outcome.EXTRACT_TIMED_OUT, Outcome.EXTRACT_MEMORY, Outcome.EXTRACT_CRASHED},
+    "pages": {
+        Outcome.NOT_IN_WARC,
+        Outcome.BAD_RECORD,
+        Outcome.TLS_ERROR,
+        Outcome.HOST_AWAY,
+        Outcome.FAULT,
+        Outcome.REMOVED,
+        Outcome.BLOCKED_DOMAIN,
+    },
+    "documents": {Outcome.EXTRACT_TIMED_OUT, Outcome.EXTRACT_MEMORY, Outcome.EXTRACT_CRASHED, Outcome.REMOVED},
     "corpus": {Outcome.CONTAMINATED, Outcome.WIKIPEDIA_HOST},
 }
 READ = [trap for trap in traps.TRAPS if trap.stage in ("documents", "corpus") and trap.reply is not None]
