@@ -88,7 +88,7 @@ def test_files_of_other_kinds_are_left_out_by_name_and_the_rest_is_built(tmp_pat
     assert all(note.startswith("left out: ") for note in said)
     for name, cure in (
         ("x.zip", "make a WARC file"), ("y.har", "har2warc"), ("z.cdx", "name the WARC files"), ("w.gz", "take it out"),
-        ("empty.warc", "take it out"), ("'folder' is a folder", "folder/*"),
+        ("empty.warc", "fetch it again"), ("'folder' is a folder", "folder/*"),
     ):  # fmt: skip
         assert [cure in note for note in said if name in note] == [True], name
     made(tmp_path / "links", sources=[str(dump), f"{tmp_path}/in/*.warc", f"{tmp_path}/in/*.zip", str(tmp_path / "in")],
