@@ -271,7 +271,11 @@ def jsonl(root: Path, settings: Settings, made: Export) -> None:
 def export_text(
     root: Path, settings: Settings, made: Export, write: Callable[[str, Iterable[pa.Table], int], int]
 ) -> None:
-    """Write each corpus shard by `write`, split as its tokens are, or by the settings where there are none yet."""
+    """Write each corpus shard by `write`, split as its tokens are, or by the settings where there are none yet.
+
+    A shard without rows of a split has no file: `datasets` takes the types of columns from files, and finds none in an
+    empty one (huggingface/datasets#8397).
+    """
     corpus, manifest = whole(root, "corpus")
     tokens = Artefact(root, "tokens", 1).manifest()
     share = tokens.settings["val_share"] if tokens else settings.tokens.val_share
@@ -279,11 +283,12 @@ def export_text(
     for split in SPLITS:
         rows = [sum(map(len, rows_of(path, split, share, ["doc_id"]))) for path in paths]
         made.documents[split] = sum(rows)
-        for path, expected in zip(paths, rows, strict=True):
-            if made.documents[split]:
-                written = write(f"{split}-{path.stem}", rows_of(path, split, share, schemas.CORPUS.names), expected)
-                if written != expected:
-                    raise BooksError(f"{path}: {written} rows of {split} written, {expected} read")
+        some = [(path, count) for path, count in zip(paths, rows, strict=True) if count]
+        for number, (path, expected) in enumerate(some):
+            name = f"{split}-{storage.shard_name(number, len(some), '')}"
+            written = write(name, rows_of(path, split, share, schemas.CORPUS.names), expected)
+            if written != expected:
+                raise BooksError(f"{path}: {written} rows of {split} written, {expected} read")
     expected = sum(stamp.rows for name, stamp in manifest.files.items() if "/" not in name)
     if sum(made.documents.values()) != expected:
         raise BooksError(f"{corpus.folder}: {made.documents} documents exported, {expected} in receipts")
@@ -297,7 +302,8 @@ def rows_of(path: Path, split: str, share: float, columns: list[str]) -> Iterato
     """The rows of a corpus shard that belong to a split, some at a time."""
     for batch in schemas.iterate_parquet(path, columns, rows=1_000):
         chosen = [bpe.is_val(doc_id, share) == (split == "val") for doc_id in batch.column("doc_id").to_pylist()]
-        yield pa.Table.from_batches([batch.filter(pa.array(chosen, pa.bool_()))])
+        if any(chosen):  # no row group without rows either
+            yield pa.Table.from_batches([batch.filter(pa.array(chosen, pa.bool_()))])
 
 
 def hf(root: Path, _settings: Settings, made: Export) -> None:

@@ -257,6 +257,27 @@ def test_the_same_corpus_gives_the_same_files(work, tmp_path, form):
     assert one == other
 
 
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_a_shard_without_rows_of_a_split_has_no_file(copy, tmp_path, form):
+    (copy / "tokens" / "manifest.json").unlink()
+    share = next(
+        number / 400 for number in range(400) if any(bpe.is_val(row["doc_id"], number / 400) for row in documents())
+    )
+    held_out = [row["doc_id"] for row in documents() if bpe.is_val(row["doc_id"], share)]
+    assert len(held_out) < SHARDS
+    settings = config.parse({"build": {"shards": SHARDS}, "tokens": {"val_share": share}})
+    export(copy, settings, form, tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").glob("val-*"))
+    assert names == [f"val-{n:05d}-of-{len(names):05d}.{form}" for n in range(len(names))]
+    assert 0 < len(names) <= len(held_out)
+    for path in (tmp_path / "out").glob(f"*.{form}"):
+        if form == "parquet":
+            groups = pa.parquet.read_metadata(path)
+            assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)].count(0) == 0 < groups.num_rows
+        else:
+            assert path.stat().st_size
+
+
 def test_text_alone_can_be_exported_before_there_are_tokens(copy, tmp_path):
     (copy / "tokens" / "manifest.json").unlink()
     assert sum(export(copy, SETTINGS, "jsonl", tmp_path / "out").documents.values()) == 40
