@@ -25,7 +25,18 @@ from pipeline.cli_model import VERBS, sample, trained
 from pipeline.cli_plan import plan
 from pipeline.cli_remove import remove
 from pipeline.console import Reporter, err, out, print_coverage, print_funnel, print_karma, print_notes
-from pipeline.options import Folder, Sets, Stale, Verb, current, named, needing, settings_of, stage_and_options
+from pipeline.options import (
+    Folder,
+    Sets,
+    Stale,
+    Verb,
+    before_the_verb,
+    current,
+    named,
+    needing,
+    settings_of,
+    stage_and_options,
+)
 from pipeline.shards import interrupts, storage
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, StorageError, WebTextError
 from pipeline.shards.places import mirror, name_of, place
@@ -39,6 +50,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.rstrip('.')}" for code, meaning in EXIT_CODES.items()),
 )
 
+app.callback()(before_the_verb)
 LEDGER = Path("harvest/ledger.sqlite")
 
 

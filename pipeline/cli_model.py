@@ -111,7 +111,8 @@ def fertility(
     table = Table(box=None)
     table.add_column("held-out text", no_wrap=True)
     for title in ("texts", "words", "tokens of", "tokens a word", "bytes a token", "words kept whole"):
-        table.add_column(title, justify="left" if title == "tokens of" else "right")
+        names_a_vocabulary = title == "tokens of"
+        table.add_column(title, justify="left" if names_a_vocabulary else "right", no_wrap=names_a_vocabulary)
     for group in groups(folder, beside, hosts):
         for place, name in enumerate(names):
             about = [group.name, f"{group.documents:,}", f"{group.words:,}"] if not place else [""] * 3

@@ -54,5 +54,6 @@ def remove(
             root, shards, lines, settings=settings, whole_suffix=whole_suffix, name_addresses=name_addresses
         )
         said = [line for one in done for line in verb.report(one, lines if one is done[-1] else ())]
+        said = said or ["no removal was cut short, and no list names what is to go: nothing was changed"]
     for line in said:
         out.print(line, markup=False)

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -214,7 +214,9 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Settings:
         text = decoded(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; 'webtext init' writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         return parse(override(tomllib.loads(text), assignments))
@@ -237,7 +239,7 @@ def parse(tables: dict[str, Any]) -> Settings:
         settings = msgspec.convert(tables, Settings)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$.")
-        raise ConfigError(f"{where.rstrip('`')}: {message}") from None
+        raise ConfigError(f"{where.rstrip('`')}: {message}{choices(where, message)}") from None
     check_together(settings)
     return settings
 
@@ -254,6 +256,17 @@ def refuse_unknown(tables: dict[str, Any]) -> None:
         for key in values:
             if key not in known:
                 raise ConfigError(f"{section}.{key}: unknown key{nearest(key, known)}")
+
+
+def choices(where: str, message: str) -> str:
+    """What a setting of few values may be, as `nearest` says it; "" of any other and of any other fault."""
+    wrong = re.fullmatch(r"Invalid enum value '(.*)'", message, re.DOTALL)
+    section, _, key = where.partition(".")
+    if wrong is None:
+        return ""
+    hint = get_type_hints(type(getattr(Settings(), section)))[key.rstrip("`").partition("[")[0]]
+    within = get_args(hint)  # of tuple[Literal[…], ...] the first says what each may be
+    return nearest(wrong[1], within if isinstance(within[0], str) else get_args(within[0]))
 
 
 def nearest(word: str, known: Any) -> str:

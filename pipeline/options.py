@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +14,7 @@ import typer.core
 
 from pipeline import config
 from pipeline.build import STAGES, same_shards
-from pipeline.console import err
+from pipeline.console import err, out
 from pipeline.plaintext import is_text
 from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import ConfigError
@@ -30,6 +32,21 @@ class Verb(typer.core.TyperCommand):
                 if isinstance(word, str) and not is_text(word):
                     raise ConfigError(f"{name or 'an option'}: {word!a} is not UTF-8; set the terminal's locale to it")
         return super().invoke(ctx)
+
+
+def told_version(wanted: bool) -> None:
+    """Print the version and end, where it is asked for."""
+    if wanted:
+        out.print(f"webtext {version('webtext')}")
+        raise typer.Exit
+
+
+def before_the_verb(
+    _: Annotated[
+        bool, typer.Option("--version", callback=told_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the verb."""
 
 
 def named(folder: Path) -> Path:
@@ -101,7 +118,10 @@ def stage_and_options(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
         elif word in STAGES:
             stages.append(word)
         else:
-            raise ConfigError(f"{word}: no such stage{config.nearest(word, STAGES)}")
+            meant = (
+                f"; did you mean --dir {shlex.quote(word)}?" if Path(word).is_dir() else config.nearest(word, STAGES)
+            )
+            raise ConfigError(f"{word}: no such stage{meant}")
     if len(stages) > 1:
         raise ConfigError(f"{' '.join(stages)}: name one stage; those before it are built too")
     return (stages or [STAGES[-1]])[0], tuple(options)

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from unittest import mock
 
@@ -35,7 +36,7 @@ class Done:
     stderr: str
 
 
-def webtext(*arguments, cwd):
+def webtext(*arguments, cwd, width=200):
     """The command in this process, as the entry point runs it."""
     told, said = io.StringIO(), io.StringIO()
     with (
@@ -43,7 +44,7 @@ def webtext(*arguments, cwd):
         contextlib.redirect_stdout(told),
         contextlib.redirect_stderr(said),
         mock.patch.object(sys, "argv", ["webtext", *map(str, arguments)]),
-        mock.patch.object(cli.out, "_width", 200),
+        mock.patch.object(cli.out, "_width", width),
     ):
         try:
             code = cli.main() or 0
@@ -493,3 +494,31 @@ def test_extract_names_a_file_or_an_engine_that_is_not_there(tmp_path, arguments
     done = webtext("extract", *arguments, cwd=tmp_path)
     assert done.returncode in {2, 3}
     assert line in done.stderr
+
+
+def test_the_version_is_told(tmp_path):
+    done = webtext("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"webtext {metadata.version('webtext')}\n")
+
+
+def test_a_folder_in_the_place_of_a_stage_is_told_how_it_is_named(tmp_path):
+    (tmp_path / "my work").mkdir()
+    done = webtext("build", "my work", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean --dir 'my work'?" in done.stderr
+
+
+def test_a_removal_without_a_list_says_that_there_is_none_to_end(tmp_path):
+    (tmp_path / config.FILE_NAME).write_text("")
+    done = webtext("remove", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was changed" in done.stdout
+    assert not (tmp_path / "removals").exists()
+
+
+def test_names_of_vocabularies_are_shown_whole_in_a_terminal_of_80_columns(built):
+    folder, _, _ = built
+    (folder / "vocab.bpe").write_text("#version: 0.2\nt h\n")
+    done = webtext("fertility", "--dir", "work", "--beside", "vocab.bpe", cwd=folder, width=80)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("vocab.bpe") == done.stdout.count("ours") > 0

@@ -94,3 +94,24 @@ def test_the_command_line_wins_over_the_file(tmp_path):
     assert (settings.links.karma, settings.build.runner, settings.corpus.languages) == (5, "DataflowRunner", ())
     with pytest.raises(ConfigError, match=r"expected SECTION\.KEY=VALUE"):
         config.load(path, ["karma=5"])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("train.preset=laptpo", r"train\.preset: Invalid enum value 'laptpo'; did you mean 'laptop'\?"),
+        ("corpus.redact=['mail']", r"corpus\.redact\[.*\]: Invalid enum value 'mail'; did you mean 'email'\?"),
+        ("train.device=tpu", r"train\.device: Invalid enum value 'tpu'; (known: auto, cpu, cuda|did you mean 'cpu'\?)"),
+    ],
+)
+def test_a_value_that_is_none_of_few_is_told_which_there_are(tmp_path, assignment, said):
+    path = tmp_path / "webtext.toml"
+    path.write_text("")
+    with pytest.raises(ConfigError, match=said):
+        config.load(path, [assignment])
+
+
+def test_a_config_that_cannot_be_opened_is_told_in_words(tmp_path):
+    (tmp_path / "webtext.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"webtext\.toml: cannot be read: Is a directory$"):
+        config.load(tmp_path / "webtext.toml")

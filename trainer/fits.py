@@ -56,13 +56,18 @@ def text_of(path: str) -> str:
 def memory_told(shape: Shape, settings: TrainSettings, device: str, processes: int = 1) -> str:
     """The memory of a run in words. Raises TrainingError: there is not so much, whatever the micro-batch."""
     needed, free = least_bytes(shape, settings, processes), free_bytes(device)
-    said = f"memory: {needed / 1e9:,.1f} GB at least, one window at a time"
+    said = f"memory: {size_told(needed)} at least, one window at a time"
     if free is not None and needed > free:
         raise TrainingError(
-            f"{said}; {free / 1e9:,.1f} GB are free on {device}: take a smaller train.preset (laptop, nano …) or "
+            f"{said}; {size_told(free)} are free on {device}: take a smaller train.preset (laptop, nano …) or "
             "train.block; the vocabulary counts too (tokenizer.vocab_size)"
         )
-    return said + (f", of {free / 1e9:,.1f} GB free" if free is not None else "")
+    return said + (f", of {size_told(free)} free" if free is not None else "")
+
+
+def size_told(size_bytes: float) -> str:
+    """A size in words: megabytes where gigabytes would round a small model to nothing."""
+    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{max(size_bytes / 1e6, 1):,.0f} MB"
 
 
 def seconds_left(shape: Shape, tokens: int, peak: float | None) -> float | None:

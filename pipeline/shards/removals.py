@@ -63,6 +63,12 @@ class Line(msgspec.Struct, frozen=True):
     documents: int = 0
 
 
+def rows_told(links: int, pages: int, documents: int) -> str:
+    """How many rows something met, for a person: 1 link, 2 pages, 0 documents."""
+    counts = {"link": links, "page": pages, "document": documents}
+    return ", ".join(f"{count:,} {row}{'' if count == 1 else 's'}" for row, count in counts.items())
+
+
 class Span(msgspec.Struct, frozen=True):
     """Where the tokens of a removed document lie: `first` to `last` - 1 of the stream of one token shard."""
 
@@ -233,7 +239,7 @@ def read_list(path: Path) -> list[str]:
     try:
         return read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}; {EXPECTED}") from None
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; {EXPECTED}") from None
 
 
 def stamp(moment: datetime) -> str:

@@ -174,7 +174,7 @@ def test_a_gpu_without_a_known_peak_has_no_mfu(tmp_path, monkeypatch):
 def test_memory_and_time_are_told_before_the_first_step(tmp_path):
     _, seen = run(working_directory(tmp_path), tmp_path / "model")
     said = "\n".join(seen[0].opening)
-    assert re.search(r"^memory: [\d.]+ GB at least, one window at a time", said, re.MULTILINE)
+    assert re.search(r"^memory: [1-9]\d* MB at least, one window at a time", said, re.MULTILINE)
     assert re.search(r"^time: about \d+ seconds?, if a step reaches half of this machine's peak$", said, re.MULTILINE)
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_no_micro_batch_fits_is_refused_before_its_model_is_made(tmp_
     monkeypatch.setattr(fits, "free_bytes", lambda _: 10_000_000)
     monkeypatch.setattr(begin, "first_model", None)
     with pytest.raises(
-        TrainingError, match=r"memory: [\d.]+ GB at least.* are free on cpu: take a smaller train\.preset"
+        TrainingError, match=r"memory: [\d.]+ [GM]B at least.* are free on cpu: take a smaller train\.preset"
     ):
         run(working_directory(tmp_path), tmp_path / "model")
 

@@ -24,7 +24,7 @@ from pipeline.fetch.forget import tables
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
-from pipeline.shards.removals import KINDS, Line, Order, domains, hidden, identity
+from pipeline.shards.removals import KINDS, Line, Order, domains, hidden, identity, rows_told
 
 LED = ("doc_id", "final_url", "via")  # of a row that says where a link led
 
@@ -206,4 +206,4 @@ def where(root: Path, shards: int, doc_ids: Iterable[str]) -> dict[int, set[str]
 
 def counted(line: Line) -> str:
     """How many rows a line met, for a person."""
-    return f"{line.links:,} links, {line.pages:,} pages, {line.documents:,} documents"
+    return rows_told(line.links, line.pages, line.documents)

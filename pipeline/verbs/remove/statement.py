@@ -22,7 +22,7 @@ from pipeline.fetch.forget import tables
 from pipeline.shards import removals, schemas, storage
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact
-from pipeline.shards.removals import KINDS, Order
+from pipeline.shards.removals import KINDS, Order, rows_told
 from pipeline.verbs.remove.exposure import checkpoints, exports
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.rows import SCRATCH
@@ -88,7 +88,7 @@ def page(said: dict[str, Any]) -> list[str]:
         "What was asked, and what it met:",
         *(
             f"  line {one['number']}: {one.get('said', one['mark'])}, taken as {KINDS[one['taken_as']]}: "
-            f"{one['links']:,} links, {one['pages']:,} pages, {one['documents']:,} documents"
+            f"{rows_told(one['links'], one['pages'], one['documents'])}"
             for one in said["lines"]
         ),
         "",
