@@ -167,7 +167,7 @@ def test_a_dry_run_answers_as_the_removal_does_and_changes_nothing(here):
     assert report(done, lines)[:4] == said[:4]
     assert "1 link, 1 page, 1 document" in said[0]
     assert "taken as a host, with all names under it: 3 links, 3 pages, 3 documents" in said[1]
-    assert "taken as the id of a submission on Reddit: 1 links, 1 pages, 1 documents" in said[2]
+    assert "taken as the id of a submission on Reddit: 1 link, 1 page, 1 document" in said[2]
     assert said[3].endswith("NOTHING that is made; kept in mind")
 
 
