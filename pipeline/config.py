@@ -78,7 +78,8 @@ class PagesSettings(Section, frozen=True):
     gap_s: NonNegative = 1.0  # least seconds between two requests to one host
     per_address: Count = 1  # requests at one time, and then a gap, to one IP address whatever its names; 0 = no bound
     # a host that fails or throttles is waited for so many gaps (10 minutes at 1 s: a restart), then `passes` ask again;
-    # a network that is away ends the build after as many. 0 = neither is waited for
+    # a rest that it states itself (Retry-After) is waited out first, an hour at most each time; a network that is away
+    # ends the build after as many. 0 = neither is waited for
     patience_gaps: Count = 600
     connections: Positive = 200  # open at once, over all hosts of a shard
     deadline_s: Seconds = 30.0  # one request: DNS, connect, headers, body and all its redirects

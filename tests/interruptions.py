@@ -46,7 +46,7 @@ def started(folder, workers):
         MARK: mark,
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "pipeline.cli", "build", "--dir", str(folder), "--set", f"build.workers={workers}"]
+    command = [sys.executable, "-m", "pipeline", "build", "--dir", str(folder), "--set", f"build.workers={workers}"]
     return subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, start_new_session=True), mark
 
 

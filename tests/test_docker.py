@@ -100,7 +100,7 @@ def test_every_entry_point_is_there():
     assert ("COPY", "--from=beam /opt/apache/beam /opt/apache/beam") in stage("worker", -1)
     assert ("ENTRYPOINT", '["/opt/apache/beam/boot"]') in stage("worker", -1)
     assert ("ENTRYPOINT", '["webtext"]') in stage("trainer", -1)
-    assert 'webtext = "pipeline.cli:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
+    assert 'webtext = "pipeline.__main__:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
     for name in IMAGES:
         assert ("COPY", "--from=build /opt/webtext /opt/webtext") in stage(name, -1)
         assert any(rest.startswith("PATH=/opt/webtext/bin:$PATH") for word, rest in stage(name, -1) if word == "ENV")

@@ -134,6 +134,29 @@ def test_a_reason_of_our_own_ends_a_command_with_its_line_and_code():
     assert run(f"begun()\n{body}\nswallow()") == (4, "webtext: the lease is lost\n")
 
 
+EARLY = """
+import builtins, signal
+from pipeline import __main__ as first
+
+known = builtins.__import__
+
+def imported(name, *more, **named):
+    if name == "pipeline.cli":
+        signal.raise_signal(signal.{name})
+    return known(name, *more, **named)
+
+builtins.__import__ = imported
+first.main()
+"""
+
+
+@pytest.mark.parametrize(("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_a_command_that_is_still_importing_ends_with_one_line(name, code, word):
+    program = EARLY.replace("{name}", name)
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, f"webtext: {word}; run the same command again to go on\n")
+
+
 def test_signals_mean_again_what_they_meant_before():
     before = [signal.getsignal(number) for number in interrupts.WORDS]
     with interrupts.heeded():

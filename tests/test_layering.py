@@ -37,7 +37,7 @@ LAYERS = [
     {"build"},
     {"standing"},
     {"verbs", "demo"},
-    {"cli", "cli_model", "cli_plan", "cli_remove", "options", "console"},
+    {"__main__", "cli", "cli_model", "cli_plan", "cli_remove", "options", "console"},
 ]
 TRAINER_MAY_KNOW = {
     "pipeline.config",

@@ -74,7 +74,7 @@ def test_the_wheel_names_its_licence_and_its_command(wheel):
     (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
     (commands,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
     assert "License-Expression: MIT\n" in archive.read(metadata).decode()
-    assert "webtext = pipeline.cli:main" in archive.read(commands).decode()
+    assert "webtext = pipeline.__main__:main" in archive.read(commands).decode()
 
 
 def test_the_wheel_reads_its_own_data_beside_a_foreign_package_of_the_same_name(python, installed):
@@ -86,16 +86,16 @@ def test_the_wheel_reads_its_own_data_beside_a_foreign_package_of_the_same_name(
 
 def test_the_command_builds_from_the_wheel_beside_a_foreign_pipeline_with_two_workers(python, tmp_path):
     write_both(tmp_path, pages=4)
-    begun = python("-m", "pipeline.cli", "init", "--submissions", "dump.ndjson", "--warc", "pages.warc.gz")
+    begun = python("-m", "pipeline", "init", "--submissions", "dump.ndjson", "--warc", "pages.warc.gz")
     assert begun.returncode == 0, begun.stderr
-    built = python("-m", "pipeline.cli", "build", "documents", "--set", "build.workers=2")
+    built = python("-m", "pipeline", "build", "documents", "--set", "build.workers=2")
     assert built.returncode == 0, built.stderr
     assert "documents: done; documents: 4 in, 4 kept" in built.stderr
 
 
 def test_the_wheel_writes_a_report_with_its_own_questions_and_style(python, installed, tmp_path):
     (tmp_path / "webtext.toml").write_text("")
-    done = python("-m", "pipeline.cli", "report")
+    done = python("-m", "pipeline", "report")
     assert done.returncode == 0, done.stderr
     assert "--ground: #" in (tmp_path / "report" / "report.html").read_text("utf-8")
     code = (
