@@ -2,7 +2,7 @@
 
 Choice: an address and a pattern are brought to one spelling and compared octet by octet; of the rules that match, the
 one with most octets decides, Allow where two are equal. Cost: 60 lines. Alternative: protego, which measures a pattern
-once it is quoted, so that each `?` or `=` counts for three, and `Allow: /*?` wins over `Disallow: /cart`.
+once it is quoted, so that each `?` counts for three, and `Allow: /*?` wins over `Disallow: /cart`.
 """
 
 from __future__ import annotations
