@@ -22,6 +22,7 @@ from pipeline.fetch.heads import contradiction, is_part
 from pipeline.fetch.matching import Paths
 from pipeline.fetch.opt_outs import may_train
 from pipeline.fetch.response import HOST_FAILURES, Fetched, Refused, beginning
+from pipeline.plaintext import HEAD_BYTES, encoding_of
 from pipeline.shards.outcomes import ConfigError, Outcome
 
 LIMIT_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least 500 kibibytes are parsed
@@ -181,8 +182,14 @@ def groups_of(body: bytes) -> Iterator[Group]:
 
 
 def known_lines(body: bytes) -> Iterator[tuple[str, str]]:
-    """(name in lower case, value) of the lines that are known, white space in values reduced to single spaces."""
-    for raw in re.split(rb"\r\n|\r|\n", body[:LIMIT_BYTES].removeprefix(b"\xef\xbb\xbf")):
+    """(name in lower case, value) of the lines that are known, white space in values reduced to single spaces.
+
+    UTF-8 by the RFC; UTF-16, which Windows' editors write, is read too rather than taken for a file without rules.
+    """
+    text, encoding = body[:LIMIT_BYTES], encoding_of(body[:HEAD_BYTES])
+    if encoding.startswith(("utf-16", "utf-32")):
+        text = text.decode(encoding, "replace").encode()
+    for raw in re.split(rb"\r\n|\r|\n", text.removeprefix(b"\xef\xbb\xbf")):
         line = LINE.fullmatch(raw[:LINE_BYTES].decode("utf-8", "replace").partition("#")[0].strip())
         if line is not None:
             yield line[1].lower(), " ".join((line[2] or line[3] or "").split())

@@ -41,6 +41,13 @@ def test_a_robots_txt_allows_what_rfc_9309_says(text, allowed):
     assert parse(text.encode(), "webtext", ()).allowed(PAGE) is allowed
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_a_robots_txt_of_a_windows_editor_is_read(encoding):
+    text = "User-agent: *\r\nDisallow: /private\r\n"
+    assert not parse(text.encode(encoding), "webtext", ()).allowed(PAGE)
+    assert parse(text.encode(encoding), "webtext", ()).allowed("http://a.test/other")
+
+
 @pytest.mark.skipif(not GOOGLE.exists(), reason="../shared/data/robots is not there")
 def test_the_assertions_of_googles_parser_hold():
     cases = [json.loads(line) for line in GOOGLE.read_text().splitlines()]
