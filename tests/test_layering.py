@@ -21,6 +21,7 @@ LAYERS = [
         "shards.inputs",
         "shards.proofs",
         "shards.reach",
+        "shards.pending",
         "shards.receipts",
         "shards.interrupts",
         "shards.leftovers",

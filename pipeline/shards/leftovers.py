@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.shards import objects, storage, transfer
+from pipeline.shards import objects, pending, storage, transfer
 from pipeline.shards.places import path_of, place
 from pipeline.shards.storage import LOCK, MARKED, PART
 
@@ -29,8 +29,11 @@ LEFT_S = 3600  # a part that nobody holds any more is left alone so long if its 
 def sweep(root: Path) -> int:
     """Remove what killed runs left under `root`: parts, and objects of attempts that no receipt names; how many.
 
-    Only under the lock of the working directory. What somebody else is writing there (an export, say) stays.
+    Only under the lock of the working directory. What somebody else is writing there (an export, say) stays, and what
+    was decided is done first.
     """
+    if place(root) is None:
+        pending.finish(root)
     parts = [path for path in parts_below(root) if abandoned(path)]
     for path in parts:
         path.unlink(missing_ok=True)

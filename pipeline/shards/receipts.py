@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.shards import storage
+from pipeline.shards import pending, storage
 from pipeline.shards.outcomes import IntegrityError
 from pipeline.shards.places import deletion, place
 from pipeline.shards.proofs import (
@@ -330,11 +330,23 @@ class Attempt:
         )
 
     def rewrite(self, books: Mapping[str, Books]) -> None:
-        """Commit files that only lack what `remove` took out: the shard, and what was made from it, stay current."""
+        """Commit files that only lack what `remove` took out: the shard, and what was made from it, stay current.
+
+        Cut short, it is either not begun or ended by the next sweep: see `pending`.
+        """
         old = self.artefact.made(self.task.shard)
         new = {name: file.stamp(rows) for name, (file, rows) in self.files.items()}
         before = {name: old.files[name].sha256 for name in new} | old.before
-        self.publish(msgspec.structs.replace(old, files={**old.files, **new}, books=dict(books), before=before))
+        receipt = msgspec.structs.replace(old, files={**old.files, **new}, books=dict(books), before=before)
+        if place(self.artefact.folder) is not None:  # there a receipt is replaced at once
+            self.publish(receipt)
+            return
+        path = self.artefact.receipt_path(self.task.shard)
+        names, self.files = sorted(self.files), {}  # from now on they are not to be discarded
+        decided = pending.note(path, written(checked(receipt)), self.artefact.folder, names)
+        storage.publish(self.artefact.folder / name for name in names)
+        storage.write_bytes(path, written(checked(receipt)))
+        decided.unlink()
 
     def publish(self, receipt: Receipt) -> None:
         """Name the files, then write the receipt. Raises IntegrityError: another run made the shard otherwise."""
