@@ -1,40 +1,21 @@
 """The capture that a link ends in, whatever redirects and revisits lie between: the one that a walk over all finds."""
 
-import io
 import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from warcio.statusandheaders import StatusAndHeaders
-from warcio.warcwriter import WARCWriter
 
 from pipeline.fetch.readback import read_response
 from pipeline.shards.places import pointed_at
 from pipeline.urls import canonical_url, doc_id
 from tests.fetch import warcs
 from tests.fetch.warcs import SHARDS, brief, look
+from tests.fetch.written import moved, page, write
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data/warc"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="../shared/data/warc is not there")
-
-
-def page(url, body=b""):
-    return url, "200 OK", [("Content-Type", "text/html")], body or b"<p>" + url.encode()
-
-
-def moved(url, location, status="301 Moved"):
-    return url, status, [("Location", location)], b""
-
-
-def write(path, *captures):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        writer = WARCWriter(file, gzip=True)
-        for url, status, headers, body in captures:
-            head = StatusAndHeaders(status, headers, protocol="HTTP/1.1")
-            writer.write_record(writer.create_warc_record(url, "response", io.BytesIO(body), http_headers=head))
 
 
 def test_a_redirect_ends_as_its_target_wherever_that_lies(tmp_path):

@@ -1,12 +1,9 @@
 """Pointers into WARC files that exist: one a link, whatever redirects and revisits lie between."""
 
 import gzip
-import io
 from pathlib import Path
 
 import pytest
-from warcio.statusandheaders import StatusAndHeaders
-from warcio.warcwriter import WARCWriter
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import pointers
@@ -14,26 +11,10 @@ from pipeline.shards.outcomes import InputError
 from pipeline.shards.runner import PlainRun
 from tests.fetch import warcs
 from tests.fetch.warcs import SHARDS, brief, look
+from tests.fetch.written import moved, page, write
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data/warc"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="../shared/data/warc is not there")
-
-
-def page(url, body=b""):
-    return url, "200 OK", [("Content-Type", "text/html")], body or b"<p>" + url.encode()
-
-
-def moved(url, location, status="301 Moved"):
-    return url, status, [("Location", location)], b""
-
-
-def write(path, *captures):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        writer = WARCWriter(file, gzip=True)
-        for url, status, headers, body in captures:
-            head = StatusAndHeaders(status, headers, protocol="HTTP/1.1")
-            writer.write_record(writer.create_warc_record(url, "response", io.BytesIO(body), http_headers=head))
 
 
 def test_damage_is_noted_with_its_place_also_where_no_link_leads(tmp_path):
