@@ -19,7 +19,7 @@ def main() -> None:
     for number in WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, leave)
-    from pipeline.cli import main as command  # noqa: PLC0415 - half a second, with the handlers set
+    from pipeline.cli.app import main as command  # noqa: PLC0415 - half a second, with the handlers set
 
     command()
 

@@ -19,7 +19,9 @@ from unittest import mock
 
 import pytest
 
-from pipeline import cli, config, tokens
+from pipeline import config, tokens
+from pipeline.cli import app as cli
+from pipeline.cli.console import out
 from pipeline.shards import lease
 from pipeline.shards.outcomes import EXIT_CODES
 from pipeline.text.signals import SIGNALS
@@ -44,7 +46,7 @@ def webtext(*arguments, cwd, width=200):
         contextlib.redirect_stdout(told),
         contextlib.redirect_stderr(said),
         mock.patch.object(sys, "argv", ["webtext", *map(str, arguments)]),
-        mock.patch.object(cli.out, "_width", width),
+        mock.patch.object(out, "_width", width),
     ):
         try:
             code = cli.main() or 0
@@ -192,7 +194,7 @@ def test_each_verb_explains_itself(verb, tmp_path):
 
 def test_help_costs_neither_beam_nor_torch():
     code = (
-        "import sys; from pipeline import cli\ntry: cli.app(['--help'])\nexcept SystemExit: pass\n"
+        "import sys; from pipeline.cli import app as cli\ntry: cli.app(['--help'])\nexcept SystemExit: pass\n"
         "print({'apache_beam', 'torch', 'lxml', 'pyarrow.parquet', 'trafilatura'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -428,7 +430,7 @@ def test_the_demo_leaves_somebodys_own_config_alone(tmp_path):
 def test_a_reader_that_leaves_ends_the_command_quietly(built):
     folder, _, _ = built
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-P", "-m", "pipeline.cli", "status", "--dir", "work"]
+    command = [sys.executable, "-P", "-m", "pipeline", "status", "--dir", "work"]
     with subprocess.Popen(["true"], stdin=subprocess.PIPE) as gone:
         gone.wait()
         done = subprocess.run(

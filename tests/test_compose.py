@@ -8,7 +8,7 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, PortableOptions
 
-from pipeline.cli import stage_and_options
+from pipeline.cli.options import stage_and_options
 from pipeline.shards.runner import BeamRun
 
 ROOT = Path(__file__).resolve().parents[1]

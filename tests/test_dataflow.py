@@ -23,7 +23,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeExceptio
 from hatchling.builders.wheel import WheelBuilder
 
 from pipeline import build, config
-from pipeline.cli import stage_and_options
+from pipeline.cli.options import stage_and_options
 from pipeline.demo import dump, site
 from pipeline.shards import failures, runner
 from pipeline.shards.outcomes import ConfigError, DryRun, InputError
@@ -268,7 +268,7 @@ def test_a_dry_run_asks_nobody(monkeypatch, tmp_path):
 
 def test_the_command_says_what_a_dry_run_did_and_succeeds(built, tmp_path):
     shutil.copytree(built[0].parent / "inputs", tmp_path / "work")
-    command = [sys.executable, "-m", "pipeline.cli", "build", "--dir", str(tmp_path / "work")]
+    command = [sys.executable, "-m", "pipeline", "build", "--dir", str(tmp_path / "work")]
     done = subprocess.run(
         [*command, "--runner", "DataflowRunner", "--dry_run", *DRY[1:]],
         cwd=ROOT,

@@ -141,7 +141,7 @@ from pipeline import __main__ as first
 known = builtins.__import__
 
 def imported(name, *more, **named):
-    if name == "pipeline.cli":
+    if name == "pipeline.cli.app":
         signal.raise_signal(signal.{name})
     return known(name, *more, **named)
 

@@ -38,7 +38,7 @@ LAYERS = [
     {"build"},
     {"standing"},
     {"verbs", "demo"},
-    {"__main__", "cli", "cli_model", "cli_plan", "cli_remove", "options", "console"},
+    {"__main__", "cli"},
 ]
 TRAINER_MAY_KNOW = {
     "pipeline.config",
@@ -124,7 +124,7 @@ def test_the_trainer_knows_the_format_of_the_shards_and_no_stage():
 
 def test_of_the_pipeline_only_verbs_and_command_line_know_the_trainer():
     knowing = {room(NAMES[path]) for path in modules("pipeline") if ours(path, "trainer")}
-    assert knowing <= {"verbs", "demo", "cli", "cli_model", "console"}
+    assert knowing <= {"verbs", "demo", "cli"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: NAMES[path])

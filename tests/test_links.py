@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import cli, links, urls
+from pipeline import links, urls
+from pipeline.cli import app as cli
 from pipeline.config import Settings, parse
 from pipeline.demo import dump
 from pipeline.demo.traps import expected

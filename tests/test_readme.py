@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline import cli
-from pipeline.console import funnel
+from pipeline.cli import app as cli
+from pipeline.cli.console import funnel
 from pipeline.demo.traps import expected
 from pipeline.shards import receipts
 

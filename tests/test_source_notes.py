@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline import cli, links
+from pipeline import links
+from pipeline.cli import app as cli
 from pipeline.config import parse
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import BeamRun, PlainRun

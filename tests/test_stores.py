@@ -524,7 +524,7 @@ def test_a_run_of_the_trainer_goes_on_on_another_machine_and_the_verbs_take_the_
 
     def said(*words):
         environment = {**os.environ, **stores.environment(address, tmp_path / "verbs"), "PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, "-m", "pipeline.cli", *words, "--dir", name_of(root)]
+        command = [sys.executable, "-m", "pipeline", *words, "--dir", name_of(root)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout

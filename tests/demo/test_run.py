@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli, config
+from pipeline import config
 from pipeline.build import build
+from pipeline.cli import build as cli
 from pipeline.demo.run import prepared
 from pipeline.demo.traps import TRAPS, expected
 from pipeline.shards import schemas

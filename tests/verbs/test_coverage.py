@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import cli, config
+from pipeline import config
+from pipeline.cli import app as cli
 from pipeline.fetch.pointers import Pointer, row_of
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import IntegrityError, Outcome

@@ -504,7 +504,7 @@ def test_recorded_sessions_go_from_the_api_to_links(tmp_path, path):
 def command_begun(folder, *arguments, **environment):
     ours = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PRAW_ALLOW_ENDPOINT_OVERRIDE": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
+        [sys.executable, "-m", "pipeline", *arguments],
         cwd=folder,
         env={**os.environ, **ours, **environment},
         stdin=subprocess.DEVNULL,

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import cli, config
+from pipeline import config
 from pipeline.build import STAGES, build
-from pipeline.cli_plan import rounded, span
+from pipeline.cli import app as cli
+from pipeline.cli.plan import rounded, span
 from pipeline.shards.outcomes import ConfigError, InputError
 from pipeline.shards.runner import PlainRun
 from pipeline.verbs.plan import graph

@@ -14,7 +14,7 @@ import typer.core
 
 from pipeline import config
 from pipeline.build import STAGES, same_shards
-from pipeline.console import err, out
+from pipeline.cli.console import err, out
 from pipeline.plaintext import is_text
 from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import ConfigError

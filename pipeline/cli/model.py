@@ -1,8 +1,4 @@
-"""The verbs after the corpus: train, sample, fertility, export. Each parses, calls one function, prints.
-
-Choice: functions that `cli` makes commands of, so that neither file is too long to read. Cost: two places to look for a
-verb. Alternative: a typer application of its own, which would be typed as `webtext model train`.
-"""
+"""The verbs of the model and of the vocabulary: train, sample, fertility."""
 
 from __future__ import annotations
 
@@ -15,10 +11,9 @@ import typer
 from rich.table import Table
 
 from pipeline import config
-from pipeline.console import err, out, watching_training
-from pipeline.options import Folder, Sets, Stale, current, needing, settings_of
+from pipeline.cli.console import err, out, watching_training
+from pipeline.cli.options import Folder, Sets, Stale, current, needing, settings_of
 from pipeline.shards import storage
-from pipeline.shards.places import mirror
 
 
 def train(
@@ -119,31 +114,3 @@ def fertility(
             found = (group.tokens_per_word(place), group.bytes_per_token(place), group.words_kept_whole(place))
             table.add_row(*about, name, *("-" if one is None else f"{one:.3f}" for one in found))
     out.print(table, markup=False)
-
-
-def export(
-    target: Annotated[Path, typer.Option("--out", help="The folder to write; may be s3://… or gs://….")],
-    form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl. Model: hf.")],
-    folder: Folder = Path(),
-    sets: Sets = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
-    stale: Stale = False,
-) -> None:
-    """Write the corpus or the model in the form that another tool reads; Arrow's readers need none, see tokens/."""
-    from pipeline.verbs.export import MADE_OF
-    from pipeline.verbs.export import export as written
-
-    target, settings = mirror(target), settings_of(folder, sets)
-    if form in MADE_OF:
-        current(folder, settings, MADE_OF[form], stale)
-    with needing("train"):
-        made = written(folder, settings, form, target, force)
-    for note in made.notes:
-        err.print(f"note: {note}")
-    for split, documents in made.documents.items():
-        tokens = f", {made.tokens[split]:,} tokens" if split in made.tokens else ""
-        out.print(f"{split}: {documents:,} documents{tokens}{'' if documents else '; no file'}")
-    out.print(f"{target}: {len(made.files)} files, {sum(one.bytes for one in made.files.values()):,} bytes")
-
-
-VERBS = (train, sample, fertility, export)

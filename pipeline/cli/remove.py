@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.console import out
-from pipeline.options import Folder, Sets, settings_of
+from pipeline.cli.console import out
+from pipeline.cli.options import Folder, Sets, settings_of
 from pipeline.shards.outcomes import ConfigError
 
 

@@ -10,8 +10,8 @@ import msgspec
 import typer
 from rich.table import Table
 
-from pipeline.console import err, out
-from pipeline.options import Folder, Sets, settings_of
+from pipeline.cli.console import err, out
+from pipeline.cli.options import Folder, Sets, settings_of
 from pipeline.verbs.report.numbers import exact, short, size
 
 if TYPE_CHECKING:

@@ -1,0 +1,83 @@
+"""The command `webtext`: every verb parses, calls one function, prints.
+
+Choice: a module of verbs for each errand of a user, and imports inside the verbs, so that `--help` pays neither for
+Beam (3 s) nor for torch. Cost: imports are not at the head of the file. Alternative: lazy modules, which type checkers
+do not follow.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import traceback
+from typing import NoReturn
+
+import typer
+
+from pipeline.cli.build import build, demo, status
+from pipeline.cli.console import err
+from pipeline.cli.handover import export
+from pipeline.cli.model import fertility, sample, train
+from pipeline.cli.options import Verb, before_the_verb
+from pipeline.cli.plan import plan
+from pipeline.cli.questions import explain, extract, overlap, report
+from pipeline.cli.remove import remove
+from pipeline.cli.sources import harvest, init, reference
+from pipeline.shards import interrupts
+from pipeline.shards.outcomes import EXIT_CODES, StorageError, WebTextError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Rebuild WebText: links -> pages -> documents -> corpus -> tokenizer -> tokens, and train GPT-2 on it.",
+    epilog="Exit codes: " + "; ".join(f"{code} {meaning.rstrip('.')}" for code, meaning in EXIT_CODES.items()),
+)
+app.callback()(before_the_verb)
+
+BEAM_S_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # go to Beam as they are
+VERBS = (  # as --help lists them
+    init, harvest, plan, remove, build, status, report, explain, reference, overlap, extract, demo,
+    train, sample, fertility, export,
+)  # fmt: skip
+for verb in VERBS:
+    app.command(cls=Verb, context_settings=BEAM_S_OPTIONS if verb is build else None)(verb)
+
+
+def main() -> None:
+    """The entry point: failures become one line and an exit code; `--debug` anywhere shows the traceback."""
+    debug = "--debug" in sys.argv
+    if not debug:
+        logging.disable(logging.ERROR)  # Beam's; ours are lines of their own
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a title must not end a command in a small locale
+    with interrupts.heeded(quiet=not debug):
+        try:
+            app(arguments, prog_name="webtext")
+        except BaseException as error:
+            if ending := interrupts.asked():  # whatever the interrupt has become on its way
+                ending.leave()
+            if isinstance(error, SystemExit) and error.code == interrupts.INTERRUPTED:  # the trainer's word, once saved
+                err.print("webtext: interrupted; run the same command again to go on")
+            if not isinstance(error, Exception):
+                raise
+            if debug:
+                err.print(*traceback.format_exc().splitlines(), sep="\n")
+            end(error)
+
+
+def end(error: Exception) -> NoReturn:
+    """End with the one line of a failure, and its exit code."""
+    if isinstance(error, OSError) and error.strerror:  # the system's word on a file or a socket: nobody's bug
+        error = StorageError(f"{error.filename or 'a file or socket'}: {error.strerror}")
+    if isinstance(error, WebTextError):
+        for line in str(error).splitlines():
+            err.print(f"webtext: {line}")
+        sys.exit(error.exit_code)
+    first = str(error).strip().partition("\n")[0]
+    err.print(f"webtext: a bug: {type(error).__name__}: {first}; run it again with --debug")
+    sys.exit(1)

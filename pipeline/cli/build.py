@@ -1,0 +1,98 @@
+"""The verbs that make the artefacts, and say how far they are: build, status, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pipeline.cli.console import Reporter, err, out, print_coverage, print_funnel, print_karma, print_notes
+from pipeline.cli.model import sample, trained
+from pipeline.cli.options import Folder, Sets, settings_of, stage_and_options
+
+
+def build(
+    context: typer.Context,
+    stage: Annotated[str, typer.Argument(help="Build up to this stage: links, pages, documents … (default: all)")] = "",
+    folder: Folder = Path(),
+    sets: Sets = None,
+    runner: Annotated[str, typer.Option(help="A Beam runner; options this command does not know go to it.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "--dry_run", help="Build the first job for DataflowRunner, and submit nothing.")
+    ] = False,
+) -> None:
+    """Make what is missing or stale, up to STAGE; killed at any moment, the next build goes on."""
+    from pipeline.build import beam
+    from pipeline.build import build as build_stages
+    from pipeline.standing import recorded
+
+    until, options = stage_and_options([*([stage] if stage else []), *context.args])
+    options += ("--dry_run=true",) * dry_run
+    settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
+    with Reporter(folder, settings.build.shards) as reporter:
+        build_stages(
+            folder.absolute(),
+            settings,
+            until,
+            run=beam(settings, folder.absolute(), options),
+            started=reporter.started,
+            ended=reporter.ended,
+            noted=lambda note: err.print(f"note: {note}"),
+        )
+    print_funnel(recorded(folder, settings.build.shards))
+
+
+def status(folder: Folder = Path(), sets: Sets = None) -> None:
+    """Show what a build would do now, the funnel, how many pages were found by year, and what stages have noted."""
+    from pipeline.pages import waiting
+    from pipeline.standing import recorded, standing
+    from pipeline.verbs.coverage import coverage
+
+    settings = settings_of(folder, sets)
+    table = Table("artefact", "shards", "state", "", box=None)
+    stands = standing(folder, settings)
+    for stage, one in stands.items():
+        table.add_row(stage, f"{one.done}/{one.shards}", one.state, one.why)
+    out.print(table)
+    links, resting, hosts = waiting(folder, settings.build.shards) if stands["pages"].manifest is None else (0, 0, 0)
+    if links:
+        rest = f", {resting} of them for {hosts} hosts that rest: they failed, or asked for less" if resting else ""
+        out.print(f"pages: {links} links waited to be asked when the last round of the crawl began{rest}")
+    lying = recorded(folder, settings.build.shards)
+    print_karma(lying)
+    print_funnel(stands)
+    if lying["links"].manifest and lying["pages"].manifest:
+        print_coverage(coverage(folder, settings.build.shards))
+    for stage, one in lying.items():
+        print_notes(stage, one.manifest.notes if one.manifest else (), out)
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--dir", "-C", help="Where the demo works.")] = Path("webtext-demo"),
+) -> None:
+    """Run the whole chain offline: a Reddit-style dump, a local web full of traps, a corpus, a small GPT-2."""
+    from pipeline.build import build as build_stages
+    from pipeline.demo.run import prepared
+    from pipeline.standing import recorded
+
+    with prepared(folder.absolute()) as settings:
+        with Reporter(folder, settings.build.shards) as reporter:
+            build_stages(folder.absolute(), settings, started=reporter.started, ended=reporter.ended)
+        trained(folder, settings)
+    out.print()
+    out.print("The model writes:")
+    for seed, prompt in enumerate(("The", "When you", "This")):
+        sample(prompt, folder, tokens=40, temperature=0.8, top_k=50, top_p=1.0, seed=seed, stale=True)
+    out.print()
+    print_funnel(recorded(folder, settings.build.shards))
+    out.print()
+    out.print(
+        f"The artefacts are in {folder}: links pages documents corpus tokenizer tokens model",
+        f"Next: webtext status --dir {folder}",
+        f"      webtext explain http://copyroom.test/guide/near-5.html --dir {folder}",
+        f"      webtext sample 'The' --dir {folder}",
+        "      webtext init mine --submissions 'dumps/*.zst'   # then: webtext build --dir mine",
+        sep="\n",
+    )

@@ -1,0 +1,37 @@
+"""The verb that hands over what was made: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.console import err, out
+from pipeline.cli.options import Folder, Sets, Stale, current, needing, settings_of
+from pipeline.shards.places import mirror
+
+
+def export(
+    target: Annotated[Path, typer.Option("--out", help="The folder to write; may be s3://… or gs://….")],
+    form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl. Model: hf.")],
+    folder: Folder = Path(),
+    sets: Sets = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
+    stale: Stale = False,
+) -> None:
+    """Write the corpus or the model in the form that another tool reads; Arrow's readers need none, see tokens/."""
+    from pipeline.verbs.export import MADE_OF
+    from pipeline.verbs.export import export as written
+
+    target, settings = mirror(target), settings_of(folder, sets)
+    if form in MADE_OF:
+        current(folder, settings, MADE_OF[form], stale)
+    with needing("train"):
+        made = written(folder, settings, form, target, force)
+    for note in made.notes:
+        err.print(f"note: {note}")
+    for split, documents in made.documents.items():
+        tokens = f", {made.tokens[split]:,} tokens" if split in made.tokens else ""
+        out.print(f"{split}: {documents:,} documents{tokens}{'' if documents else '; no file'}")
+    out.print(f"{target}: {len(made.files)} files, {sum(one.bytes for one in made.files.values()):,} bytes")

@@ -1,0 +1,91 @@
+"""The verbs that ask what was made, and why: report, explain, overlap, extract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from pipeline.cli.console import err, out
+from pipeline.cli.options import Folder, Sets, Stale, current, needing, settings_of
+from pipeline.shards.places import mirror
+
+
+def report(
+    folder: Folder = Path(),
+    sets: Sets = None,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Where to write; DIR/report by default.")] = None,
+    stale: Stale = False,
+) -> None:
+    """Write report.html, a page about the corpus that needs no network, and README.md, its dataset card."""
+    from pipeline.build import STAGES
+
+    with needing("report"):
+        from pipeline.verbs.report import write
+    target, settings = mirror(out_folder) if out_folder else folder / "report", settings_of(folder, sets)
+    if folder.is_dir():
+        current(folder, settings, STAGES, stale)
+    found = write.report(folder, settings.build.shards, target)
+    for sentence in write.unmade(found):
+        err.print(f"note: {sentence}")
+    out.print(f"{target / write.PAGE} and {target / write.CARD} written")
+
+
+def explain(url: str, folder: Folder = Path(), sets: Sets = None) -> None:
+    """Tell a page's whole life: what each stage made of URL, and why."""
+    from pipeline.verbs.explain import explain as lives
+
+    for stage, row in lives(folder, settings_of(folder, sets).build.shards, url):
+        out.print(stage)
+        for name, value in row.items():
+            for one in (value or [None]) if isinstance(value, list) else [value]:
+                out.print(f"  {name}: {told(one)}")
+
+
+def told(value: Any) -> str:
+    """A value of a row in words; None is a dash."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {told(one)}" for name, one in value.items())
+    return "-" if value is None else str(value)
+
+
+def overlap(
+    evaluations: Annotated[list[Path], typer.Argument(help="Evaluation texts: .txt, or .jsonl with any strings.")],
+    train: Annotated[list[Path] | None, typer.Option(help="The train set of each, in the same order.")] = None,
+    folder: Folder = Path(),
+    sets: Sets = None,
+    stale: Stale = False,
+) -> None:
+    """Tell how many 8-grams of evaluation texts stand in the corpus (Radford et al. 2019, section 4)."""
+    from pipeline.verbs.overlap import overlaps
+
+    settings = settings_of(folder, sets)
+    current(folder, settings, ("corpus",), stale)
+    table = Table("evaluation", "8-grams", "in the corpus", "in its own train set", box=None)
+    for one in overlaps(folder, settings.build.shards, evaluations, train or ()):
+        for note in one.notes:
+            err.print(note)
+        table.add_row(one.name, f"{one.grams:,}", f"{one.corpus:.2%}", "-" if one.train is None else f"{one.train:.2%}")
+    out.print(table)
+
+
+def extract(
+    files: Annotated[list[Path], typer.Argument(help="HTML files, or text files named .txt.")],
+    engine: Annotated[str, typer.Option(help="cascade, trafilatura, resiliparse or newspaper.")] = "cascade",
+    content_type: Annotated[str, typer.Option(help="What the server said, with its charset.")] = "",
+    url: Annotated[str, typer.Option(help="Where the page was.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line, with all signals.")] = False,
+) -> None:
+    """Show what an engine makes of the pages in FILES: the text, and on stderr how it came about."""
+    from pipeline.verbs.extract import extracts
+
+    for found in extracts(files, engine, content_type, url):
+        if as_json:
+            out.write(json.dumps(found, ensure_ascii=False) + "\n")
+            continue
+        told_of = [found["outcome"], found["engine"], f"{found.get('word_count', 0)} words", found["title"]]
+        err.print(f"{found['file']}: {', '.join(filter(None, told_of))}")
+        out.write(found["text"] + "\n" if found["text"] else "")
