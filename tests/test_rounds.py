@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline import pages
 from pipeline.config import PagesSettings
-from pipeline.fetch import heads, queues, robots, verdicts
+from pipeline.fetch import queues, robots, verdicts
 from pipeline.fetch.errands import Link, Memory, Pace, errand_to
 from pipeline.fetch.queues import Shared, Waits
 from pipeline.fetch.readback import read_response
@@ -25,7 +25,6 @@ from pipeline.urls import shard_of
 from tests.test_pages import BODY, SHARDS, crawled, ends, local_web, rows_of, settings_of, write_links
 
 SETTINGS = PagesSettings(contact="mailto:a@b.test")
-HEAD, _ = heads.parse(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")
 
 
 def waits(**shared):
@@ -99,7 +98,7 @@ def test_a_host_over_several_shards_is_asked_for_all_its_links_however_often_run
 def ended(number, name):
     url = f"http://h{number}.test/"
     body = BODY + name.encode() * (1 + number)
-    hop = Hop(url, "2026-01-01T00:00:00.000000Z", b"GET / HTTP/1.1\r\n\r\n", HEAD, body, "")
+    hop = Hop(url, "2026-01-01T00:00:00.000000Z", (), "1.1", 200, "OK", (("Content-Type", "text/html"),), body)
     return Link(f"{number:032x}", errand_to(url, SETTINGS)), Fetched(
         url, url, (hop,), Outcome.KEPT, 200, "text/html", (), ""
     )

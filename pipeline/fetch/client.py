@@ -203,7 +203,7 @@ async def request(session: Session, url: str, limit_bytes: int, any_type: bool) 
 
     date = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     found = await session.get(url, wanted)
-    return Hop(url, date, found.request, found.head, found.body, found.cut)
+    return Hop.of(url, date, session.headers, found.head, found.body, found.cut)
 
 
 def outcome_of(error: BaseException) -> Outcome:

@@ -37,13 +37,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request's head as sent, and the answer. `body`: without chunks, still in its codings.
+    """The answer to a request. `body`: without chunks, still in its codings.
 
     `cut`: why not all of it is here: "length" (more than wanted), "time" (slower than wanted), "disconnect" (the
     connection broke), the words of WARC-Truncated; "" for a whole one.
     """
 
-    request: bytes
     head: Head
     body: bytes
     cut: str
@@ -92,11 +91,11 @@ class Session:
                 return None
             head, rest = found
             if heads.contradiction(head):  # whoever judges the head says so
-                return Exchange(request, head, b"", "")
+                return Exchange(head, b"", "")
             body = Body(head)
             content, cut = await body_from(connection, body, rest, wanted(head))
             reusable = body.ended and not cut and stays_open(head)
-            return Exchange(request, head, content, cut)
+            return Exchange(head, content, cut)
         finally:
             if reusable:
                 self.connections.keep(origin, connection)

@@ -124,6 +124,15 @@ def fields(lines: bytes) -> Headers:
     return tuple((name, " ".join(text(part) for part in value).strip(" ")) for name, value in found)
 
 
+def written(head: Head) -> bytes:
+    """The bytes of a head that is known by its parts alone, with the empty line at their end."""
+    lines = (
+        f"HTTP/{head.http_version} {head.status} {head.reason}",
+        *(f"{key}: {value}" for key, value in head.headers),
+    )
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")
+
+
 def text(value: bytes) -> str:
     """Bytes of a head as text. A lone CR counts as a space (RFC 9112, section 2.2)."""
     return value.strip(BLANKS).replace(b"\r", b" ").decode("latin-1")

@@ -57,27 +57,33 @@ class Refused(Exception):  # noqa: N818 - named for what happened
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One response of the chain, with the head of its request. `body`: without chunks, still in its codings.
+    """One response of the chain, with the header lines of its request. `body`: without chunks, still in its codings.
 
-    `cut`: why not all of the body is here, as in CUT_SHORT; "" for a whole one.
+    `cut`: why not all of the body is here, as in CUT_SHORT; "" for a whole one. `raw` and `ended`: as in Head.
     """
 
     url: str
     date: str  # UTC, ISO 8601 with microseconds: when the request began
-    request: bytes
-    head: Head
+    asked: Headers  # beside Host
+    http_version: str
+    status: int
+    reason: str
+    headers: Headers
     body: bytes
     cut: str = ""
+    raw: bytes = b""
+    ended: bool = True
+
+    @classmethod
+    def of(cls, url: str, date: str, asked: Headers, head: Head, body: bytes, cut: str = "") -> Hop:
+        """The same from a head."""
+        parts = (head.http_version, head.status, head.reason, head.headers)
+        return cls(url, date, asked, *parts, body, cut, head.raw, head.ended)
 
     @property
-    def status(self) -> int:
-        """The status of the response."""
-        return self.head.status
-
-    @property
-    def headers(self) -> Headers:
-        """The headers of the response."""
-        return self.head.headers
+    def head(self) -> Head:
+        """The head of the response."""
+        return Head(self.http_version, self.status, self.reason, self.headers, self.raw, self.ended)
 
 
 @dataclass(frozen=True, slots=True)

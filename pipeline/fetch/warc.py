@@ -1,4 +1,4 @@
-"""WARC: what a crawl writes.
+"""WARC: what a crawl writes, and by what it is read back.
 
 Choice: one compressed member a record, written by warcio; a response is kept as its bytes came,
 content coding included, chunking removed. Cost: a pointer is good for one file and offset only. Alternative: a store of
@@ -22,9 +22,13 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.heads import Head, header, transfer_codings
+from pipeline.fetch.exchange import request_of
+from pipeline.fetch.heads import Head, header, transfer_codings, written
+from pipeline.fetch.readback import BadRecord, Response, read_response
 from pipeline.fetch.response import Hop
 from pipeline.fetch.robots import CRAWL_DELAY_MAX_S, user_agent
+
+__all__ = ["BadRecord", "Pointer", "Response", "SegmentWriter", "read_response", "stored_head"]
 
 FRAMING = re.compile(rb"^(transfer-encoding|content-length)(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 
@@ -103,7 +107,7 @@ class SegmentWriter:
         request = self.writer.create_warc_record(
             hop.url,
             "request",
-            http_headers=Verbatim(hop.request),
+            http_headers=Verbatim(request_of(hop.url, hop.asked)),
             warc_headers_dict={
                 "WARC-Date": hop.date,
                 "WARC-Warcinfo-ID": self.info_id,
@@ -138,9 +142,10 @@ class Verbatim(StatusAndHeaders):  # type: ignore[misc]  # warcio has no types
 def stored_head(head: Head) -> bytes:
     """The bytes of a head as they are stored: nothing in it claims a framing that is no longer there."""
     codings = transfer_codings(head.headers)
+    raw = head.raw or written(head)
     if "chunked" not in codings:
-        return head.raw
+        return raw
     left = ", ".join(name for name in codings if name != "chunked")
-    status_line, rest = head.raw.split(b"\n", 1)
+    status_line, rest = raw.split(b"\n", 1)
     said = f"Transfer-Encoding: {left}\r\n".encode("latin-1") if left else b""
     return status_line + b"\n" + said + FRAMING.sub(rb"X-Crawler-\1", rest)

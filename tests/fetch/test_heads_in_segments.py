@@ -41,9 +41,9 @@ def answered(data):
             return Outcome.CONNECT_ERROR
         head, rest = found
         if heads.contradiction(head):
-            return Hop(URL, "2024-05-06T07:08:09.123456Z", b"GET / HTTP/1.1\r\n\r\n", head, b"")
+            return Hop.of(URL, "2024-05-06T07:08:09.123456Z", (), head, b"")
         body, cut = await body_from(connection, heads.Body(head), rest, Wanted(SETTINGS.limit_bytes))
-        return Hop(URL, "2024-05-06T07:08:09.123456Z", b"GET / HTTP/1.1\r\n\r\n", head, body, cut)
+        return Hop.of(URL, "2024-05-06T07:08:09.123456Z", (), head, body, cut)
 
     return asyncio.run(run())
 

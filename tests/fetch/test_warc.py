@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 
 from pipeline.config import PagesSettings
+from pipeline.fetch import heads
 from pipeline.fetch.captures import index
-from pipeline.fetch.exchange import request_of
 from pipeline.fetch.heads import parse
 from pipeline.fetch.readback import BadRecord, answer_of, read_response
 from pipeline.fetch.records import Record
 from pipeline.fetch.response import Fetched, Hop
-from pipeline.fetch.warc import SegmentWriter
+from pipeline.fetch.warc import SegmentWriter, stored_head
 from pipeline.shards.outcomes import InputError, Outcome
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
@@ -40,8 +40,8 @@ def hop(url="http://a.test/", status=200, body=PAGE, cut="", **headers):
 
 
 def hop_of(head, body=PAGE, url="http://a.test/", cut=""):
-    request = request_of(url, (("User-Agent", "webtext/0.0 (+a@b.test)"),))
-    return Hop(url, "2024-05-06T07:08:09.123456Z", request, parse(head)[0], body, cut)
+    asked = (("User-Agent", "webtext/0.0 (+a@b.test)"),)
+    return Hop.of(url, "2024-05-06T07:08:09.123456Z", asked, parse(head)[0], body, cut)
 
 
 def fetched(*hops):
@@ -90,6 +90,24 @@ def test_a_written_response_is_read_back_decoded(tmp_path):
     assert pointer.file == "s.warc.gz"
     assert pointer.sha256 == response.sha256 == hashlib.sha256(CHAIN.hops[1].body).hexdigest()
     assert nothing is None
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.from_regex(r"[A-Za-z-]{1,9}", fullmatch=True), st.from_regex(r"[!-~\xa1-\xff]{0,9}", fullmatch=True)
+        )
+    ),
+    st.from_regex(r"([!-~\xa1-\xff]{1,9})?", fullmatch=True),
+    st.sampled_from(["", "gzip", "chunked", "gzip, chunked"]),
+)
+def test_a_response_told_by_its_parts_is_stored_as_one_told_by_its_bytes(headers, reason, codings):
+    told = (*headers, *([("Transfer-Encoding", codings)] if codings else []), ("Content-Length", "4"))
+    parts = Hop("http://a.test/", "2024-05-06T07:08:09.123456Z", (), "1.1", 404, reason, told, b"body")
+    head, begins = parse(heads.written(parts.head))
+    assert begins == len(head.raw)
+    assert (head.status, head.reason, head.headers, head.ended) == (404, reason, told, True)
+    assert stored_head(parts.head) == stored_head(Hop.of("", "", (), head, b"").head)
 
 
 def test_a_pointer_is_one_whole_gzip_member():
