@@ -73,14 +73,17 @@ def artefact(root: Path, stage: str, shards: int) -> Artefact:
 
 def same_shards(root: Path, shards: int) -> None:
     """Raise ConfigError when the working directory was begun with another number of shards."""
-    for receipt in storage.names(root / "links" / "receipts", "*-of-*.json"):
-        begun = int(receipt.stem.partition("-of-")[2])
-        if begun != shards:
-            raise ConfigError(
-                f"build.shards is {shards}, but {root} was begun with {begun}: "
-                "set it back, or use a new working directory"
-            )
-        return
+    begun = begun_with(root)
+    if begun is not None and begun != shards:
+        raise ConfigError(
+            f"build.shards is {shards}, but {root} was begun with {begun}: set it back, or use a new working directory"
+        )
+
+
+def begun_with(root: Path) -> int | None:
+    """The number of shards that a working directory was begun with; None where nothing is made yet."""
+    made = storage.names(root / "links" / "receipts", "*-of-*.json")
+    return int(made[0].stem.partition("-of-")[2]) if made else None
 
 
 def made_since(root: Path, stage: str, shards: int, since: float) -> int:

@@ -17,12 +17,15 @@ import typer
 
 from pipeline.cli.build import build, demo, status
 from pipeline.cli.console import err
+from pipeline.cli.diff import diff
 from pipeline.cli.handover import export
 from pipeline.cli.model import fertility, sample, train
 from pipeline.cli.options import Verb, before_the_verb
 from pipeline.cli.plan import plan
+from pipeline.cli.query import query
 from pipeline.cli.questions import explain, extract, overlap, report
 from pipeline.cli.remove import remove
+from pipeline.cli.show import show
 from pipeline.cli.sources import harvest, init, reference
 from pipeline.shards import interrupts
 from pipeline.shards.outcomes import EXIT_CODES, StorageError, WebTextError
@@ -39,7 +42,7 @@ app.callback()(before_the_verb)
 
 BEAM_S_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # go to Beam as they are
 VERBS = (  # as --help lists them
-    init, harvest, plan, remove, build, status, report, explain, reference, overlap, extract, demo,
+    init, harvest, plan, remove, build, status, report, query, show, explain, diff, reference, overlap, extract, demo,
     train, sample, fertility, export,
 )  # fmt: skip
 for verb in VERBS:

@@ -8,6 +8,7 @@ its own way.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -51,6 +52,11 @@ def escaped(one: str) -> str:
     """A character as JSON writes it (RFC 8259, section 7)."""
     units = one.encode("utf-16-be", "surrogatepass").hex()
     return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(one) or re.sub("....", r"\\u\g<0>", units)
+
+
+def as_json(value: Any) -> str:
+    """A value as a line of JSON; what a terminal would obey is escaped in it, and comes back when it is read."""
+    return seen(json.dumps(value, ensure_ascii=False, default=str)) + "\n"
 
 
 class Stream(Console):

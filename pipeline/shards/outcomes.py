@@ -212,6 +212,8 @@ class StaleError(WebTextError):
     exit_code = 13
 
 
+DIFFERENT = 14  # an answer, no failure; diff(1) says 1, which here is a bug
+
 EXIT_CODES: dict[int, str] = {
     0: "success",
     1: "a bug: please report it with --debug",
@@ -232,6 +234,7 @@ EXIT_CODES: dict[int, str] = {
             OutageError,
         )
     },
+    DIFFERENT: "two working directories differ (webtext diff)",
     75: "stopped by SIGTERM after saving; run the same command again to go on",
     130: "interrupted; run the same command again to go on",
     141: "nobody reads the output any more",

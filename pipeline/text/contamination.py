@@ -22,8 +22,8 @@ import numpy as np
 from pipeline.plaintext import decoded
 from pipeline.shards import storage
 from pipeline.shards.outcomes import BooksError, InputError, Outcome
-from pipeline.text.normalize import clean, word_pattern
-from pipeline.text.overlap import Hashes, Reference, compared, compared_words, distinct, halves_before, ngrams
+from pipeline.text.normalize import clean
+from pipeline.text.overlap import Hashes, Reference, compared_words, distinct, grams_of, halves_before
 
 N = 13  # words
 NAMED = 5  # lines of a file that are too short, by number
@@ -104,23 +104,15 @@ def strings(values: Iterable[object]) -> Iterator[str]:
 def contaminants(files: tuple[tuple[Path, str], ...]) -> Reference:
     """The N-grams of evaluation files (with their sha256), kept for the process; proved before anybody may use them."""
     sets = [read_evaluation(path) for path, _ in files]
-    reference = Reference.from_hashes((grams_of(text)[0] for one in sets for text in one.texts), N)
+    reference = Reference.from_hashes((grams_of(text, N)[0] for one in sets for text in one.texts), N)
     for one in sets:
         prove(one, reference)
     return reference
 
 
-def grams_of(text: str) -> tuple[Hashes, list[tuple[int, int]]]:
-    """The hashes of the N-grams of a clean text, and where each begins and ends in it."""
-    plain = compared(text)
-    words = list(word_pattern(plain).finditer(plain))
-    hashes, ends = ngrams([word.group().lower() for word in words], N)
-    return hashes, [(words[start].start(), words[end - 1].end()) for start, end in enumerate(ends.tolist())]
-
-
 def collisions(text: str, reference: Reference) -> Hashes:
     """The N-grams of a text that the reference holds, each once, ascending."""
-    hashes, _ = grams_of(text)
+    hashes, _ = grams_of(text, N)
     return distinct([hashes[reference.holds(hashes)]])
 
 
@@ -140,7 +132,7 @@ class Cutter:
 
     def __call__(self, text: str) -> list[str]:
         """What is left of a text, in pieces; the text itself where nothing has to go."""
-        hashes, spans = grams_of(text)
+        hashes, spans = grams_of(text, N)
         hits = np.flatnonzero(self.reference.holds(hashes) & ~np.isin(hashes, self.ignored))
         if not len(hits):
             return [text]
@@ -172,7 +164,7 @@ def whole_words(text: str, start: int, end: int) -> str:
 
 def prove(one: Evaluation, reference: Reference) -> None:
     """Raise BooksError unless a passage of the set, planted in words of no text, is cut out, and only that."""
-    passage, spans = next((text, spans) for text in one.texts if (spans := grams_of(text)[1]))
+    passage, spans = next((text, spans) for text in one.texts if (spans := grams_of(text, N)[1]))
     words = passage[slice(*spans[0])]
     cut = Cutter(reference, np.empty(0, np.uint64))
     planted = " ".join([*FILLER[:100], words, *FILLER[100:]])

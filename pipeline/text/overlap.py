@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
-from pipeline.text.normalize import words
+from pipeline.text.normalize import word_pattern, words
 from pipeline.text.scripts import UNSPACED, is_plain, kinds_of
 
 Hashes = NDArray[np.uint64]
@@ -74,6 +74,14 @@ def ngrams(words: Sequence[str], n: int) -> tuple[Hashes, Places]:
     hashed = np.fromiter(map(word_hash, words), np.uint64, len(words))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashed * powers(INVERSE, len(words)))])
     return (sums[ends] - sums[starts]) * powers(MULTIPLIER, len(words))[ends - 1], ends
+
+
+def grams_of(text: str, n: int) -> tuple[Hashes, list[tuple[int, int]]]:
+    """The hashes of the n-grams of a clean text, and where each begins and ends in it."""
+    plain = compared(text)
+    words = list(word_pattern(plain).finditer(plain))
+    hashes, ends = ngrams([word.group().lower() for word in words], n)
+    return hashes, [(words[start].start(), words[end - 1].end()) for start, end in enumerate(ends.tolist())]
 
 
 def halves_before(words: Sequence[str]) -> Places:

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from pipeline.shards.outcomes import BooksError, InputError, Outcome
 from pipeline.text import contamination
-from pipeline.text.contamination import Cutter, Evaluation, collisions, common, grams_of, read_evaluation, verdict
+from pipeline.text.contamination import Cutter, Evaluation, collisions, common, read_evaluation, verdict
 from pipeline.text.normalize import words
-from pipeline.text.overlap import Reference
+from pipeline.text.overlap import Reference, grams_of
 
 TEST = " ".join(f"test{n}" for n in range(20))
 
 
 def cutter(*texts, ignored=()):
-    return Cutter(Reference.from_hashes((grams_of(text)[0] for text in texts), 13), np.array(ignored, np.uint64))
+    return Cutter(Reference.from_hashes((grams_of(text, 13)[0] for text in texts), 13), np.array(ignored, np.uint64))
 
 
 def filler(name, count):

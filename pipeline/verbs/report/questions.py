@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from pipeline.verbs.fertility import Group, fertility
 
 SOURCE = re.compile(r"'([a-z*]+)/[^']*\.(?:parquet|jsonl?)'")
 STAGE_OF = {"submissions": "links"}  # the books of a step that has no artefact of its own
+TABLES = ("links", "pages", "documents", "corpus")  # artefacts of Parquet
+BY_STAGE = {"funnel": "step", "artefacts": "stage", "settings": "stage", "notes": "stage"}  # question -> its column
 METRICS = Path("model/metrics.jsonl")
 HOSTS = 8  # whose fertility is shown
 
@@ -71,30 +73,52 @@ def answers(root: Path, shards: int) -> Answers:
     if place(root):
         transfer.bring(root / "model")
     found = Answers(recorded(root, shards))
-    whole = {stage for stage, one in found.stands.items() if one.state == "whole"}
-    for stage in ("links", "pages", "documents", "corpus"):
-        if stage in whole:
-            artefact(root, stage, shards).files(".parquet")
-    if "corpus" in whole:
-        artefact(root, "corpus", shards).files(".parquet", "removed")
-    if "tokenizer" in whole:
-        artefact(root, "tokenizer", shards).named(0, "report.json")
-    with contextlib.chdir(root), duckdb.connect() as base:
-        base.execute("SET TimeZone = 'UTC'")
+    whole = wholes(found.stands)
+    prove(root, shards, whole)
+    with asking(root) as base:
         for name, sql in questions().items():
             reason = next(reasons(sources_of(sql), found.stands, root), "")
             if reason:
                 found.missing[name] = reason
             else:
-                found.rows[name] = ask(base, name, sql)
-    for name, column in (("funnel", "step"), ("artefacts", "stage"), ("settings", "stage"), ("notes", "stage")):
-        found.rows[name] = [one for one in found.of(name) if STAGE_OF.get(one[column], one[column]) in whole]
+                found.rows[name] = of_whole(name, ask(base, name, sql), whole)
     if "tokens" in whole:
         found.tokens = {split: count_tokens(root, shards, split) for split in ("train", "val")}
     if {"corpus", "tokenizer"} <= whole:
         with contextlib.suppress(InputError):  # nothing is held out: the page says so
             found.fertility = fertility(root, None, HOSTS)
     return found
+
+
+def wholes(stands: dict[str, Standing]) -> set[str]:
+    """The artefacts that are whole: questions are asked of these alone."""
+    return {stage for stage, one in stands.items() if one.state == "whole"}
+
+
+def prove(root: Path, shards: int, stages: Iterable[str]) -> None:
+    """Verify the files of artefacts by their receipts; of objects, bring them here. Raises IntegrityError."""
+    for stage in stages:
+        one = artefact(root, stage, shards)
+        if stage in TABLES:
+            one.files(".parquet")
+        if stage == "corpus":
+            one.files(".parquet", "removed")
+        if stage == "tokenizer":
+            one.named(0, "report.json")
+
+
+@contextlib.contextmanager
+def asking(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory within the working directory, where the questions find the artefacts by name."""
+    with contextlib.chdir(root), duckdb.connect() as base:
+        base.execute("SET TimeZone = 'UTC'")
+        yield base
+
+
+def of_whole(name: str, rows: list[Row], whole: Collection[str]) -> list[Row]:
+    """The rows of a question that reads all manifests which tell of whole artefacts: others hold what was once so."""
+    column = BY_STAGE.get(name)
+    return rows if column is None else [one for one in rows if STAGE_OF.get(one[column], one[column]) in whole]
 
 
 def sources_of(sql: str) -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from difflib import SequenceMatcher
 from http import HTTPStatus
 
 from pipeline.shards.outcomes import Outcome
+from pipeline.verbs.differences import Stretch, stretches
 from pipeline.verbs.report.charts import bar
 from pipeline.verbs.report.markup import Markup, address, element, foreign, join, plain
 from pipeline.verbs.report.numbers import counted, decimal, exact, percent, size
@@ -106,24 +106,22 @@ def twin(side: str, fate: str, row: Row, text: Markup) -> Markup:
 def differing(one: str, other: str) -> tuple[Markup, Markup]:
     """Two texts around the first place where they differ, the words that differ marked."""
     left, right = plain(one).split(), plain(other).split()
-    changes = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
-    first = next(((a, b) for kind, a, _, b, _ in changes if kind != "equal"), (0, 0))
-    starts = max(0, first[0] - BEFORE), max(0, first[1] - BEFORE)
-    spans = [(kind, (a, a_end), (b, b_end)) for kind, a, a_end, b, b_end in changes]
+    found = stretches(left, right)
+    first = next((change for change in found if change.kind != "same"), Stretch("", range(0), range(0)))
     return (
-        excerpt(left, [(kind, *where) for kind, where, _ in spans], starts[0]),
-        excerpt(right, [(kind, *where) for kind, _, where in spans], starts[1]),
+        excerpt(left, [(change.kind, change.left) for change in found], max(0, first.left.start - BEFORE)),
+        excerpt(right, [(change.kind, change.right) for change in found], max(0, first.right.start - BEFORE)),
     )
 
 
-def excerpt(words: list[str], spans: list[tuple[str, int, int]], start: int) -> Markup:
-    """SHOWN_WORDS words from `start` on; what is not equal in the other text is marked."""
+def excerpt(words: list[str], spans: list[tuple[str, range]], start: int) -> Markup:
+    """SHOWN_WORDS words from `start` on; what is not the same in the other text is marked."""
     end = start + SHOWN_WORDS
     pieces: list[str] = ["… "] if start else []
-    for kind, first, last in spans:
-        shown = " ".join(words[max(first, start) : min(last, end)])
+    for kind, span in spans:
+        shown = " ".join(words[max(span.start, start) : min(span.stop, end)])
         if shown:
-            pieces += [shown if kind == "equal" else element("mark", shown), Markup(" ")]
+            pieces += [shown if kind == "same" else element("mark", shown), Markup(" ")]
     return join(*pieces, "…" if len(words) > end else "")
 
 

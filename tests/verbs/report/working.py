@@ -131,13 +131,13 @@ def built(root):
     return root
 
 
-def write(root, stage, schema, made, books=None):
-    """One artefact of two shards, with books that say what its rows say."""
-    one = Artefact(root, stage, SHARDS)
-    for task in one.begin(["made by hand"] * SHARDS):
-        parts = [("", schema, made[stage][task.shard :: SHARDS])]
+def write(root, stage, schema, made, books=None, shards=SHARDS):
+    """One artefact of some shards, with books that say what its rows say."""
+    one = Artefact(root, stage, shards)
+    for task in one.begin(["made by hand"] * shards):
+        parts = [("", schema, made[stage][task.shard :: shards])]
         if stage == "corpus":
-            parts.append(("removed", schemas.REMOVED, made["removed"][task.shard :: SHARDS]))
+            parts.append(("removed", schemas.REMOVED, made["removed"][task.shard :: shards]))
         with one.attempt(task) as attempt:
             counts = {}
             for part, columns, some in parts:

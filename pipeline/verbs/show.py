@@ -1,0 +1,293 @@
+"""Documents to be read: of the corpus, or of what it refused, each with the grounds and with what it lost to.
+
+Choice: small columns are scanned for what is asked, and only the rows that are shown are read whole; a random few are
+those whose hashed id comes first under a seed, so that they are the same in any order of shards. Cost: a scan of the
+ids for the keepers of every BATCH documents. Alternative: an index of the corpus, to be kept in step with every build.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import urls
+from pipeline.build import artefact
+from pipeline.config import nearest
+from pipeline.shards import removals, schemas
+from pipeline.shards.outcomes import FATES, ConfigError, InputError, IntegrityError, Outcome
+from pipeline.shards.receipts import Artefact
+from pipeline.standing import recorded
+from pipeline.verbs.grounds import Grounds
+
+BATCH = 1_000  # documents read at once
+KEPT, REMOVED, TEXTLESS = "", "removed", "documents"  # parts: of the corpus, refused by it, and what never came to it
+REFUSED = FATES["corpus"][1:]
+WITHOUT_TEXT = tuple(one for one in FATES["documents"] if one not in (Outcome.KEPT, Outcome.REMOVED))
+COLUMNS = ("url", "doc_id", "host", "title", "text", "language")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which documents: all of `addresses` (URLs or doc_ids), or those that every condition which is set admits.
+
+    A host stands for all names under it, a rule for its whole line or for its signal. `random` ones of them, by `seed`,
+    or the first `limit`, 0 = all. Without `removed`, outcomes and rules: of the corpus.
+    """
+
+    addresses: tuple[str, ...] = ()
+    removed: bool = False
+    outcomes: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    limit: int = 10
+    random: int = 0
+    seed: int = 0
+
+    def parts(self) -> list[str]:
+        """Where such documents are."""
+        if self.addresses:
+            return [KEPT, REMOVED, TEXTLESS]
+        if self.outcomes:
+            fates = ((KEPT, (Outcome.KEPT,)), (REMOVED, REFUSED), (TEXTLESS, WITHOUT_TEXT))
+            return [part for part, some in fates if not set(some).isdisjoint(self.outcomes)]
+        return [REMOVED] if self.removed or self.rules else [KEPT]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document as it is shown. `text`: of the corpus as it stands there, of others as it was extracted."""
+
+    url: str
+    doc_id: str
+    host: str
+    title: str | None
+    text: str
+    language: str | None
+    words: int | None
+    outcome: str
+    rule: str | None = None
+    value: float | None = None
+    threshold: float | None = None
+    grounds: str = ""  # a sentence; "" of one that is kept
+    passages: tuple[tuple[int, int], ...] = ()  # of the text, first and last + 1 character, which decided
+    keeper: str | None = None  # doc_id of what it lost to
+    lost_to: Document | None = None  # None too where that is in the corpus no more
+
+
+class Pick(NamedTuple):
+    """A row that is wanted."""
+
+    shard: int
+    part: str
+    row: int
+    doc_id: str
+
+
+def show(root: Path, shards: int, wanted: Wanted) -> Iterator[Document]:
+    """The documents, in the order of the shards, or a random few.
+
+    Raises ConfigError: no such outcome. InputError: no such host, or an address of no document here. IntegrityError:
+    the corpus is not whole. BusyError: a removal was cut short, and must end before anything is shown.
+    """
+    root = root.absolute()
+    removals.refuse_unfinished(root)
+    for outcome in wanted.outcomes:
+        check(outcome)
+    hosts = tuple(urls.listed_host(one, "--host") for one in wanted.hosts)
+    corpus, documents = artefact(root, "corpus", shards), artefact(root, "documents", shards)
+    refuse_unbuilt(root, shards)
+    looking = replace(wanted, hosts=hosts, addresses=tuple(map(doc_id_of, wanted.addresses)))
+    gone = removals.Removals.of(root)
+    picks = chain.from_iterable(picked(corpus, documents, shard, looking, gone) for shard in range(shards))
+    if wanted.random:
+        chosen: Iterable[Pick] = heapq.nsmallest(wanted.random, picks, lambda one: drawn(wanted.seed, one.doc_id))
+    else:
+        chosen = islice(picks, None if wanted.addresses else wanted.limit or None)
+    if wanted.addresses:
+        chosen = list(chosen)
+        refuse_unknown(wanted.addresses, looking.addresses, {one.doc_id for one in chosen})
+    grounds = Grounds.of(root, corpus)
+    while batch := list(islice(chosen := iter(chosen), BATCH)):
+        yield from read(corpus, documents, batch, grounds, gone)
+
+
+def refuse_unbuilt(root: Path, shards: int) -> None:
+    """Raise IntegrityError unless the corpus is whole, and from the documents that stand here."""
+    one = recorded(root, shards)["corpus"]
+    if one.state != "whole":
+        why = f" ({one.why})" if one.why else ""
+        raise IntegrityError(f"{root / 'corpus'}: {one.state}{why}; run 'webtext build corpus'")
+
+
+def check(outcome: str) -> None:
+    """Raise ConfigError for what is no outcome, or one of rows that have come to no document."""
+    known = (Outcome.KEPT, *REFUSED, *WITHOUT_TEXT)
+    if outcome in known:
+        return
+    if outcome in map(str, Outcome):
+        raise ConfigError(f"--outcome {outcome}: such rows never were documents; those that were: {', '.join(known)}")
+    raise ConfigError(f"--outcome {outcome}: no such outcome{nearest(outcome, known)}")
+
+
+def doc_id_of(address: str) -> str:
+    """The doc_id that an address stands for. Raises InputError: no URL."""
+    if removals.DOC_ID.fullmatch(address):
+        return address
+    try:
+        return urls.doc_id(urls.canonical_url(address))
+    except urls.BadUrl as error:
+        raise InputError(f"{address}: {error}") from None
+
+
+def refuse_unknown(addresses: Sequence[str], doc_ids: Sequence[str], found: set[str]) -> None:
+    """Raise InputError for an address of which there is no document."""
+    for address, doc_id in zip(addresses, doc_ids, strict=True):
+        if doc_id not in found:
+            raise InputError(f"{address}: no document here; 'webtext explain' says what became of it")
+
+
+def drawn(seed: int, doc_id: str) -> bytes:
+    """Where a document stands in the draw of a seed."""
+    return hashlib.blake2b(f"{seed} {doc_id}".encode(), digest_size=8).digest()
+
+
+# --- which rows
+
+
+def picked(
+    corpus: Artefact, documents: Artefact, shard: int, wanted: Wanted, gone: removals.Removals
+) -> Iterator[Pick]:
+    """The rows of a shard that are wanted, part by part, without those that an order of removal covers."""
+    for part in wanted.parts():
+        table = small(corpus, documents, shard, part, with_language=bool(wanted.languages))
+        for row in np.flatnonzero(admitted(table, part, wanted)).tolist():
+            doc_id = table["doc_id"][row].as_py()
+            if not gone.cover(doc_id, table["host"][row].as_py()):
+                yield Pick(shard, part, row, doc_id)
+
+
+def small(corpus: Artefact, documents: Artefact, shard: int, part: str, with_language: bool) -> pa.Table:
+    """The columns of a part of a shard that conditions ask for."""
+    if part == KEPT:
+        table = schemas.read_parquet(corpus.file(shard, ".parquet"), ["doc_id", "host", "language"])
+        return table.append_column("outcome", pa.repeat(str(Outcome.KEPT), len(table)))
+    if part == TEXTLESS:
+        return schemas.read_parquet(documents.file(shard, ".parquet"), ["doc_id", "host", "language", "outcome"])
+    table = schemas.read_parquet(corpus.file(shard, ".parquet", REMOVED), ["doc_id", "host", "outcome", "rule"])
+    if not with_language:
+        return table
+    every = schemas.read_parquet(documents.file(shard, ".parquet"), ["doc_id", "language"])
+    return table.append_column("language", every["language"].take(pc.index_in(table["doc_id"], every["doc_id"])))
+
+
+def admitted(table: pa.Table, part: str, wanted: Wanted) -> Any:
+    """Which rows of `small` every condition admits (bool)."""
+    found = np.ones(len(table), bool)
+    if part == TEXTLESS:
+        found &= is_one_of(table["outcome"], WITHOUT_TEXT)
+    if wanted.addresses:
+        found &= is_one_of(table["doc_id"], wanted.addresses)
+    if wanted.outcomes:
+        found &= is_one_of(table["outcome"], wanted.outcomes)
+    if wanted.languages:
+        found &= is_one_of(table["language"], wanted.languages)
+    if wanted.rules:
+        signals = pc.list_element(pc.split_pattern(pc.fill_null(table["rule"], ""), " "), 0)
+        found &= is_one_of(table["rule"], wanted.rules) | is_one_of(signals, wanted.rules)
+    if wanted.hosts:
+        under = [is_one_of(table["host"], wanted.hosts)]
+        under += [pc.ends_with(table["host"], f".{host}").to_numpy(zero_copy_only=False) for host in wanted.hosts]
+        found &= np.logical_or.reduce(under)
+    return found
+
+
+def is_one_of(column: Any, values: Sequence[str]) -> Any:
+    """Which values of a column are among some (bool); null is not."""
+    known = pa.array(list(map(str, values)), pa.string())
+    return np.asarray(pc.is_in(column, value_set=known), bool)
+
+
+def rules_at_work(root: Path, shards: int) -> dict[str, int]:
+    """Each rule that removed documents, with how many, the busiest first."""
+    one = artefact(root.absolute(), "corpus", shards)
+    tables = [schemas.read_parquet(path, ["rule"]) for path in one.files(".parquet", REMOVED)]
+    counts = pa.concat_tables(tables).group_by("rule").aggregate([([], "count_all")]).to_pylist()
+    ranked = sorted(counts, key=lambda row: (-row["count_all"], row["rule"] or ""))
+    return {row["rule"]: row["count_all"] for row in ranked if row["rule"]}
+
+
+# --- whole rows
+
+
+def read(
+    corpus: Artefact, documents: Artefact, batch: Sequence[Pick], grounds: Grounds, gone: removals.Removals
+) -> Iterator[Document]:
+    """The documents of some picks, in their order, with what they lost to, unless that is to go."""
+    rows: dict[str, dict[str, Any]] = {}
+    for (shard, part), some in grouped(batch).items():
+        read_part = read_kept if part == KEPT else read_extracted
+        rows |= read_part(corpus, documents, shard, part, sorted(one.row for one in some))
+    found = kept_of(corpus, {row["keeper"] for row in rows.values() if row.get("keeper")})
+    keepers = {doc_id: one for doc_id, one in found.items() if not gone.cover(one.doc_id, one.host)}
+    for pick in batch:
+        row = rows[pick.doc_id]
+        document = Document(**row)
+        said = grounds.of_row(row)
+        yield replace(document, grounds=said.sentence, passages=said.passages, lost_to=keepers.get(row.get("keeper")))
+
+
+def grouped(batch: Iterable[Pick]) -> dict[tuple[int, str], list[Pick]]:
+    """Picks by shard and part."""
+    found = defaultdict(list)
+    for one in batch:
+        found[one.shard, one.part].append(one)
+    return found
+
+
+def read_kept(corpus: Artefact, _: Artefact, shard: int, _part: str, rows: list[int]) -> dict[str, dict[str, Any]]:
+    """doc_id to the fields of a Document, of rows of the corpus."""
+    tables = schemas.rows_at(corpus.file(shard, ".parquet"), np.array(rows, np.int64), [*COLUMNS, "words"])
+    return {row["doc_id"]: {**row, "outcome": str(Outcome.KEPT)} for one in tables for row in one.to_pylist()}
+
+
+def read_extracted(
+    corpus: Artefact, documents: Artefact, shard: int, part: str, rows: list[int]
+) -> dict[str, dict[str, Any]]:
+    """The same of rows that the corpus refused, with their verdicts, or that came to no text."""
+    path, verdicts = documents.file(shard, ".parquet"), {}
+    if part == REMOVED:
+        tables = schemas.rows_at(
+            corpus.file(shard, ".parquet", REMOVED), np.array(rows, np.int64), schemas.DECISIONS.names
+        )
+        verdicts = {row["doc_id"]: row for one in tables for row in one.to_pylist()}
+        ids = schemas.read_parquet(path, ["doc_id"])["doc_id"]
+        rows = sorted(pc.index_in(pa.array(verdicts), value_set=ids).to_pylist())
+    found = {}
+    columns = [*COLUMNS, "word_count", "outcome"]
+    for table in schemas.rows_at(path, np.array(rows, np.int64), columns):
+        for row in table.to_pylist():
+            words = row.pop("word_count")
+            found[row["doc_id"]] = {**row, "words": words, **verdicts.get(row["doc_id"], {})}
+    return found
+
+
+def kept_of(corpus: Artefact, doc_ids: set[str]) -> dict[str | None, Document]:
+    """The documents of the corpus with these ids."""
+    found: dict[str | None, Document] = {}
+    for shard in range(corpus.shards) if doc_ids else ():
+        ids = schemas.read_parquet(corpus.file(shard, ".parquet"), ["doc_id"])["doc_id"]
+        rows = np.flatnonzero(is_one_of(ids, sorted(doc_ids))).tolist()
+        kept = read_kept(corpus, corpus, shard, KEPT, rows) if rows else {}
+        found |= {doc_id: Document(**row) for doc_id, row in kept.items()}
+    return found
