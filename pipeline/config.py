@@ -40,6 +40,7 @@ class BuildSettings(Section, frozen=True):
     shards: Annotated[int, Meta(ge=1, le=99_999)] = 4  # fixed for a working directory; about 20,000 pages each
     workers: Count = 0  # processes that extract text; 0 = one a core
     runner: str = "FnApiRunner"  # any Beam runner; options after `--` of `webtext build` go to it
+    name: str = ""  # what its owner calls the corpus: the title of the report and of the dataset card
 
 
 class LinksSettings(Section, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +62,8 @@ def comma_separated(answer: Answer) -> str:
 
 def print_answer(answer: Answer) -> None:
     """Print a table, or where that is wider than the terminal a block of lines for each row."""
-    rows = [list(map(cell, row)) for row in answer.rows]
+    columns = list(zip(*answer.rows, strict=True)) or [()] * len(answer.columns)
+    rows = [list(row) for row in zip(*map(cells, columns), strict=True)]
     if not rows:
         err.print("no rows")
     widths = [max(map(cell_len, column)) + GAP for column in zip(answer.columns, *rows, strict=True)]
@@ -86,10 +87,14 @@ def print_table(answer: Answer, rows: Iterable[list[str]], width: int) -> None:
     out.print(table)
 
 
+def cells(column: Sequence[Any]) -> list[str]:
+    """The values of a column as a person reads them; digits are grouped where one value is large."""
+    large = any(isinstance(one, int) and abs(one) >= MANY for one in column)
+    return [f"{one:,}" if large and isinstance(one, int) else cell(one) for one in column]
+
+
 def cell(value: Any) -> str:
-    """A value as a person reads it."""
+    """A value by itself."""
     if isinstance(value, list):
         return ", ".join(map(cell, value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}" if abs(value) >= MANY else str(value)
     return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

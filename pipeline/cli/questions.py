@@ -28,7 +28,7 @@ def report(
     target, settings = mirror(out_folder) if out_folder else folder / "report", settings_of(folder, sets)
     if folder.is_dir():
         current(folder, settings, STAGES, stale)
-    found = write.report(folder, settings.build.shards, target)
+    found = write.report(folder, settings.build.shards, target, settings)
     for sentence in write.unmade(found):
         err.print(f"note: {sentence}")
     out.print(f"{target / write.PAGE} and {target / write.CARD} written")

@@ -17,11 +17,11 @@ import duckdb
 from pipeline.build import STAGES
 from pipeline.config import nearest
 from pipeline.plaintext import decoded
-from pipeline.shards import transfer
+from pipeline.shards import removals, transfer
 from pipeline.shards.outcomes import ConfigError, InputError
 from pipeline.shards.places import mirror, place
 from pipeline.standing import recorded
-from pipeline.verbs.report.questions import asking, of_whole, prove, questions, reasons, sources_of, wholes
+from pipeline.verbs.report.questions import asking, prove, questions, reasons, sources_of, to_be_shown, wholes
 
 HEAD = re.compile(r"(?:^--.*\n)+", re.MULTILINE)
 
@@ -50,10 +50,11 @@ def query(root: Path, shards: int, name: str) -> Answer:
     """The answer to a question by its name, or to the SQL in a file whose name ends in .sql, asked within `root`.
 
     Raises ConfigError: no such question. InputError: no such file, SQL that fails, or what it reads is not built.
-    IntegrityError: a file of an artefact is not as its receipt says.
+    IntegrityError: a file of an artefact is not as its receipt says. BusyError: a removal was cut short.
     """
     sql, where = question(name)
     root = root.absolute()
+    removals.refuse_unfinished(root)
     sources = sources_of(sql)
     if place(root) and "model" in sources:
         transfer.bring(root / "model")
@@ -70,7 +71,8 @@ def query(root: Path, shards: int, name: str) -> Answer:
         except duckdb.Error as error:
             raise InputError(f"{where}: {str(error).strip().partition(chr(10))[0]}") from None
     if name in questions():
-        shown = of_whole(name, [dict(zip(columns, row, strict=True)) for row in rows], whole)
+        found = [dict(zip(columns, row, strict=True)) for row in rows]
+        shown = to_be_shown(name, found, whole, removals.Removals.of(root))
         rows = [tuple(row.values()) for row in shown]
     return Answer(columns, tuple(rows))
 

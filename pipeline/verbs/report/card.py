@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from pipeline.shards.outcomes import Outcome
-from pipeline.verbs.report import after, webtext
-from pipeline.verbs.report.markup import markdown
+from pipeline.verbs.report import about, after, cautions, webtext
+from pipeline.verbs.report.markup import code, markdown, plain
 from pipeline.verbs.report.numbers import counted, decimal, exact, percent, size, span_of_years
 from pipeline.verbs.report.questions import Answers, unmade
 
@@ -40,19 +40,27 @@ def card(answers: Answers) -> str:
     """The whole card; the same answers give the same bytes."""
     parts = [
         header(answers),
-        "# A corpus made as WebText was",
+        f"# {name(answers)}",
         summary(answers),
         "## Fields\n\n" + table(("Field", "What it is"), ((f"`{name}`", what) for name, what in FIELDS)),
         "## How it was made\n\n" + funnel(answers),
         "## Where it comes from\n\n" + sources(answers),
         "## Languages\n\n" + languages(answers),
         "## What went out\n\n" + removals(answers),
+        "## Limits\n\n" + cautions.limits(answers),
+        "## Personal data\n\n" + cautions.personal(answers),
         "## Opt-outs\n\n" + opt_outs(answers),
         "## Tokens\n\n" + tokens(answers),
         "## Licence and provenance\n\n" + "\n".join(f"- {note}" for note in after.LICENCES),
+        "## Citation\n\n" + cautions.citation(answers),
         "## Fingerprints and versions\n\n" + fingerprints(answers),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def name(answers: Answers) -> str:
+    """What the owner calls the corpus, or what it is."""
+    return markdown(answers.settings.build.name, 200) or about.DEFAULT
 
 
 def header(answers: Answers) -> str:
@@ -61,7 +69,13 @@ def header(answers: Answers) -> str:
     languages = sorted({row["language"] for row in answers.of("languages") if row["stay"] and row["language"]})
     lines = [
         "---",
-        "pretty_name: A corpus made as WebText was",
+        f"pretty_name: {json.dumps(plain(answers.settings.build.name, 200) or about.DEFAULT, ensure_ascii=False)}",
+        "annotations_creators:",
+        "- no-annotation",
+        "language_creators:",
+        "- found",
+        "source_datasets:",
+        "- original",
         *(["language:", *(f"- {json.dumps(one)}" for one in languages)] if languages else []),
         "license: other",
         "license_name: texts-belong-to-their-authors",
@@ -99,7 +113,8 @@ def summary(answers: Answers) -> str:
         "Every row of every step ended in exactly one named outcome. The files are those of "
         "`webtext export --format parquet`; the same numbers with charts are in `report.html`."
     )
-    return told + (f"\n\n{missing(answers)}" if unmade(answers) else "")
+    facts = "\n".join(f"- {fact}: {markdown(value)}" for fact, value in about.facts(answers))
+    return "\n\n".join(filter(None, (told, facts, missing(answers))))
 
 
 def missing(answers: Answers) -> str:
@@ -142,18 +157,19 @@ def sources(answers: Answers) -> str:
     domains = table(
         ("Domain", "Documents", "WebText's, as published", "In WebText"),
         (
-            (markdown(row["domain"], 60), exact(row["documents"]), name, exact(count))
+            (code(row["domain"]), exact(row["documents"]), name, exact(count))
             for row, (name, count) in zip(ours, beside, strict=False)
         ),
     )
     posted = table(
         ("Subreddit", "Documents", "Words"),
-        (
-            (markdown(row["subreddit"], 60), exact(row["documents"]), exact(row["words"]))
-            for row in answers.of("subreddits")
-        ),
+        ((code(row["subreddit"]), exact(row["documents"]), exact(row["words"])) for row in answers.of("subreddits")),
     )
-    return f"{domains}\n\nWebText's domains: {webtext.SOURCE}.\n\n{posted}"
+    hosts = table(
+        ("Host", "Documents", "Words"),
+        ((code(row["host"]), exact(row["documents"]), exact(row["words"])) for row in answers.of("hosts")[:TOP]),
+    )
+    return f"{domains}\n\nWebText's domains: {webtext.SOURCE}.\n\n{hosts}\n\n{posted}"
 
 
 def languages(answers: Answers) -> str:
@@ -172,7 +188,7 @@ def removals(answers: Answers) -> str:
     rules = table(
         ("Outcome", "Rule", "Threshold", "Documents"),
         (
-            (f"`{row['outcome']}`", markdown(row["rule"] or "–"), decimal(row["threshold"]), exact(row["documents"]))
+            (f"`{row['outcome']}`", code(row["rule"] or ""), decimal(row["threshold"]), exact(row["documents"]))
             for row in answers.of("removals")
         ),
     )
@@ -194,14 +210,14 @@ def removals(answers: Answers) -> str:
 
 def titled(title: str | None, url: str) -> str:
     """A title with its address, both as text."""
-    return f"{markdown(title or '–', 80)} ({markdown(url, 80)})"
+    return f"{markdown(title or '–', 80)} ({code(url, 80)})"
 
 
 def opt_outs(answers: Answers) -> str:
     """Who asked not to be used."""
     return told(answers, "opt_outs", "No page that was read asked not to be used for training.") or table(
         ("Sign", "Pages", "Left out"),
-        ((markdown(row["said"], 60), exact(row["pages"]), exact(row["left_out"])) for row in answers.of("opt_outs")),
+        ((code(row["said"], 60), exact(row["pages"]), exact(row["left_out"])) for row in answers.of("opt_outs")),
     )
 
 

@@ -15,6 +15,8 @@ from pipeline.verbs.report.numbers import decimal, short
 
 HEIGHT, ABOVE, BELOW = 190, 20, 24  # pixels of a chart, over its columns, under them
 CROWDED = 9  # with more columns every second label goes on a narrow screen
+MANY = 16  # with more columns every fourth is labelled, and none says its number but when pointed at
+LEAST = 1.5  # pixels of a column that is not nothing
 
 
 @dataclass(frozen=True)
@@ -27,29 +29,49 @@ class Column:
     told: str
 
 
-def columns(name: str, data: Sequence[Column]) -> Markup:
-    """A histogram. `name` says to those who do not see it what it shows."""
+@dataclass(frozen=True)
+class Bound:
+    """A line across a histogram: how far from its left edge, in percent, and what it says."""
+
+    across: float
+    told: str
+
+
+def columns(name: str, data: Sequence[Column], bounds: Sequence[Bound] = ()) -> Markup:
+    """A histogram. `name` says to those who do not see it what it shows; `bounds` are drawn over it."""
     highest = max((one.height for one in data), default=0) or 1
     step = 100 / max(1, len(data))
     room = HEIGHT - ABOVE - BELOW
     marks = []
     for place, one in enumerate(data):
         left, wide = step * place + step * 0.12, step * 0.76
-        tall, filled = (room * value / highest for value in (one.height, one.full))
+        tall, filled = (max(LEAST, room * value / highest) if value else 0.0 for value in (one.height, one.full))
         floor = HEIGHT - BELOW
         odd = "odd" if len(data) > CROWDED and place % 2 else ""
+        said = len(data) <= MANY or place % 4 == 0
+        top = short(one.height) if one.height and len(data) <= MANY else ""
         marks.append(
             element(
                 "g",
                 element("title", one.told),
                 rectangle(left, floor - tall, wide, tall, "track"),
                 rectangle(left, floor - filled, wide, filled, "full"),
-                label(left + wide / 2, floor - tall - 6, short(one.height) if one.height else "", f"value {odd}"),
-                label(left + wide / 2, HEIGHT - 7, one.label, f"tick {odd}"),
+                label(left + wide / 2, floor - tall - 6, top, f"value {odd}"),
+                label(left + wide / 2, HEIGHT - 7, one.label if said else "", f"tick {odd}"),
             )
         )
     base = element("line", x1="0", x2="100%", y1=f"{HEIGHT - BELOW}.5", y2=f"{HEIGHT - BELOW}.5", class_="axis")
-    return picture(name, HEIGHT, *marks, base)
+    return picture(
+        name, HEIGHT, *marks, base, *(mark for place, one in enumerate(bounds) for mark in across(one, place))
+    )
+
+
+def across(bound: Bound, place: int) -> tuple[Markup, Markup]:
+    """A bound as a line and its words, which stand towards the middle; of several, each lower."""
+    x, top = f"{bound.across:.3f}%", ABOVE + 16 * place
+    anchor, shift = ("start", "5") if bound.across < 50 else ("end", "-5")
+    line = element("line", x1=x, x2=x, y1="4", y2=str(HEIGHT - BELOW), class_="bound")
+    return line, element("text", bound.told, x=x, dx=shift, y=str(top), class_="bound over", text_anchor=anchor)
 
 
 def rectangle(left: float, top: float, wide: float, tall: float, kind: str) -> Markup:

@@ -1,82 +1,15 @@
-"""The sections on what is in the corpus: the funnel, links, sources, documents."""
+"""The sections on what is in the corpus: links, sources, documents."""
 
 from __future__ import annotations
 
-from itertools import groupby
-
-from pipeline.shards.outcomes import FATES, Outcome
 from pipeline.verbs.report import webtext
-from pipeline.verbs.report.charts import Column, bar, columns, stack
-from pipeline.verbs.report.markup import Markup, element, foreign, join
+from pipeline.verbs.report.charts import Column, bar, columns
+from pipeline.verbs.report.markup import Markup, foreign, join
 from pipeline.verbs.report.numbers import counted, exact, percent
-from pipeline.verbs.report.questions import MEANINGS, Answers, Row
-from pipeline.verbs.report.tables import figure, fold, keys, missing, pair, paragraph, table
+from pipeline.verbs.report.questions import Answers, Row
+from pipeline.verbs.report.tables import figure, fold, keys, missing, pair, table
 
 TOP = 15  # domains and subreddits shown
-STEPS = {
-    "submissions": "lines of the dumps",
-    "links": "addresses",
-    "pages": "kept links",
-    "documents": "pages",
-    "corpus": "documents",
-    "tokens": "documents",
-}
-
-
-def funnel(answers: Answers) -> Markup:
-    """From submissions to tokens, with every outcome."""
-    if answers.missing.get("funnel") or not answers.of("funnel"):
-        return missing(answers.missing.get("funnel", "No artefact is whole: webtext build."))
-    steps = [(step, list(rows)) for step, rows in groupby(answers.of("funnel"), key=lambda row: str(row["step"]))]
-    told = {step for step, _ in steps}
-    absent = [step for step in FATES if step not in told]
-    every = (
-        (str(row["step"]), element("code", str(row["outcome"])), MEANINGS[row["outcome"]], *share_of(row))
-        for _, rows in steps
-        for row in rows
-    )
-    return join(
-        paragraph("What came in at each step, what went on, and under which name the rest ended.", kind="why"),
-        keys(("full", "goes on"), ("lost", "ends here, a stripe an outcome")),
-        element("ol", *(step_row(step, rows) for step, rows in steps), class_="steps"),
-        missing(f"Not built, and so not told: {', '.join(absent)}.") if absent else Markup(),
-        fold(
-            "Every outcome in a table, with what it means",
-            table(
-                "Outcomes",
-                "One row a step and outcome; shares are of the rows that came into the step.",
-                (("Step", ""), ("Outcome", ""), ("Meaning", ""), ("Rows", "n"), ("Share", "n")),
-                every,
-            ),
-        ),
-    )
-
-
-def share_of(row: Row) -> tuple[str, str]:
-    """How many rows an outcome has, and their share."""
-    return exact(row["row_count"]), percent(row["row_count"], row["inputs"])
-
-
-def step_row(step: str, rows: list[Row]) -> Markup:
-    """One step: its name, its bar with the outcomes below, and the sum."""
-    inputs = int(rows[0]["inputs"])
-    went_on = sum(row["row_count"] for row in rows if row["outcome"] == Outcome.KEPT)
-    lost = [row for row in rows if row["outcome"] != Outcome.KEPT]
-    stripes = [("kept", went_on, "full")] if went_on else []
-    stripes += [(row["outcome"], row["row_count"], ("lost", "lost-2")[place % 2]) for place, row in enumerate(lost)]
-    parts = [(f"{name}: {count:,} ({percent(count, inputs)})", count, kind) for name, count, kind in stripes]
-    named = (element("li", f"{row['outcome']} ", element("b", exact(row["row_count"]))) for row in lost)
-    return element(
-        "li",
-        element("span", step.capitalize(), class_="name", title=STEPS[step]),
-        element(
-            "div",
-            stack(f"{step}: {went_on:,} of {inputs:,} go on", parts),
-            element("ul", *named, class_="outcomes") if lost else Markup(),
-            class_="bar-cell",
-        ),
-        element("span", element("b", exact(went_on)), f" of {inputs:,}", class_="sum"),
-    )
 
 
 def links(answers: Answers) -> Markup:
@@ -189,7 +122,7 @@ def sources(answers: Answers) -> Markup:
                 f"With their place among the first {len(published)} of WebText.",
                 (("Domain", ""), ("", "b"), ("Documents", "n"), ("In WebText", "n")),
                 (
-                    (foreign(name, 40), bar(count, most), exact(count), f"no. {ranks[name]}" if name in ranks else "–")
+                    (foreign(name, 0), bar(count, most), exact(count), f"no. {ranks[name]}" if name in ranks else "–")
                     for name, count in list(counts.items())[:TOP]
                 ),
             ),
@@ -203,7 +136,23 @@ def sources(answers: Answers) -> Markup:
                 ),
             ),
         ),
-        subreddits(answers),
+        pair(hosts(answers), subreddits(answers)),
+    )
+
+
+def hosts(answers: Answers) -> Markup:
+    """The hosts behind the domains, by their full names."""
+    rows, whole = answers.of("hosts"), answers.one("size").get("documents") or 0
+    most = max((row["documents"] for row in rows), default=0)
+    theirs = percent(sum(row["documents"] for row in rows[:TOP]), whole)
+    return table(
+        "Top hosts",
+        f"By their full names; {theirs} of all documents are theirs.",
+        (("Host", ""), ("", "b"), ("Documents", "n"), ("Words", "n")),
+        (
+            (foreign(row["host"], 0), bar(row["documents"], most), exact(row["documents"]), exact(row["words"]))
+            for row in rows[:TOP]
+        ),
     )
 
 
@@ -219,7 +168,7 @@ def subreddits(answers: Answers) -> Markup:
         (("Subreddit", ""), ("", "b"), ("Documents", "n"), ("Words", "n")),
         (
             (
-                join("r/", foreign(row["subreddit"], 40)),
+                join("r/", foreign(row["subreddit"], 0)),
                 bar(row["documents"], most),
                 exact(row["documents"]),
                 exact(row["words"]),

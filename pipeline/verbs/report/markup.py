@@ -15,7 +15,9 @@ VOID = ("col", "hr", "meta", "rect", "line", "polyline", "circle")
 INVISIBLE = re.compile(
     "[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\U000e0000-\U000e007f]"
 )
-SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:&$@=^\"'])")
+# What means something in Markdown within a line (CommonMark 0.31, GFM, and `$` of the Hub), beginnings of addresses,
+# of entities and of emoji among it, and no more, so that an ordinary text can be read in the file too.
+SPECIAL = re.compile(r"[\\`*_\[\]<|~$@]|&(?=#?\w+;)|:(?=//|[\w+-]+:)|(?<=www)\.", re.IGNORECASE)
 
 
 class Markup(str):
@@ -34,8 +36,18 @@ def plain(text: str, limit: int = 0) -> str:
 
 
 def markdown(text: str, limit: int = 0) -> str:
-    """The text as Markdown that shows it literally, also within a cell of a table."""
-    return SPECIAL.sub(r"\\\1", plain(text, limit))
+    """The text as Markdown that shows it literally, within a line or a cell of a table, not at the head of a line."""
+    return SPECIAL.sub(r"\\\g<0>", plain(text, limit))
+
+
+def code(text: str, limit: int = 0) -> str:
+    """The text as Markdown's code, which shows it literally too, within a cell of a table."""
+    shown = plain(text, limit)
+    if not shown:
+        return "–"
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    blank = " " if shown[0] == "`" or shown[-1] == "`" else ""
+    return f"{fence}{blank}{shown}{blank}{fence}".replace("|", r"\|")
 
 
 def element(name: str, *children: str, **attributes: str) -> Markup:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from importlib import resources
 from string import Template
 
-from pipeline.verbs.report import after, made, refused
-from pipeline.verbs.report.markup import Markup, element, join
+from pipeline.verbs.report import about, after, funnel, made, refused, samples, signals
+from pipeline.verbs.report.markup import Markup, element, foreign, join, plain
 from pipeline.verbs.report.numbers import counted, exact, short, size, span_of_years
 from pipeline.verbs.report.questions import Answers, unmade
 
+LONGEST = 120  # characters of a name
+
 # Anchor, title, and the function that writes the section.
 CONTENTS: tuple[tuple[str, str, Callable[[Answers], Markup]], ...] = (
-    ("funnel", "Funnel", made.funnel),
+    ("funnel", "Funnel", funnel.funnel),
     ("links", "Links", made.links),
     ("sources", "Sources", made.sources),
     ("documents", "Documents", made.documents),
+    ("samples", "Samples", samples.samples),
     ("removed", "Removed", refused.removed),
+    ("signals", "Signals", signals.signals),
     ("duplicates", "Duplicates", refused.duplicates),
     ("wikipedia", "Wikipedia", refused.wikipedia),
     ("crawl", "Crawl health", refused.crawl),
@@ -42,7 +47,7 @@ def page(answers: Answers) -> str:
         for anchor, title, write in CONTENTS
     ]
     return Template(files.joinpath("page.html").read_text("utf-8")).substitute(
-        title="What is in this corpus · webtext report",
+        title=html.escape(f"{title(answers)} · webtext report"),
         style=files.joinpath("page.css").read_text("utf-8").strip(),
         header=header(answers),
         nav=nav(),
@@ -58,11 +63,24 @@ def header(answers: Answers) -> Markup:
     return element(
         "header",
         element("p", "webtext report", class_="kind"),
-        element("h1", "What is in this corpus"),
+        element("h1", title(answers)),
         element("p", headline(answers), class_="lead"),
         note,
         tiles(answers),
+        known(answers),
     )
+
+
+def title(answers: Answers) -> str:
+    """What the owner calls the corpus, or what the page tells of it."""
+    return plain(answers.settings.build.name, LONGEST) or "What is in this corpus"
+
+
+def known(answers: Answers) -> Markup:
+    """Which corpus it is, and what it was made from."""
+    pairs = about.facts(answers)
+    shown = (element("div", element("dt", name), element("dd", foreign(value, 0))) for name, value in pairs)
+    return element("dl", *shown, class_="facts") if pairs else Markup()
 
 
 def headline(answers: Answers) -> str:

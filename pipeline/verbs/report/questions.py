@@ -8,6 +8,7 @@ stages write down as they go, which nobody can ask again in another way.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,16 +20,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.build import STAGES, artefact
-from pipeline.shards import transfer
-from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
+from pipeline.config import Settings
+from pipeline.shards import removals, transfer
+from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
 from pipeline.shards.places import place
 from pipeline.standing import Standing, recorded
+from pipeline.text.rules import Rule, read_rules
+from pipeline.text.signals import SIGNALS
 from pipeline.verbs.fertility import Group, fertility
+from pipeline.verbs.report.dates import Captured, captured
 
 SOURCE = re.compile(r"'([a-z*]+)/[^']*\.(?:parquet|jsonl?)'")
 STAGE_OF = {"submissions": "links"}  # the books of a step that has no artefact of its own
 TABLES = ("links", "pages", "documents", "corpus")  # artefacts of Parquet
 BY_STAGE = {"funnel": "step", "artefacts": "stage", "settings": "stage", "notes": "stage"}  # question -> its column
+ADDRESSES = {"duplicates": ("gone_url", "stays_url"), "samples": ("url",), "wikipedia": ("url",)}  # columns of pages
 METRICS = Path("model/metrics.jsonl")
 HOSTS = 8  # whose fertility is shown
 
@@ -46,6 +52,9 @@ class Answers:
     missing: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, tuple[int, int]] | None = None  # split -> documents, tokens
     fertility: list[Group] = field(default_factory=list)
+    settings: Settings = field(default_factory=Settings)  # as webtext.toml has them: its name, and the inputs'
+    captured: Captured | None = None
+    bounds: tuple[Rule, ...] = ()  # of signals, by which the corpus was decided
 
     def of(self, question: str) -> list[Row]:
         """The rows of a question; none if it could not be asked."""
@@ -67,21 +76,30 @@ def questions() -> dict[str, str]:
     return {path.stem: path.read_text("utf-8") for path in sorted(sql_folder().glob("*.sql"))}
 
 
-def answers(root: Path, shards: int) -> Answers:
-    """All that can be asked of a working directory. Raises IntegrityError: a file is not as its receipt says."""
+def answers(root: Path, shards: int, settings: Settings | None = None) -> Answers:
+    """All that can be asked of a working directory. `settings` tell what manifests do not: names.
+
+    Raises IntegrityError: a file is not as its receipt says. BusyError: a removal was cut short, and must end first.
+    """
     root = root.absolute()  # questions are asked from within it
+    removals.refuse_unfinished(root)
+    gone = removals.Removals.of(root)
     if place(root):
         transfer.bring(root / "model")
-    found = Answers(recorded(root, shards))
+    found = Answers(recorded(root, shards), settings=settings or Settings())
     whole = wholes(found.stands)
     prove(root, shards, whole)
     with asking(root) as base:
-        for name, sql in questions().items():
+        for question, sql in questions().items():
             reason = next(reasons(sources_of(sql), found.stands, root), "")
             if reason:
-                found.missing[name] = reason
+                found.missing[question] = reason
             else:
-                found.rows[name] = of_whole(name, ask(base, name, sql), whole)
+                found.rows[question] = to_be_shown(question, ask(base, question, sql), whole, gone)
+    if "pages" in whole:
+        found.captured = captured(root, found.of("archives"))
+    if "corpus" in whole:
+        found.bounds = bounds(root, found.of("settings"))
     if "tokens" in whole:
         found.tokens = {split: count_tokens(root, shards, split) for split in ("train", "val")}
     if {"corpus", "tokenizer"} <= whole:
@@ -115,10 +133,30 @@ def asking(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield base
 
 
-def of_whole(name: str, rows: list[Row], whole: Collection[str]) -> list[Row]:
-    """The rows of a question that reads all manifests which tell of whole artefacts: others hold what was once so."""
-    column = BY_STAGE.get(name)
-    return rows if column is None else [one for one in rows if STAGE_OF.get(one[column], one[column]) in whole]
+def to_be_shown(name: str, rows: list[Row], whole: Collection[str], gone: removals.Removals) -> list[Row]:
+    """The rows of a question without those of artefacts that are not whole, and of pages that were asked to go.
+
+    A question that reads all manifests meets those that tell of what was once so; and an order of removal may have come
+    to a working directory that no build has obeyed it in.
+    """
+    if column := BY_STAGE.get(name):
+        rows = [one for one in rows if STAGE_OF.get(one[column], one[column]) in whole]
+    if columns := ADDRESSES.get(name):
+        rows = [one for one in rows if not any(gone.cover_address(one[column]) for column in columns)]
+    return [one for one in rows if not gone.cover_host(one["host"])] if name == "hosts" else rows
+
+
+def bounds(root: Path, settings: list[Row]) -> tuple[Rule, ...]:
+    """The bounds of signals that decided on the documents, by the settings of the corpus.
+
+    Without those of a file of rules that is not there any more, or not a file of rules.
+    """
+    told = {row["setting"]: json.loads(row["value"]) for row in settings if row["stage"] == "corpus"}
+    found = [Rule("word_count", ">=", float(told["min_words"]))] if "min_words" in told else []
+    for name in told.get("rules", ()):
+        with contextlib.suppress(InputError, ConfigError):
+            found += read_rules([name], root, SIGNALS)
+    return tuple(found)
 
 
 def sources_of(sql: str) -> list[str]:

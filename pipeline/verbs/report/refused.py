@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 from pipeline.shards.outcomes import Outcome
+from pipeline.text.redact import redacted
 from pipeline.verbs.differences import Stretch, stretches
 from pipeline.verbs.report.charts import bar
 from pipeline.verbs.report.markup import Markup, address, element, foreign, join, plain
 from pipeline.verbs.report.numbers import counted, decimal, exact, percent, size
 from pipeline.verbs.report.questions import MEANINGS, Answers, Row
+from pipeline.verbs.report.samples import KINDS
 from pipeline.verbs.report.tables import missing, pair, paragraph, table
 
 SHOWN_WORDS = 85  # of a text in a pair
@@ -79,7 +81,7 @@ def measured(answers: Answers) -> Markup:
 
 def twins(row: Row) -> Markup:
     """A pair of documents side by side."""
-    gone, stays = differing(row["gone_begins"] or "", row["stays_begins"] or "")
+    gone, stays = differing(*(redacted(row[f"{side}_begins"] or "", KINDS)[0] for side in ("gone", "stays")))
     same = row["outcome"] == Outcome.EXACT_DUPLICATE
     title = "The same words" if same else f"Similarity {decimal(row['value'])}, threshold {decimal(row['threshold'])}"
     return element(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.config import Settings
 from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError
 from pipeline.verbs.report.card import card
@@ -19,14 +20,15 @@ __all__ = ["CARD", "PAGE", "report", "unmade"]
 PAGE, CARD = "report.html", "README.md"  # the Hub shows a data set's README.md
 
 
-def report(root: Path, shards: int, out: Path) -> Answers:
+def report(root: Path, shards: int, out: Path, settings: Settings | None = None) -> Answers:
     """Write `report.html` and `README.md` into `out`; what was asked, for who wants to print it.
 
-    Raises InputError: `root` is no folder. IntegrityError: a file of an artefact is not as its receipt says.
+    `settings` tell the name of the corpus and those of its inputs. Raises InputError: `root` is no folder.
+    IntegrityError: a file of an artefact is not as its receipt says. BusyError: a removal was cut short.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; name a working directory")
-    found = answers(root, shards)
-    for name, text in ((PAGE, page(found)), (CARD, card(found))):
-        storage.write_bytes(out / name, text.encode())
+    found = answers(root, shards, settings)
+    for file, text in ((PAGE, page(found)), (CARD, card(found))):
+        storage.write_bytes(out / file, text.encode())
     return found

@@ -182,7 +182,7 @@ def test_domains_stand_beside_those_of_webtext(html, card):
     shown = words(section(html, "sources"))
     assert "bbc 8 no. 9" in shown
     assert f"google {webtext.published()[0][1]:,} 0" in shown
-    assert "| bbc | 8 | google | 1,542,261 |" in card
+    assert "| `bbc` | 8 | google | 1,542,261 |" in card
 
 
 def test_a_log_that_was_cut_short_still_gives_its_curves(html):
