@@ -120,6 +120,8 @@ class CorpusSettings(Section, frozen=True):
     # evaluation files (.txt, .jsonl) cut out by 13-grams (Brown et al. 2020, appendix C)
     contamination: tuple[str, ...] = ()
     redact: tuple[Literal["email", "ip"], ...] = ()  # addresses replaced in the text (Penedo et al. 2024, section 3.7)
+    # other builds' working directories or corpora: what stands there is kept there, and its copies go out here
+    against: tuple[str, ...] = ()
     copied_paragraphs: Count = 0  # documents in which a paragraph must stand to be boilerplate; 0 = not looked for
     cut_copied: bool = False  # True takes such paragraphs out, where at least min_words are left
     jaccard: Share = 0.8  # of word shingles, at which two documents are near duplicates (Lee et al. 2022)

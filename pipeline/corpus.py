@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import evidence, urls
+from pipeline import copies, elsewhere, evidence, urls
 from pipeline.config import Settings, slice_of
-from pipeline.dedup import exact_duplicates, meter, near_duplicates, nodes
+from pipeline.dedup import nodes
 from pipeline.dedup.nodes import MASK_32, REMOVALS, SHIFT_32
 from pipeline.evidence import LIBRARIES, VERDICT, VOTES, Recipe
 from pipeline.shards import receipts, schemas
@@ -50,9 +50,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     """
     recipe = evidence.prepared(settings, work, run)
     read = vote_alone(recipe, run)
-    find_copies(recipe, run)
-    find_near_copies(recipe, run)
-    notes = judge(recipe, run)
+    notes = copies.find(recipe, run)
     notes[0] += [note for path, _ in recipe.evaluations for note in contamination.read_evaluation(path).told()]
     decide(recipe, run)
     find_boilerplate(recipe, run)
@@ -61,7 +59,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     inputs = [[*read[one], phase("scratch/decisions").contents(one), shared, notes[one]] for one in recipe.every]
     tasks = recipe.begin("corpus", ("redact", "copied_paragraphs", "cut_copied"), inputs)
     run.map_shards(partial(write, recipe, notes), tasks)
-    return phase("corpus").finish(slice_of(settings.corpus), LIBRARIES, map(phase, ("documents", "links")))
+    made_from = map(phase, ("documents", "links"))
+    return phase("corpus").finish(slice_of(settings.corpus), LIBRARIES, made_from, notes=elsewhere.told(recipe.others))
 
 
 # --- shards vote
@@ -110,159 +109,58 @@ def vote(recipe: Recipe, task: Task) -> None:
     recipe.commit("scratch/votes", task, pa.table(columns, schema=VOTES))
 
 
-# --- survivors meet
-
-
-def find_copies(recipe: Recipe, run: Run) -> None:
-    """Make the removals of exact copies, and bring each to the shard that it goes from."""
-    met = [recipe.hashes("scratch/votes")] * recipe.shards
-    tasks = recipe.begin("scratch/exact", (), met)
-    run.exchange(partial(hashes_of, recipe), recipe.every, partial(exact, recipe), tasks)
-    tasks = recipe.begin("scratch/lost", (), [recipe.hashes("scratch/exact")] * recipe.shards)
-    run.exchange(partial(losses, recipe), recipe.parts("scratch/exact"), partial(lost, recipe), tasks)
-
-
-def hashes_of(recipe: Recipe, shard: int) -> Iterator[Block]:
-    """Blocks of the text hashes of a shard's survivors."""
-    votes = recipe.survivors(shard)
-    return exact_duplicates.scatter_hashes(
-        shard, votes["row"].to_numpy(), votes["text_hash"], votes, recipe.settings.build.shards
-    )
-
-
-def exact(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
-    """The removals among all documents of one partition of hashes."""
-    recipe.commit("scratch/exact", task, exact_duplicates.gather_hashes(blocks))
-
-
-def losses(recipe: Recipe, part: tuple[str, int]) -> Iterator[Block]:
-    """Blocks of the removals in one part of a phase, to the shard of the document that goes."""
-    table = schemas.read_parquet(recipe.file(*part))
-    return schemas.scatter(table, (table["removed"].to_numpy() >> SHIFT_32).astype(np.int32))
-
-
-def lost(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
-    """The removals of exact copies that go from one shard."""
-    recipe.commit("scratch/lost", task, schemas.unpack(blocks, REMOVALS).sort_by("removed"))
-
-
-def find_near_copies(recipe: Recipe, run: Run) -> None:
-    """Make the removals of near copies: nominate, verify, choose."""
-    tasks = recipe.begin(
-        "scratch/pairs",
-        ("bands", "rows", "bucket"),
-        [recipe.hashes("documents", "scratch/votes", "scratch/lost")] * recipe.shards,
-    )
-    run.exchange(partial(bands_of, recipe), recipe.every, partial(near, recipe), tasks)
-    tasks = recipe.begin("scratch/edges", ("jaccard", "measure"), [likely(recipe)])
-    run.map_shards(partial(verify, recipe), tasks)
-    tasks = recipe.begin("scratch/removals", (), [recipe.hashes("scratch/votes", "scratch/edges")])
-    run.map_shards(partial(choose, recipe), tasks)
-
-
-def likely(recipe: Recipe) -> list[Any]:
-    """What decides which pairs are verified, for fingerprints."""
-    return [recipe.hashes("documents", "scratch/votes", "scratch/pairs"), recipe.settings.documents.shingle_words]
-
-
-def bands_of(recipe: Recipe, shard: int) -> Iterator[Block]:
-    """Blocks of the bands of a shard's survivors that are no exact copies."""
-    rows, copies = recipe.survivors(shard)["row"].to_numpy(), schemas.read_parquet(recipe.file("scratch/lost", shard))
-    rows = rows[~np.isin(rows, copies["removed"].to_numpy() & MASK_32)]
-    signatures = recipe.signatures_of(nodes.node_ids(shard, rows))
-    return near_duplicates.scatter_bands(shard, rows, signatures, recipe.settings.corpus, recipe.settings.build.shards)
-
-
-def near(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
-    """The nominated pairs of one partition of band values."""
-    pairs, left_out = near_duplicates.nominate(blocks, recipe.settings.corpus.bucket, recipe.places_of)
-    notes = [f"{left_out} pairs of overfull bands not compared (corpus.bucket)"] if left_out else []
-    recipe.commit("scratch/pairs", task, pairs, notes)
-
-
-def verify(recipe: Recipe, task: Task) -> None:
-    """The edges: nominated pairs that are verified by their shingles."""
-    corpus, pairs = recipe.settings.corpus, near_duplicates.unite(recipe.tables("scratch/pairs"))
-    signatures, shingles = recipe.signatures_of, recipe.shingles_of
-    recipe.commit(
-        "scratch/edges", task, near_duplicates.verify(pairs, signatures, shingles, corpus.jaccard, corpus.measure)
-    )
-
-
-def choose(recipe: Recipe, task: Task) -> None:
-    """The removals of near duplicates: of each edge the better-ranked end stays, if it does."""
-    (edges,) = recipe.tables("scratch/edges")
-    recipe.commit("scratch/removals", task, near_duplicates.choose(edges, recipe.places_of))
-
-
-def judge(recipe: Recipe, run: Run) -> list[list[str]]:
-    """Measure the deduplication; what is to be said of it, by shard. Raises DedupError: it is not good enough."""
-    corpus, decided = recipe.settings.corpus, recipe.hashes("scratch/votes", "scratch/exact", "scratch/removals")
-    measured = [*likely(recipe), decided, recipe.hashes("scratch/edges")]
-    run.map_shards(
-        partial(measure, recipe), recipe.begin("scratch/meter", ("jaccard", "measure", "sample"), [measured])
-    )
-    meter.judge(recipe.reading_of(), corpus.min_precision, corpus.max_swallowed, corpus.min_recall)
-    notes = [list(one.notes) for one in recipe.artefact("scratch/pairs").receipts()]
-    notes[0] += meter.told(recipe.reading_of(), corpus)
-    return notes
-
-
-def measure(recipe: Recipe, task: Task) -> None:
-    """What a sample, compared word by word, says about the removals."""
-    (removals,), (edges,) = recipe.tables("scratch/removals"), recipe.tables("scratch/edges")
-    gone = [removals["removed"].to_numpy(), *(one["removed"].to_numpy() for one in recipe.tables("scratch/exact"))]
-    survived = [nodes.node_ids(shard, recipe.survivors(shard)["row"].to_numpy()) for shard in range(recipe.shards)]
-    stayed = [one[~np.isin(one, np.concatenate(gone))] for one in survived]
-    reading = meter.measure(
-        meter.Result(stayed, removals, near_duplicates.unite(recipe.tables("scratch/pairs")), edges),
-        recipe.settings.corpus, recipe.settings.documents.shingle_words,
-        meter.Sources(recipe.signatures_of, recipe.words_of, recipe.places_of),
-    )  # fmt: skip
-    recipe.commit("scratch/meter", task, reading.table())
-
-
 # --- each shard is filtered by its table of decisions
 
 
 def decide(recipe: Recipe, run: Run) -> None:
     """Make the table of decisions of each shard: removals go to the keeper's shard for its doc_id, and then home."""
-    met = [recipe.hashes("scratch/votes", "scratch/exact", "scratch/removals")] * recipe.shards
-    gone, tasks = recipe.parts("scratch/exact", "scratch/removals"), recipe.begin("scratch/keepers", (), met)
-    run.exchange(partial(kept_for, recipe), gone, partial(keepers, recipe), tasks)
-    met = [recipe.hashes("scratch/votes", "scratch/keepers")] * recipe.shards
-    tasks = recipe.begin("scratch/decisions", ("jaccard", "measure"), met)
-    run.exchange(partial(losses, recipe), recipe.parts("scratch/keepers"), partial(decisions, recipe), tasks)
+    gone = ("scratch/exact", "scratch/removals", "scratch/edges_elsewhere")
+    met, keeping = recipe.hashes("scratch/votes", *gone, "scratch/elsewhere"), recipe.artefact("scratch/keepers")
+    tasks = recipe.begin(keeping.name, (), [met] * keeping.shards)
+    run.exchange(partial(kept_for, recipe), recipe.parts(*gone), partial(keepers, recipe), tasks)
+    met = [*recipe.hashes("scratch/votes", keeping.name), *(one.mark for one in recipe.others)]
+    tasks = recipe.begin("scratch/decisions", ("jaccard", "measure"), [met] * recipe.shards)
+    run.exchange(partial(copies.losses, recipe), recipe.parts(keeping.name), partial(decisions, recipe), tasks)
 
 
 def kept_for(recipe: Recipe, part: tuple[str, int]) -> Iterator[Block]:
     """Blocks of the removals in one part of a phase, to the shard of the keeper, which is one that stays: the keeper of
-    an exact copy may itself have gone as a near copy, of one that stayed.
+    an exact copy may itself have gone as a near copy, of one that stayed, here or elsewhere.
     """
-    table, (near,) = schemas.read_parquet(recipe.file(*part)), recipe.tables("scratch/removals")
-    keeper = nodes.followed(table["keeper"].to_numpy(), near)
-    table = table.set_column(1, REMOVALS.field("keeper"), pa.array(keeper))
-    return schemas.scatter(table, (keeper >> SHIFT_32).astype(np.int32))
+    name, _ = part
+    edges = name == "scratch/edges_elsewhere"
+    table = copies.elsewhere_removals(recipe) if edges else schemas.read_parquet(recipe.file(*part))
+    table = nodes.followed(table, copies.near_removals(recipe), recipe.first_beyond)
+    return schemas.scatter(table, (table["keeper"].to_numpy() >> SHIFT_32).astype(np.int32))
 
 
 def keepers(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
     """The removals, of copies and near copies, whose keeper stands in one shard, with the doc_id of the keeper."""
     table = schemas.unpack(blocks, REMOVALS).sort_by([("keeper", "ascending"), ("removed", "ascending")])
-    votes = schemas.read_parquet(recipe.file("scratch/votes", task.shard), ["row", "doc_id"])
-    places = np.searchsorted(votes["row"].to_numpy(), table["keeper"].to_numpy() & MASK_32)
-    recipe.commit("scratch/keepers", task, table.append_column("keeper_id", votes["doc_id"].take(places)))
+    if task.shard in recipe.every:
+        votes = schemas.read_parquet(recipe.file("scratch/votes", task.shard), ["row", "doc_id"])
+        rows, ids = votes["row"].to_numpy(), votes["doc_id"]
+    else:
+        rows, ids = copies.documents_elsewhere(recipe, task.shard, "doc_id")
+    places = np.searchsorted(rows, table["keeper"].to_numpy() & MASK_32)
+    recipe.commit("scratch/keepers", task, table.append_column("keeper_id", ids.take(places)))
 
 
 def decisions(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
     """DECISIONS of each kept document of a shard, with its row: its vote, unless it went out as a copy."""
     votes = schemas.read_parquet(recipe.file("scratch/votes", task.shard), ["row", "doc_id", *VERDICT])
     by_row = {one["row"]: one for one in votes.to_pylist()}
-    copies = set(schemas.read_parquet(recipe.file("scratch/lost", task.shard))["removed"].to_pylist())
+    lost = schemas.read_parquet(recipe.file("scratch/lost", task.shard))
+    same_words = dict(zip(lost["removed"].to_pylist(), lost["keeper"].to_pylist(), strict=True))
     near = (Outcome.NEAR_DUPLICATE, recipe.settings.corpus.measure, recipe.settings.corpus.jaccard)
     for one in schemas.unpack(blocks, NAMED).to_pylist():
-        found = (Outcome.EXACT_DUPLICATE, "text_hash", 1.0) if one["removed"] in copies else near
+        removed, keeper = one["removed"], one["keeper"]
+        found = (Outcome.EXACT_DUPLICATE, "text_hash", 1.0) if removed in same_words else near
+        if keeper >= recipe.first_beyond:
+            rule = f"{elsewhere.RULE} {recipe.beside(keeper >> int(SHIFT_32))[0].mark}"
+            found = Outcome.DUPLICATE_ELSEWHERE, rule, 1.0 if same_words.get(removed) == keeper else near[-1]
         verdict = dict(zip(("outcome", "rule", "threshold"), found, strict=True))
-        by_row[one["removed"] & int(MASK_32)] |= verdict | {"value": one["score"], "keeper": one["keeper_id"]}
+        by_row[removed & int(MASK_32)] |= verdict | {"value": one["score"], "keeper": one["keeper_id"]}
     recipe.commit("scratch/decisions", task, pa.Table.from_pylist(list(by_row.values()), DECIDED))
 
 

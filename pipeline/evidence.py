@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import elsewhere
 from pipeline.config import Settings, slice_of
 from pipeline.dedup import meter, minhash, nodes
 from pipeline.dedup.nodes import MASK_32, SHIFT_32, Nodes
@@ -50,12 +51,17 @@ class Recipe:
     rules: tuple[rules.Rule, ...] = ()
     references: tuple[File, ...] = ()  # n-grams of Wikipedia
     evaluations: tuple[File, ...] = ()  # to be cut out
+    others: tuple[elsewhere.Other, ...] = ()  # corpora whose documents already win
 
     def artefact(self, name: str) -> Artefact:
-        """An input or a phase, with as many shards as the build, but for those that are made in one piece."""
-        return Artefact(
-            self.work, name, 1 if name.removeprefix("scratch/") in IN_ONE_PIECE else self.settings.build.shards
-        )
+        """An input or a phase, with as many shards as the build, but for those that are made in one piece.
+
+        Those about other corpora have none without such; keepers have theirs behind those of the build.
+        """
+        phase, beyond, some = name.removeprefix("scratch/"), len(self.beyond), bool(self.others)
+        shards = {**dict.fromkeys(IN_ONE_PIECE, 1), "elsewhere": beyond, "keepers": self.shards + beyond}
+        shards |= {"pairs_elsewhere": self.shards * some, "edges_elsewhere": int(some)}
+        return Artefact(self.work, name, shards.get(phase, self.shards))
 
     @property
     def shards(self) -> int:
@@ -65,6 +71,25 @@ class Recipe:
     def every(self) -> range:
         """The shards of the build."""
         return range(self.shards)
+
+    @property
+    def beyond(self) -> range:
+        """The shards of other corpora, which are numbered on from those of the build."""
+        return range(self.shards, self.shards + sum(len(one.stamps) for one in self.others))
+
+    def beside(self, shard: int) -> tuple[elsewhere.Other, int]:
+        """The other corpus that a shard of `beyond` belongs to, and which shard it is there."""
+        place = shard - self.shards
+        for one in self.others:
+            if place < len(one.stamps):
+                return one, place
+            place -= len(one.stamps)
+        raise IndexError(shard)
+
+    @property
+    def first_beyond(self) -> np.uint64:
+        """The first node that stands elsewhere; all below are documents of the build."""
+        return np.uint64(self.shards) << SHIFT_32
 
     def parts(self, *names: str) -> list[tuple[str, int]]:
         """All parts of these phases, each by name and number."""
@@ -139,11 +164,25 @@ class Recipe:
     def at(self, name: str, asked: Nodes, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Columns of `documents` or votes at ascending nodes, in their order."""
         shards = asked >> SHIFT_32
-        for shard in np.unique(shards):
-            path, rows = self.file(name, int(shard)), asked[shards == shard] & MASK_32
+        for shard in np.unique(shards).tolist():
+            rows = asked[shards == shard] & MASK_32
+            if shard >= self.shards:
+                yield from self.elsewhere_at(name, shard, rows, columns)
+                continue
+            path = self.file(name, shard)
             if name == "scratch/votes":
                 rows = np.searchsorted(schemas.read_parquet(path, ["row"])["row"].to_numpy(), rows)
             yield from schemas.rows_at(path, rows, columns)
+
+    def elsewhere_at(self, name: str, shard: int, rows: Nodes, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The same of documents that stand elsewhere: their texts lie there, and all else is in scratch."""
+        one, place = self.beside(shard)
+        if "text" in columns:
+            yield from schemas.rows_at(one.file(place), rows, columns)
+            return
+        path = self.file("scratch/elsewhere", shard - self.shards)
+        for table in schemas.rows_at(path, rows, ["doc_id"] if name == "scratch/votes" else columns):
+            yield elsewhere.ranks(shard, table["doc_id"]).select(columns) if name == "scratch/votes" else table
 
     def places_of(self, asked: Nodes) -> npt.NDArray[np.int64]:
         """The place of each node in the ranking of them all."""
@@ -172,7 +211,9 @@ def prepared(settings: Settings, work: Path, run: Run) -> Recipe:
     references = [refer(recipe, run)] if corpus.wikipedia_dumps else []
     references += named(work, "wikipedia_reference", [corpus.wikipedia_reference] if corpus.wikipedia_reference else [])
     evaluations = named(work, "contamination", corpus.contamination)
-    return Recipe(settings, work, rules.read_rules(corpus.rules, work, SIGNALS), tuple(references), tuple(evaluations))
+    others = elsewhere.others(corpus.against, work)
+    judged_by = rules.read_rules(corpus.rules, work, SIGNALS)
+    return Recipe(settings, work, judged_by, tuple(references), tuple(evaluations), others)
 
 
 def named(work: Path, setting: str, patterns: Sequence[str]) -> list[File]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline import elsewhere
 from pipeline.config import Settings
 from pipeline.fetch import commoncrawl
 from pipeline.fetch.kinds import is_archive
@@ -126,11 +127,13 @@ def documents(_root: Path, settings: Settings, faults: Faults) -> None:
 
 
 def corpus(root: Path, settings: Settings, faults: Faults) -> None:
-    """Rules, dumps of Wikipedia, its reference, and evaluation files."""
+    """Rules, dumps of Wikipedia, its reference, other corpora, and evaluation files."""
     chosen = settings.corpus
     faults.ask(lambda: read_rules(chosen.rules, root, SIGNALS))
     files(root, "corpus.wikipedia_dumps", chosen.wikipedia_dumps, faults)
     files(root, "corpus.wikipedia_reference", [chosen.wikipedia_reference] * bool(chosen.wikipedia_reference), faults)
+    for name in chosen.against:
+        faults.ask(lambda name=name: elsewhere.other(name, root))  # type: ignore[misc]
     for path in files(root, "corpus.contamination", chosen.contamination, faults):
         faults.ask(lambda path=path: read_evaluation(path))  # type: ignore[misc]
 

@@ -183,10 +183,10 @@ CROSSES = {
     "pointers.scatter": CAPTURE,
     "originals.scatter": "key url is_page captured",
     "commoncrawl.scatter": f"doc_id {INDEXED}",
-    "corpus.hashes_of": "hash node score created length doc_id",
-    "corpus.losses": "removed keeper score",
+    "copies.hashes_of": "hash node score created length doc_id",
+    "copies.losses": "removed keeper score",
     "corpus.kept_for": "removed keeper score",
-    "corpus.bands_of": "band node",
+    "copies.bands_of": "band node",
     "corpus.paragraphs_of": "hash documents",
     "tokenizer.scatter_shard": "word count",
 }

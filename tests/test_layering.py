@@ -33,7 +33,7 @@ LAYERS = [
         "shards.runner",
     },
     CRAFTS,
-    {"links", "kept", "pages", "documents", "evidence", "corpus", "tokenizer", "tokens"},
+    {"links", "kept", "pages", "documents", "elsewhere", "evidence", "copies", "corpus", "tokenizer", "tokens"},
     {"preflight"},
     {"build"},
     {"standing"},

@@ -10,7 +10,7 @@ Alternative: trust the curve of the bands, which holds for signatures and says n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -182,12 +182,16 @@ def most_swallowed(keepers: Nodes) -> int:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run decided: the nodes that stayed (an array a shard), REMOVALS, and the nominated PAIRS and EDGES."""
+    """What a run decided: the nodes that stayed (an array a shard), REMOVALS, and the nominated PAIRS and EDGES.
+
+    `elsewhere`: nodes of other corpora, for which documents had to go as well.
+    """
 
     stayed: list[Nodes]
     removals: pa.Table
     pairs: pa.Table
     edges: pa.Table
+    elsewhere: Sequence[Nodes] = ()
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,8 @@ def measure(result: Result, settings: CorpusSettings, shingle_words: int, source
     refused = refused.take(sample_of(refused.num_rows, settings.sample))
     every = np.concatenate([np.empty(0, np.uint64), *result.stayed])
     probes = every[sample_of(len(every), settings.sample)]
-    missed = better(found_among(probes, result.stayed, sources.signatures_of, least), sources.rank_of)
+    among = [*result.stayed, *result.elsewhere]
+    missed = better(found_among(probes, among, sources.signatures_of, least), sources.rank_of)
     return Reading(
         documents=len(every) + removed.num_rows,
         removed=removed.num_rows,
@@ -235,9 +240,9 @@ def near_misses(result: Result, signatures_of: SignaturesOf, threshold: float) -
     return agreeing(refused, signatures_of, max(0.0, threshold - NEAR))
 
 
-def found_among(probes: Nodes, stayed: Iterable[Nodes], signatures_of: SignaturesOf, threshold: float) -> pa.Table:
-    """The candidates of the probes among all that stayed, a shard's signatures at a time."""
-    batches = ((some, signatures_of(some)) for one in stayed for some in cut(one))
+def found_among(probes: Nodes, among: Iterable[Nodes], signatures_of: SignaturesOf, threshold: float) -> pa.Table:
+    """The candidates of the probes among all of these, a shard's signatures at a time."""
+    batches = ((some, signatures_of(some)) for one in among for some in cut(one))
     return candidates(probes, signatures_of(probes), batches, threshold)
 
 

@@ -98,6 +98,38 @@ def nominate(blocks: Iterable[bytes], bucket: int, rank_of: RankOf) -> tuple[pa.
     return pair_table(pairs, known), overflow(sizes[sizes > bucket], bucket)
 
 
+def nominate_across(blocks: Iterable[bytes], bucket: int, beyond: np.uint64) -> tuple[pa.Table, int]:
+    """Pairs (a under `beyond`, b not) of documents that share a band value, and how many such were not nominated.
+
+    Each document under `beyond` is paired with the first `bucket` of the others in a bucket, so that work is linear in
+    its size; pairs on one side are nobody's. A pair that is left out of several buckets counts in each.
+    """
+    table = schemas.unpack(blocks, BANDS)
+    bands, nodes = table["band"].to_numpy(), table["node"].to_numpy()
+    shared = np.isin(bands, np.intersect1d(bands[nodes < beyond], bands[nodes >= beyond]))
+    known, member = np.unique(nodes[shared], return_inverse=True)
+    order = np.lexsort((member, bands[shared]))
+    bands, member = bands[shared][order], member[order]
+    ours = known[member] < beyond
+    theirs, others = bands[~ours], member[~ours]
+    begin = np.searchsorted(theirs, bands[ours])
+    sizes = np.searchsorted(theirs, bands[ours], side="right") - begin
+    pairs = gathered(pairs_across(member[ours], others, begin, np.minimum(sizes, bucket), bucket))
+    return pair_table(pairs, known), int(np.maximum(sizes - bucket, 0).sum())
+
+
+def pairs_across(
+    ours: NDArray[np.int64], others: NDArray[np.int64], begin: NDArray[np.int64], counts: NDArray[np.int64], bucket: int
+) -> Iterator[Keys]:
+    """Keys of the pairs of each of ours with `counts` of the others from `begin` on, about PAIRS_AT_ONCE at a time."""
+    step = max(1, PAIRS_AT_ONCE // bucket)
+    for start in range(0, len(ours), step):
+        some = slice(start, start + step)
+        ends = np.cumsum(counts[some])
+        place = np.arange(counts[some].sum()) + np.repeat(begin[some] - ends + counts[some], counts[some])
+        yield pair_keys(np.repeat(ours[some], counts[some]), others[place])
+
+
 def bucket_pairs(member: NDArray[np.int64], first: NDArray[np.int64], bucket: int) -> Iterator[Keys]:
     """Keys of the pairs of each bucket, at most about PAIRS_AT_ONCE at a time, from entries sorted by bucket.
 
@@ -227,6 +259,14 @@ def choose(edges: pa.Table, rank_of: RankOf) -> pa.Table:
     by_place = known[np.argsort(place)]
     chosen = np.array(deciding, np.int64)
     return removals(by_place[worse[chosen]], by_place[better[chosen]], edges["score"].to_numpy()[order[chosen]])
+
+
+def nearest(edges: pa.Table) -> pa.Table:
+    """Removals (removed, keeper, score) of every a for the b that it is most like; of equals, the first node."""
+    a, b, score = (edges[name].to_numpy() for name in EDGES.names)
+    order = np.lexsort((b, -score, a))
+    best = order[run_starts(a[order]) == np.arange(len(order))]
+    return removals(a[best], b[best], score[best])
 
 
 def pair_keys(first: NDArray[np.int64], second: NDArray[np.int64]) -> Keys:

@@ -61,13 +61,19 @@ def removals(removed: Nodes, keeper: Nodes, score: NDArray[np.float32]) -> pa.Ta
     return pa.table([removed[order], keeper[order], score[order]], schema=REMOVALS)
 
 
-def followed(keeper: Nodes, near: pa.Table) -> Nodes:
-    """Each node, or where it went itself by one of the removals of `near`, sorted, the keeper there, which stayed."""
-    gone, stayed = near["removed"].to_numpy(), near["keeper"].to_numpy()
+def followed(table: pa.Table, near: pa.Table, beyond: np.uint64) -> pa.Table:
+    """Removals whose keepers stay: where one went itself by one of `near`, sorted, the keeper there takes its place.
+
+    Where that is a node from `beyond` on, so does its score: the removed document has the words of the one between.
+    """
+    gone, keeper = near["removed"].to_numpy(), table["keeper"].to_numpy()
     if not len(gone):
-        return keeper
+        return table
     place = np.searchsorted(gone, keeper).clip(max=len(gone) - 1)
-    return np.where(gone[place] == keeper, stayed[place], keeper)
+    stayed = np.where(gone[place] == keeper, near["keeper"].to_numpy()[place], keeper)
+    passed_on = (stayed != keeper) & (stayed >= beyond)
+    score = np.where(passed_on, near["score"].to_numpy()[place], table["score"].to_numpy())
+    return pa.table([table["removed"], stayed, score], schema=REMOVALS)
 
 
 def spread(table: pa.Table, partition: NDArray[np.uint64]) -> Iterator[tuple[int, bytes]]:

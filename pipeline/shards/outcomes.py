@@ -90,6 +90,10 @@ class Outcome(StrEnum):
     LOW_QUALITY = "low_quality", "a quality rule of the config refused it"
     WIKIPEDIA_TEXT = "wikipedia_text", "most of its 8-grams are Wikipedia's, or it says it comes from there"
     CONTAMINATED = "contaminated", "so much of an evaluation text that nothing is left once that is cut out"
+    DUPLICATE_ELSEWHERE = (
+        "duplicate_elsewhere",
+        "the same words as, or verified as similar to, a document that stands in a corpus of corpus.against",
+    )
     EXACT_DUPLICATE = "exact_duplicate", "the same normalised text as a better-ranked document"
     NEAR_DUPLICATE = "near_duplicate", "verified as similar to a better-ranked kept document"
 
@@ -116,7 +120,8 @@ FATES: dict[str, tuple[Outcome, ...]] = {
     ),
     "corpus": (
         Outcome.KEPT, Outcome.WIKIPEDIA_HOST, Outcome.OTHER_LANGUAGE, Outcome.TOO_SHORT, Outcome.LOW_QUALITY,
-        Outcome.WIKIPEDIA_TEXT, Outcome.CONTAMINATED, Outcome.EXACT_DUPLICATE, Outcome.NEAR_DUPLICATE,
+        Outcome.WIKIPEDIA_TEXT, Outcome.CONTAMINATED, Outcome.DUPLICATE_ELSEWHERE, Outcome.EXACT_DUPLICATE,
+        Outcome.NEAR_DUPLICATE,
     ),
     "tokens": (Outcome.KEPT,),
 }  # fmt: skip

@@ -164,10 +164,10 @@ DECISIONS = pa.schema(
     [
         pa.field("doc_id", pa.string()),
         pa.field("outcome", pa.string()),
-        pa.field("rule", pa.string()),  # the setting that decided
+        pa.field("rule", pa.string()),  # the setting that decided; "against" and the mark of the other corpus
         pa.field("value", pa.float64()),  # what the document has
         pa.field("threshold", pa.float64()),  # what it should have had
-        pa.field("keeper", pa.string()),  # doc_id of the document it lost to
+        pa.field("keeper", pa.string()),  # doc_id of the document it lost to, there where rule names another corpus
     ]
 )
 

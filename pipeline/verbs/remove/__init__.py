@@ -21,6 +21,7 @@ from pipeline.config import Settings
 from pipeline.fetch.forget import forget, tables
 from pipeline.fetch.shelf import sweep
 from pipeline.shards import lease, leftovers, removals, schemas
+from pipeline.shards.outcomes import Outcome
 from pipeline.verbs.remove.exposure import held, spans
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.rows import take_out
@@ -93,11 +94,12 @@ def carry_out(removal: Removal, settings: Settings | None) -> None:
 
 
 def returning(removal: Removal) -> set[str]:
-    """The doc_ids that lost to a doomed keeper, and are not doomed themselves."""
+    """The doc_ids that lost to a doomed keeper, and are not doomed themselves. What stands elsewhere stays there."""
     corpus = artefact(removal.root, "corpus", removal.shards)
     found: set[str] = set()
     for shard in made(corpus):
-        table = schemas.read_parquet(corpus.file(shard, ".parquet", "removed"), ("doc_id", "keeper"))
+        table = schemas.read_parquet(corpus.file(shard, ".parquet", "removed"), ("doc_id", "outcome", "keeper"))
+        table = table.filter(pc.not_equal(table["outcome"], str(Outcome.DUPLICATE_ELSEWHERE)))
         found.update(table.filter(pc.is_in(table["keeper"], value_set=removal.doomed_ids))["doc_id"].to_pylist())
     return found - removal.doomed
 

@@ -1,0 +1,236 @@
+"""Which documents are copies, and of which: those of what stands in other corpora first, then those of each other.
+
+Choice: three meetings. All meet as hashes; what is left meets other corpora as bands, and then, without what that took,
+itself. So what stands elsewhere changes nothing among those that are left. Cost: bands cross twice where there are
+other corpora. Alternative: one meeting of all, in which a band's best-ranked documents, with which the rest of it is
+compared, may be gone themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline import elsewhere
+from pipeline.config import slice_of
+from pipeline.dedup import exact_duplicates, meter, near_duplicates, nodes
+from pipeline.dedup.nodes import MASK_32, REMOVALS, SHIFT_32
+from pipeline.evidence import VERSION, Recipe
+from pipeline.shards import receipts, schemas
+from pipeline.shards.receipts import Task
+from pipeline.shards.runner import Block, Run
+
+HEAVY_DOCUMENTS = 50_000  # elsewhere, from which on worker processes are worth their start
+
+
+def find(recipe: Recipe, run: Run) -> list[list[str]]:
+    """Make the removals of all copies; what is to be said of them, by shard. Raises DedupError: see `meter.judge`."""
+    describe_others(recipe, run)
+    find_copies(recipe, run)
+    find_elsewhere(recipe, run)
+    find_near_copies(recipe, run)
+    return judge(recipe, run)
+
+
+# --- other corpora
+
+
+def describe_others(recipe: Recipe, run: Run) -> None:
+    """Make hashes and signatures of the documents that stand elsewhere, once for each state of a shard there."""
+    chosen = slice_of(recipe.settings.documents)
+    used = {name: chosen[name] for name in ("shingle_words", "permutations", "seed")}
+    shas = [stamp.sha256 for one in recipe.others for stamp in one.stamps]
+    marks = [receipts.fingerprint("elsewhere", VERSION, used, sha, elsewhere.LIBRARIES) for sha in shas]
+    heavy = sum(one.documents for one in recipe.others) > HEAVY_DOCUMENTS
+    run.map_shards(partial(describe, recipe), recipe.artefact("scratch/elsewhere").begin(marks), heavy)
+
+
+def describe(recipe: Recipe, task: Task) -> None:
+    """The documents of one shard of another corpus."""
+    one, shard = recipe.beside(recipe.shards + task.shard)
+    recipe.commit("scratch/elsewhere", task, elsewhere.described(one, shard, recipe.settings.documents))
+
+
+def documents_elsewhere(recipe: Recipe, shard: int, column: str) -> tuple[npt.NDArray[np.uint32], pa.ChunkedArray]:
+    """Rows of a shard of `recipe.beyond`, all of them, and a column of `elsewhere.schema`."""
+    found = schemas.read_parquet(recipe.file("scratch/elsewhere", shard - recipe.shards), [column])[column]
+    return np.arange(len(found), dtype=np.uint32), found
+
+
+def find_elsewhere(recipe: Recipe, run: Run) -> None:
+    """Make the edges between what is left and what stands elsewhere: nominate, verify."""
+    pairs, edges = (recipe.artefact(f"scratch/{one}_elsewhere") for one in ("pairs", "edges"))
+    met = recipe.hashes("documents", "scratch/votes", "scratch/lost", "scratch/elsewhere")
+    tasks = recipe.begin(pairs.name, ("bands", "rows", "bucket"), [met] * pairs.shards)
+    sources = [*recipe.every, *recipe.beyond]
+    run.exchange(partial(bands_of, recipe, False), sources, partial(meet_elsewhere, recipe), tasks)
+    read = [*likely(recipe, pairs.name), recipe.hashes("scratch/elsewhere")]
+    tasks = recipe.begin(edges.name, ("jaccard", "measure"), [read] * edges.shards)
+    run.map_shards(partial(verify, recipe, "_elsewhere"), tasks)
+
+
+def meet_elsewhere(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+    """The pairs of one partition of band values that a document makes with one elsewhere."""
+    pairs, left_out = near_duplicates.nominate_across(blocks, recipe.settings.corpus.bucket, recipe.first_beyond)
+    recipe.commit("scratch/pairs_elsewhere", task, pairs, overfull(left_out))
+
+
+# --- exact copies
+
+
+def find_copies(recipe: Recipe, run: Run) -> None:
+    """Make the removals of exact copies, and bring each to the shard that it goes from."""
+    met = [recipe.hashes("scratch/votes", "scratch/elsewhere")] * recipe.shards
+    tasks = recipe.begin("scratch/exact", (), met)
+    run.exchange(partial(hashes_of, recipe), [*recipe.every, *recipe.beyond], partial(exact, recipe), tasks)
+    tasks = recipe.begin("scratch/lost", (), [recipe.hashes("scratch/exact")] * recipe.shards)
+    run.exchange(partial(losses, recipe), recipe.parts("scratch/exact"), partial(lost, recipe), tasks)
+
+
+def hashes_of(recipe: Recipe, shard: int) -> Iterator[Block]:
+    """Blocks of the text hashes of a shard's survivors, or of what stands elsewhere."""
+    if shard in recipe.every:
+        votes = recipe.survivors(shard)
+        rows, hashes = votes["row"].to_numpy(), votes["text_hash"]
+    else:
+        rows, hashes = documents_elsewhere(recipe, shard, "text_hash")
+        votes = elsewhere.ranks(shard, documents_elsewhere(recipe, shard, "doc_id")[1])
+    return exact_duplicates.scatter_hashes(shard, rows, hashes, votes, recipe.shards)
+
+
+def exact(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+    """The removals among all documents of one partition of hashes; nothing goes that stands elsewhere."""
+    found = exact_duplicates.gather_hashes(blocks)
+    recipe.commit("scratch/exact", task, found.filter(pa.array(found["removed"].to_numpy() < recipe.first_beyond)))
+
+
+def losses(recipe: Recipe, part: tuple[str, int]) -> Iterator[Block]:
+    """Blocks of the removals in one part of a phase, to the shard of the document that goes."""
+    table = schemas.read_parquet(recipe.file(*part))
+    return schemas.scatter(table, (table["removed"].to_numpy() >> SHIFT_32).astype(np.int32))
+
+
+def lost(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+    """The removals of exact copies that go from one shard."""
+    recipe.commit("scratch/lost", task, schemas.unpack(blocks, REMOVALS).sort_by("removed"))
+
+
+# --- near copies
+
+
+def find_near_copies(recipe: Recipe, run: Run) -> None:
+    """Make the removals of near copies: nominate, verify, choose."""
+    met = recipe.hashes("documents", "scratch/votes", "scratch/lost", "scratch/edges_elsewhere")
+    tasks = recipe.begin("scratch/pairs", ("bands", "rows", "bucket"), [met] * recipe.shards)
+    run.exchange(partial(bands_of, recipe, True), recipe.every, partial(near, recipe), tasks)
+    tasks = recipe.begin("scratch/edges", ("jaccard", "measure"), [likely(recipe)])
+    run.map_shards(partial(verify, recipe, ""), tasks)
+    tasks = recipe.begin("scratch/removals", (), [recipe.hashes("scratch/votes", "scratch/edges")])
+    run.map_shards(partial(choose, recipe), tasks)
+
+
+def likely(recipe: Recipe, pairs: str = "scratch/pairs") -> list[Any]:
+    """What decides which pairs are verified, for fingerprints."""
+    return [recipe.hashes("documents", "scratch/votes", pairs), recipe.settings.documents.shingle_words]
+
+
+def bands_of(recipe: Recipe, left: bool, shard: int) -> Iterator[Block]:
+    """Blocks of the bands of a shard's survivors that are no exact copies; or of what stands elsewhere.
+
+    `left`: of those, too, that did not go as near copies of what stands elsewhere.
+    """
+    if shard in recipe.every:
+        rows = recipe.survivors(shard)["row"].to_numpy()
+        gone = schemas.read_parquet(recipe.file("scratch/lost", shard))["removed"].to_numpy()
+        rows = rows[~np.isin(rows, gone & MASK_32)]
+        if left:
+            rows = rows[~np.isin(nodes.node_ids(shard, rows), elsewhere_removals(recipe)["removed"].to_numpy())]
+    else:
+        rows, _ = documents_elsewhere(recipe, shard, "doc_id")
+    signatures = recipe.signatures_of(nodes.node_ids(shard, rows))
+    return near_duplicates.scatter_bands(shard, rows, signatures, recipe.settings.corpus, recipe.shards)
+
+
+def near(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+    """The nominated pairs of one partition of band values."""
+    pairs, left_out = near_duplicates.nominate(blocks, recipe.settings.corpus.bucket, recipe.places_of)
+    recipe.commit("scratch/pairs", task, pairs, overfull(left_out))
+
+
+def overfull(left_out: int) -> list[str]:
+    """What is said of pairs that were not nominated."""
+    return [f"{left_out} pairs of overfull bands not compared (corpus.bucket)"] if left_out else []
+
+
+def verify(recipe: Recipe, where: str, task: Task) -> None:
+    """The edges: nominated pairs that are verified by their shingles. `where`: "", or "_elsewhere"."""
+    corpus, pairs = recipe.settings.corpus, near_duplicates.unite(recipe.tables(f"scratch/pairs{where}"))
+    signatures, shingles = recipe.signatures_of, recipe.shingles_of
+    edges = near_duplicates.verify(pairs, signatures, shingles, corpus.jaccard, corpus.measure)
+    recipe.commit(f"scratch/edges{where}", task, edges)
+
+
+def choose(recipe: Recipe, task: Task) -> None:
+    """The removals of near duplicates: of each edge the better-ranked end stays, if it does."""
+    (edges,) = recipe.tables("scratch/edges")
+    recipe.commit("scratch/removals", task, near_duplicates.choose(edges, recipe.places_of))
+
+
+def elsewhere_removals(recipe: Recipe) -> pa.Table:
+    """The removals of near copies of what stands elsewhere; none without other corpora."""
+    edges = recipe.tables("scratch/edges_elsewhere")
+    return near_duplicates.nearest(pa.concat_tables([near_duplicates.EDGES.empty_table(), *edges]))
+
+
+def near_removals(recipe: Recipe) -> pa.Table:
+    """The removals of all near copies, by the document that goes; their keepers stay, here or elsewhere."""
+    return pa.concat_tables([*recipe.tables("scratch/removals"), elsewhere_removals(recipe)]).sort_by("removed")
+
+
+# --- how good that was
+
+
+def judge(recipe: Recipe, run: Run) -> list[list[str]]:
+    """Measure the deduplication; what is to be said of it, by shard. Raises DedupError: it is not good enough."""
+    corpus = recipe.settings.corpus
+    decided = recipe.hashes(
+        "scratch/votes",
+        "scratch/exact",
+        "scratch/removals",
+        "scratch/elsewhere",
+        "scratch/pairs_elsewhere",
+        "scratch/edges_elsewhere",
+    )
+    measured = [*likely(recipe), decided, recipe.hashes("scratch/edges")]
+    run.map_shards(
+        partial(measure, recipe), recipe.begin("scratch/meter", ("jaccard", "measure", "sample"), [measured])
+    )
+    meter.judge(recipe.reading_of(), corpus.min_precision, corpus.max_swallowed, corpus.min_recall)
+    notes = [list(one.notes) for one in recipe.artefact("scratch/pairs").receipts()]
+    for shard, one in enumerate(recipe.artefact("scratch/pairs_elsewhere").receipts()):
+        notes[shard] += one.notes
+    notes[0] += meter.told(recipe.reading_of(), corpus)
+    return notes
+
+
+def measure(recipe: Recipe, task: Task) -> None:
+    """What a sample, compared word by word, says about the removals."""
+    removals = near_removals(recipe)
+    pairs, edges = (
+        [*recipe.tables(f"scratch/{one}"), *recipe.tables(f"scratch/{one}_elsewhere")] for one in ("pairs", "edges")
+    )
+    gone = [removals["removed"].to_numpy(), *(one["removed"].to_numpy() for one in recipe.tables("scratch/exact"))]
+    survived = [nodes.node_ids(shard, recipe.survivors(shard)["row"].to_numpy()) for shard in recipe.every]
+    stayed = [one[~np.isin(one, np.concatenate(gone))] for one in survived]
+    theirs = [nodes.node_ids(shard, documents_elsewhere(recipe, shard, "doc_id")[0]) for shard in recipe.beyond]
+    reading = meter.measure(
+        meter.Result(stayed, removals, near_duplicates.unite(pairs), pa.concat_tables(edges), theirs),
+        recipe.settings.corpus, recipe.settings.documents.shingle_words,
+        meter.Sources(recipe.signatures_of, recipe.words_of, recipe.places_of),
+    )  # fmt: skip
+    recipe.commit("scratch/meter", task, reading.table())
