@@ -9,13 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import corpus, elsewhere, preflight, urls
+from pipeline import config, corpus, elsewhere, preflight, urls
+from pipeline.build import build
 from pipeline.dedup import meter
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import ConfigError, InputError
 from pipeline.shards.receipts import Artefact, Books, Task, Undone, balanced, looking
 from pipeline.shards.runner import BeamRun, PlainRun
+from pipeline.standing import standing
 from pipeline.text.normalize import words
+from pipeline.verbs.explain import explain
+from pipeline.verbs.grounds import Grounds
+from pipeline.verbs.remove import remove
+from pipeline.verbs.report.write import PAGE, report
+from tests import test_versions as versions
+from tests.own_data import write_dump, write_warc
 from tests.test_corpus import Page, Shuffled, built, copies, inputs, prose, recipe, reworded, rows, why
 
 
@@ -275,6 +283,36 @@ def test_what_the_bands_pass_over_elsewhere_is_found_by_the_meter(tmp_path):
     assert why(tmp_path / "new") == {}
     one = corpus.evidence.prepared(recipe(2, bands=1, rows=128, against=["../old"]), tmp_path / "new", PlainRun())
     assert (one.reading_of().missed, one.reading_of().removed) == (1, 0)
+
+
+# --- what other commands say
+
+
+def test_explain_and_the_report_name_what_stands_elsewhere_and_status_tells_when_that_changes(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    for root, some in ((old, slice(0, 3)), (new, slice(2, 6))):
+        root.mkdir()
+        write_dump(root / "dump.ndjson", list(versions.pages())[some])
+        write_warc(root / "pages.warc.gz", list(versions.pages())[some])
+    build(old, config.parse(versions.SETTINGS), "corpus", run=PlainRun())
+    chosen = config.parse({**versions.SETTINGS, "corpus": {"min_words": 50, "against": ["../old"]}})
+    manifest = build(new, chosen, "corpus", run=PlainRun())["corpus"]
+    assert manifest.books["corpus"] == Books(4, {"kept": 3, "duplicate_elsewhere": 1})
+    (row,) = rows(new, "removed").values()
+    told = dict(explain(new, 2, row["url"]))["removed"]
+    assert (told["keeper_url"], told["keeper_corpus"]) == (row["url"], "../old")  # the same page, there
+    said = Grounds.of(new, Artefact(new, "corpus", 2)).of_row(row | {"text": ""}).sentence
+    assert said == f"the same words as a document that stands in another corpus ({row['rule']})"
+    report(new, 2, tmp_path / "out")
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert "1 document went because they stand in a corpus of another build (corpus.against):" in page
+    assert f"{row['rule'].split()[1]} is ../old, where 3 documents stand" in page
+    assert standing(new, chosen)["corpus"].state == "whole"
+    remove(old, 2, [row["url"]])
+    assert standing(new, chosen)["corpus"].state == "stale"
+    (done,) = remove(new, 2, [row["url"]])
+    assert done.order.returning == ()  # it had not lost to itself
+    assert build(new, chosen, "corpus", run=PlainRun())["corpus"].books["corpus"].outcomes == {"kept": 3}
 
 
 # --- what cannot be compared with

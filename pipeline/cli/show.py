@@ -90,7 +90,7 @@ def lines_of(document: Document, number: int, most_words: int) -> Iterator[Text]
     if document.lost_to is not None:
         yield from pair(document, document.lost_to, wide)
     else:
-        if document.keeper:
+        if document.keeper and document.outcome != "duplicate_elsewhere":
             yield Text(f"What it lost to is in the corpus no more: {document.keeper}")
         yield from body(document, wide, most_words)
     yield Text()

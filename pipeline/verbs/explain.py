@@ -7,7 +7,8 @@ Cost: a scan of one column of each shard. Alternative: an index of doc_ids, to b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, product
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import urls
+from pipeline import elsewhere, urls
 from pipeline.build import artefact
 from pipeline.shards import removals, schemas, storage
-from pipeline.shards.outcomes import InputError
+from pipeline.shards.outcomes import InputError, Outcome, WebTextError
 from pipeline.shards.receipts import Artefact
 from pipeline.standing import recorded
 
@@ -33,7 +34,7 @@ SHOWN = {
     ),
     "documents": ("outcome", "title", "engine", "language", "language_score", "word_count"),
     "removal": ("asked_at", "ended_at", "proof", "trained"),
-    "removed": ("outcome", "rule", "value", "threshold", "keeper", "keeper_url"),
+    "removed": ("outcome", "rule", "value", "threshold", "keeper", "keeper_url", "keeper_corpus"),
     "corpus": ("title", "words", "score", "subreddits"),
     "tokens": ("split", "tokens", "year"),
 }  # fmt: skip
@@ -71,12 +72,32 @@ def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[st
             yield stage, row
         elif stage == "corpus":
             if (row := row_of(one, doc_id, "removed")) is not None:
-                keeper = row_of(one, row["keeper"]) if row["keeper"] else None
-                yield "removed", {**row, "keeper_url": keeper["url"] if keeper else None}
+                against = manifest.settings.get(elsewhere.RULE, ())
+                if row["outcome"] == Outcome.DUPLICATE_ELSEWHERE:
+                    keeper = keeper_elsewhere(root, against, row)
+                else:
+                    keeper = {"keeper_url": url_of(row_of(one, row["keeper"]) if row["keeper"] else None)}
+                yield "removed", row | keeper
             if (row := row_of(one, doc_id)) is not None:
                 yield stage, row
         elif stage == "tokens":
             yield from token_rows(one, doc_id)
+
+
+def keeper_elsewhere(root: Path, against: Sequence[str], row: dict[str, Any]) -> dict[str, Any]:
+    """Which corpus a row names, and the address of its keeper there; None of each where that is not there any more."""
+    for name in against:
+        with suppress(WebTextError):
+            other = elsewhere.other(name, root)
+            if row["rule"] == f"{elsewhere.RULE} {other.mark}":
+                found = (row_in(other.file(shard), row["keeper"]) for shard in range(len(other.stamps)))
+                return {"keeper_corpus": name, "keeper_url": url_of(next(filter(None, found), None))}
+    return {"keeper_corpus": None, "keeper_url": None}
+
+
+def url_of(row: dict[str, Any] | None) -> str | None:
+    """The address of a row, if there is one."""
+    return row["url"] if row else None
 
 
 def orders(root: Path, doc_id: str, host: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -103,12 +124,18 @@ def told(checkpoint: dict[str, Any], doc_id: str) -> str:
 def row_of(one: Artefact, doc_id: str, part: str = "") -> dict[str, Any] | None:
     """The row of a document in an artefact, or None."""
     for shard in range(one.shards):
-        path = one.file(shard, ".parquet", part)
-        place = place_of(schemas.read_parquet(path, ["doc_id"])["doc_id"], doc_id)
-        if place is not None:
-            row: dict[str, Any] = schemas.read_parquet(path).slice(place, 1).to_pylist()[0]
+        if (row := row_in(one.file(shard, ".parquet", part), doc_id)) is not None:
             return row
     return None
+
+
+def row_in(path: Path, doc_id: str) -> dict[str, Any] | None:
+    """The same of one shard."""
+    place = place_of(schemas.read_parquet(path, ["doc_id"])["doc_id"], doc_id)
+    if place is None:
+        return None
+    row: dict[str, Any] = schemas.read_parquet(path).slice(place, 1).to_pylist()[0]
+    return row
 
 
 def token_rows(one: Artefact, doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:

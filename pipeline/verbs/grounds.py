@@ -76,6 +76,9 @@ class Grounds:
             return Said("says itself that it comes from Wikipedia", (found.span(),) if found else ())
         if outcome == Outcome.NEAR_DUPLICATE:
             return Said(f"{rule} {value:.3f} with a better-ranked document, from {threshold:g} on it goes")
+        if outcome == Outcome.DUPLICATE_ELSEWHERE:
+            alike = "the same words as" if threshold == 1 else f"{value:.3f} alike to"
+            return Said(f"{alike} a document that stands in another corpus ({rule})")
         if outcome == Outcome.CONTAMINATED:
             return Said(f"{value:.0f} pieces are left once evaluation texts are cut out; 1 to {threshold:.0f} may be")
         return Said(MEANINGS[outcome])

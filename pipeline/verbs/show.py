@@ -238,13 +238,19 @@ def read(
     for (shard, part), some in grouped(batch).items():
         read_part = read_kept if part == KEPT else read_extracted
         rows |= read_part(corpus, documents, shard, part, sorted(one.row for one in some))
-    found = kept_of(corpus, {row["keeper"] for row in rows.values() if row.get("keeper")})
+    found = kept_of(corpus, {row["keeper"] for row in rows.values() if lost_here(row)})
     keepers = {doc_id: one for doc_id, one in found.items() if not gone.cover(one.doc_id, one.host)}
     for pick in batch:
         row = rows[pick.doc_id]
         document = Document(**row)
         said = grounds.of_row(row)
-        yield replace(document, grounds=said.sentence, passages=said.passages, lost_to=keepers.get(row.get("keeper")))
+        loser = replace(document, grounds=said.sentence, passages=said.passages)
+        yield replace(loser, lost_to=keepers.get(row["keeper"]) if lost_here(row) else None)
+
+
+def lost_here(row: dict[str, Any]) -> bool:
+    """Whether a document lost to another one of this corpus."""
+    return bool(row.get("keeper")) and row["outcome"] != Outcome.DUPLICATE_ELSEWHERE
 
 
 def grouped(batch: Iterable[Pick]) -> dict[tuple[int, str], list[Pick]]:

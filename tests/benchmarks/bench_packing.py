@@ -7,6 +7,10 @@ one is made, a host a subreddit. For each seed, one model a kind of order is tra
 windows a step (block 1,024); both are measured on the same held-out windows, packed permuted. It prints the share of
 neighbours of one host, the losses in nats a token, and the mean of the paired differences with its 95 % interval
 (Student's t, one pair a seed); it asserts nothing.
+
+On 28,450 posts of Reddit by subreddit (92.7 % of neighbours share one, permuted .1 %), 150 steps of preset nano, 3
+seeds, 2 shared cores, 2026-11-29: by URL less permuted +0.026 nats (95 %: -0.016 to +0.069). All three are above 0, yet
+the interval includes it: of so short a run the gain is not proved.
 """
 
 import io

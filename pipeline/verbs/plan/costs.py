@@ -77,6 +77,8 @@ class Code:
     judge_s: float = known(60e-6, "CPU s a document of corpus", BENCH)
     band_block: float = known(260, "bytes a document that the rules keep, shuffled", BENCH)
     node_memory: float = known(318, "bytes a document in the one process that chooses", DEDUP)
+    elsewhere_s: float = known(1.2e-3, "CPU s a document of corpus.against, its bands included", "2,804 texts of 8 kB")
+    elsewhere_bytes: float = known(600, "bytes a document of corpus.against, in scratch", "signature, hash, id: 592")
     vote_bytes: float = known(65, "bytes a document, in scratch", BENCH)
     corpus_bytes: float = known(150, "bytes a document of corpus beside its text", BENCH)
     dump_s: float = known(2.4e-6, "CPU s a byte of a Wikipedia dump, as it lies", WIKIPEDIA)

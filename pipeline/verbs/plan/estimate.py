@@ -204,8 +204,8 @@ def documents(shape: Shape) -> Stage:
 
 
 def corpus(shape: Shape) -> Stage:
-    """Documents vote, survivors meet as hashes and bands, one process chooses."""
-    code, dumps = shape.code, shape.probe.dump_bytes
+    """Documents vote, survivors meet as hashes and bands, one process chooses; other corpora are read and meet too."""
+    code, dumps, beyond = shape.code, shape.probe.dump_bytes, shape.probe.elsewhere
     rows, kept = shape.flow["corpus"]
     survivors = rows * (shape.probe.texts.passing if shape.probe.texts else shape.web.passing)
     text = code.packed * shape.text_bytes
@@ -216,15 +216,18 @@ def corpus(shape: Shape) -> Stage:
         False,
         rows,
         kept,
-        read_bytes=rows * (code.document_bytes + text) + dumps,
-        shuffled_bytes=survivors * code.band_block,
+        read_bytes=rows * (code.document_bytes + text) + dumps + shape.probe.elsewhere_bytes,
+        shuffled_bytes=(survivors * (2 if beyond else 1) + beyond) * code.band_block,
         disk_bytes=kept * (text + code.corpus_bytes),
-        scratch_bytes=rows * code.vote_bytes + dumps * code.dump_scratch + shape.shards * code.shard_scratch,
+        scratch_bytes=sum((
+            rows * code.vote_bytes, dumps * code.dump_scratch, shape.shards * code.shard_scratch,
+            beyond * code.elsewhere_bytes,
+        )),
         memory_bytes=max(held, code.corpus_memory + grams),
         shard_memory_bytes=code.corpus_memory + grams,
         alone_memory_bytes=held,
-        cpu_s=code.corpus_start_s + rows * code.judge_s + dumps * code.dump_s,
-    )
+        cpu_s=code.corpus_start_s + rows * code.judge_s + dumps * code.dump_s + beyond * code.elsewhere_s,
+    )  # fmt: skip
 
 
 def tokenizer(shape: Shape) -> Stage:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import documents
+from pipeline import documents, elsewhere
 from pipeline.build import STAGES, artefact
 from pipeline.config import Settings
 from pipeline.dedup import minhash
@@ -64,6 +64,8 @@ class Probe:
     hosts: dict[str, int] | None = None  # kept links of each host, where links stand
     dump_bytes: int = 0  # of Wikipedia, that corpus reads
     reference_bytes: int = 0  # of its 8-grams, made before, that corpus holds
+    elsewhere: int = 0  # documents of corpus.against
+    elsewhere_bytes: int = 0  # of their shards, as they lie
 
 
 def probe(root: Path, settings: Settings) -> Probe:
@@ -91,6 +93,7 @@ def probe(root: Path, settings: Settings) -> Probe:
         captures = look_at_captures(inputs.matching(pages.warc, root, "pages.warc", []), pages, wanted)
     dumps = inputs.matching(settings.corpus.wikipedia_dumps, root, "corpus.wikipedia_dumps")
     reference = [settings.corpus.wikipedia_reference] if settings.corpus.wikipedia_reference else []
+    others = elsewhere.others(settings.corpus.against, root)
     return Probe(
         submissions,
         captures,
@@ -100,6 +103,8 @@ def probe(root: Path, settings: Settings) -> Probe:
         hosts_of(root, settings.build.shards) if "links" in made else None,
         size(dumps),
         size(inputs.matching(reference, root, "corpus.wikipedia_reference")),
+        sum(one.documents for one in others),
+        sum(stamp.bytes for one in others for stamp in one.stamps),
     )
 
 

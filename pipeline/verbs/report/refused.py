@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
 
+from pipeline.elsewhere import RULE
 from pipeline.shards.outcomes import Outcome
 from pipeline.text.redact import redacted
 from pipeline.verbs.differences import Stretch, stretches
@@ -60,8 +61,9 @@ def duplicates(answers: Answers) -> Markup:
         counts[row["outcome"]] += row["documents"]
     rows = answers.of("duplicates")
     if not rows:
-        return missing("No document is a copy of another one.")
+        return join(already(answers, counts), missing("No document is a copy of another one here."))
     return join(
+        already(answers, counts),
         paragraph(
             f"{counted(counts[Outcome.EXACT_DUPLICATE], 'document')} had the same words as a better-ranked one, "
             f"{counts[Outcome.NEAR_DUPLICATE]:,} nearly the same. Of each kind some pairs, the least alike first; "
@@ -71,6 +73,17 @@ def duplicates(answers: Answers) -> Markup:
         measured(answers),
         *(twins(row) for row in rows),
     )
+
+
+def already(answers: Answers, counts: Counter[str]) -> Markup:
+    """How many stand in other corpora, and which these are; nothing where the corpus was compared with none."""
+    prefix = f"{RULE} "
+    notes = [row["note"] for row in answers.of("notes") if row["stage"] == "corpus" and row["note"].startswith(prefix)]
+    if not notes:
+        return Markup()
+    gone = counted(counts[Outcome.DUPLICATE_ELSEWHERE], "document")
+    said = paragraph(f"{gone} went because they stand in a corpus of another build (corpus.against):", kind="why")
+    return join(said, element("ul", *(element("li", note.removeprefix(prefix)) for note in notes)))
 
 
 def measured(answers: Answers) -> Markup:
