@@ -7,6 +7,10 @@ the text, as most do, which is simpler and never quite the vocabulary of the cor
 
 Published merges (`tokenizer.merges`) are taken as they are, so that published weights can be trained on and compared;
 the counts then only say how they fit.
+
+A vocabulary may be too large for its corpus: what is seldom seen is hardly learnt. The rule is that of Gowda and May
+2020 (Finding the Optimal Vocabulary Size for Neural Machine Translation): the largest one of which 95 % are seen 100
+times. A larger one is made as it was asked for, with a note that says which would do.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from tokenizers import Tokenizer
 
 from pipeline.config import Settings, slice_of
 from pipeline.shards import inputs, receipts, schemas, storage
@@ -47,6 +52,9 @@ FILES = (
 
 LONGEST = 256  # characters of a pre-token; longer ones are cut. GPT-2's longest token has 128 bytes
 MOST_WORDS = 1_000_000  # distinct words held before they are sent on, or added up: about 150 MB
+SEEN, SEEN_SHARE = 100, 0.95  # so often each, and so much of the merges: Gowda and May 2020
+LEAST_MERGES = 500  # of a vocabulary that is still suggested
+ENCODED_AT_ONCE = 100_000  # distinct words
 TABLE_BYTES = 64_000_000  # of the words that merges are learnt from; learning takes 50 to 90 bytes a byte
 
 WORDS = pa.schema([pa.field("word", pa.binary()), pa.field("count", pa.int64())])
@@ -208,13 +216,39 @@ def learn_shard(settings: Settings, published: Path | None, words: Artefact, tok
             with storage.writing(tokenizer.folder / name) as file:  # names that other tools look for, not a shard's
                 attempt.files[name] = (file, 0)
                 file.write(files[name])
-        attempt.commit({}, notes(found))
+        attempt.commit({}, [*notes(found), *(too_large(spellings, counts, merges) if published is None else ())])
 
 
 def partition_tables(words: Artefact) -> Iterator[pa.Table]:
     """The counts of each partition."""
     for shard in range(words.shards):
         yield schemas.read_parquet(words.file(shard, ".parquet"))
+
+
+def seen_often(words: Sequence[bytes], counts: npt.NDArray[np.int64], merges: Sequence[bpe.Merge]) -> int:
+    """How many of the merges are tokens of the text at least SEEN times, when these are all there are."""
+    encoder = Tokenizer.from_buffer(bpe.files_of(merges)["tokenizer.json"])
+    occurrences = np.zeros(256 + len(merges) + 1, np.int64)
+    for start in range(0, len(words), ENCODED_AT_ONCE):
+        some = slice(start, start + ENCODED_AT_ONCE)
+        found = [one.ids for one in encoder.encode_batch([word.decode() for word in words[some]])]
+        np.add.at(occurrences, np.concatenate(found).astype(np.int64), np.repeat(counts[some], list(map(len, found))))
+    return int(np.count_nonzero(occurrences[256:-1] >= SEEN))
+
+
+def too_large(words: Sequence[bytes], counts: npt.NDArray[np.int64], merges: Sequence[bpe.Merge]) -> Iterator[str]:
+    """A note where too few of the merges are seen often, with half the size, a quarter, … that would do."""
+    often = seen_often(words, counts, merges)
+    if often >= SEEN_SHARE * len(merges):
+        return
+    size = len(merges) // 2
+    while size >= LEAST_MERGES and seen_often(words, counts, merges[:size]) < SEEN_SHARE * size:
+        size //= 2
+    mend = f"tokenizer.vocab_size = {256 + size + 1} would do" if size >= LEAST_MERGES else "it needs more text"
+    yield (
+        f"{len(merges) - often:,} of {len(merges):,} merges are seen fewer than {SEEN} times in the training text, so "
+        f"a model will hardly learn them: the vocabulary is too large for this corpus; {mend}"
+    )
 
 
 def report(

@@ -102,6 +102,22 @@ def test_the_report_counts_tokens_and_words():
     assert found["words_kept_whole"] == 0.6
 
 
+def test_a_vocabulary_too_large_for_its_text_is_told_which_would_do(monkeypatch):
+    monkeypatch.setattr(tokenizer, "LEAST_MERGES", 2)
+    words, counts = [b"aaaa", b"bbbb", b"cccc", b"dddd"], np.array([500, 400, 300, 7], np.int64)
+    merges, _ = bpe.learn(words, counts, 256 + 8 + 1, 1)
+    assert len(merges) == 8  # of each letter two and then four: the pairs are never seen again, nor are four d
+    assert tokenizer.seen_often(words, counts, merges) == 3
+    assert tokenizer.seen_often(words, counts, merges[:2]) == 2
+    (note,) = tokenizer.too_large(words, counts, merges)
+    assert note.startswith("5 of 8 merges are seen fewer than 100 times in the training text")
+    assert note.endswith("tokenizer.vocab_size = 259 would do")
+    assert list(tokenizer.too_large(words, counts, merges[:2])) == []
+    monkeypatch.setattr(tokenizer, "SEEN", 10_000)
+    (note,) = tokenizer.too_large(words, counts, merges)
+    assert note.endswith("it needs more text")
+
+
 def test_the_stage_learns_what_the_training_texts_alone_teach(tmp_path):
     settings = settings_of(2, tokens={"val_share": 0.5})
     corpus(tmp_path, 2, documents())
@@ -166,9 +182,10 @@ def test_a_process_with_another_hash_seed_and_other_threads_writes_the_same_file
 def test_a_vocabulary_that_stays_small_is_told(tmp_path):
     corpus(tmp_path, 1, [{"doc_id": "a", "text": "ab ab"}])
     manifest = tokenizer.stage(settings_of(1, tokens={"val_share": 0.0}), tmp_path, PlainRun())
-    assert manifest.notes == (
-        "vocabulary of 259 instead of 300: no other pair is frequent enough in the training text",
+    assert manifest.notes[0] == (
+        "vocabulary of 259 instead of 300: no other pair is frequent enough in the training text"
     )
+    assert manifest.notes[1].startswith("2 of 2 merges are seen fewer than 100 times in the training text")
 
 
 def test_a_corpus_without_text_gives_the_bytes(tmp_path):
