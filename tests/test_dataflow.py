@@ -97,6 +97,10 @@ def built(tmp_path_factory):
     settings_too = config.load(folder / "inputs" / config.FILE_NAME, indexed)
     other = replace(run, scratch=folder / "other" / "scratch")
     build.build(folder / "other", settings_too, "pages", run=other, started=run.stages.append)
+    shutil.copytree(work, folder / "later")
+    against = config.load(folder / "inputs" / config.FILE_NAME, [f'corpus.against=["{work}"]'])
+    later = replace(run, scratch=folder / "later" / "scratch")
+    build.build(folder / "later", against, "corpus", run=later, started=run.stages.append)
     posts = (folder / "inputs" / "dump.ndjson").read_bytes()
     (folder / "inputs" / "dump.ndjson").write_bytes(posts[: posts[:-1].rindex(b"\n") + 1])  # deleted there, so here too
     build.build(folder / "other", settings_too, "pages", run=other, started=run.stages.append)
