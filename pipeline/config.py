@@ -30,6 +30,9 @@ Seconds = Annotated[float, Meta(gt=0.0)]
 NonNegative = Annotated[float, Meta(ge=0.0)]
 
 
+ENGINES = ("cascade", "trafilatura", "resiliparse", "newspaper")  # that find the main text of a page
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the config file."""
 
@@ -212,7 +215,8 @@ BROUGHT: dict[tuple[str, str, str], dict[str, Any]] = {
 def load(path: Path, assignments: Sequence[str] = ()) -> Settings:
     """Settings of a TOML file; what it does not name keeps its default, and `assignments` win (see `override`).
 
-    Raises ConfigError: no such file, not TOML, an unknown key (with the nearest known one), a wrong type or bound.
+    Raises ConfigError: no such file, not TOML, an unknown key (with the nearest known one), a wrong type or bound. It
+    names the assignment that brought the fault, or else the file.
     """
     try:
         text = decoded(path.read_bytes())
@@ -223,11 +227,25 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Settings:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
-        return parse(override(tomllib.loads(text), assignments))
+        tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
+    merged = override(tables, assignments)
+    try:
+        return parse(merged)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{blamed(path, tables, assignments, str(error))}: {error}") from None
+
+
+def blamed(path: Path, tables: dict[str, Any], assignments: Sequence[str], fault: str) -> str:
+    """What brought a fault of the file with all assignments: the file, or the first assignment that shows it."""
+    for count in range(len(assignments)):
+        try:
+            parse(override(tables, assignments[:count]))
+        except ConfigError as error:
+            if str(error) == fault:
+                return f"--set {assignments[count - 1]}" if count else str(path)
+    return f"--set {assignments[-1]}" if assignments else str(path)
 
 
 def parse(tables: dict[str, Any]) -> Settings:
@@ -274,9 +292,10 @@ def choices(where: str, message: str) -> str:
 
 
 def nearest(word: str, known: Any) -> str:
-    """'; did you mean …?' for the known word most like this one, or the list of known words."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+    """'; known: …' with all known words, after '; did you mean …?' with the one most like this, if any is."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{meant}; known: {', '.join(known)}"
 
 
 def check_together(settings: Settings) -> None:

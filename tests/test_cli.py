@@ -489,7 +489,7 @@ def test_extract_shows_the_text_and_says_on_stderr_how_it_came_about(tmp_path):
     ("arguments", "line"),
     [
         (["none.html"], "webtext: none.html: No such file or directory"),
-        (["--engine", "boilerpipe", "none.html"], "unknown engine 'boilerpipe'"),
+        (["--engine", "boilerpipe", "none.html"], "--engine boilerpipe: no such choice; known: cascade, trafilatura"),
     ],
 )
 def test_extract_names_a_file_or_an_engine_that_is_not_there(tmp_path, arguments, line):

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from pipeline.cli.console import Reporter, Stream, reasons, seen
+from pipeline.cli.console import Stream, seen
+from pipeline.cli.progress import Reporter
+from pipeline.cli.tables import reasons
 from pipeline.shards.receipts import Books, Manifest
 
 CLEAR = "\x1b[2J\x1b]0;mine\x07\u009b31m\u202egnp.exe\u2066\x08\x7f\rwebtext: done\nforged"

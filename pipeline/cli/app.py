@@ -11,32 +11,32 @@ import io
 import logging
 import sys
 import traceback
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from pipeline.cli.build import build, demo, status
-from pipeline.cli.console import err
+from pipeline.cli.console import PIPE_CLOSED, err
 from pipeline.cli.diff import diff
 from pipeline.cli.handover import export
 from pipeline.cli.model import fertility, sample, train
-from pipeline.cli.options import Verb, before_the_verb
+from pipeline.cli.options import Verb, Verbs, before_the_verb
 from pipeline.cli.plan import plan
 from pipeline.cli.query import query
 from pipeline.cli.questions import explain, extract, overlap, report
 from pipeline.cli.remove import remove
 from pipeline.cli.show import show
 from pipeline.cli.sources import harvest, init, reference
+from pipeline.config import nearest
 from pipeline.shards import interrupts
-from pipeline.shards.outcomes import EXIT_CODES, StorageError, WebTextError
+from pipeline.shards.outcomes import ConfigError, StorageError, WebTextError
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Rebuild WebText: links -> pages -> documents -> corpus -> tokenizer -> tokens, and train GPT-2 on it.",
-    epilog="Exit codes: " + "; ".join(f"{code} {meaning.rstrip('.')}" for code, meaning in EXIT_CODES.items()),
 )
 app.callback()(before_the_verb)
 
@@ -60,7 +60,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a title must not end a command in a small locale
     with interrupts.heeded(quiet=not debug):
         try:
-            app(arguments, prog_name="webtext")
+            if code := app(arguments, prog_name="webtext", standalone_mode=False):
+                sys.exit(code)
         except BaseException as error:
             if ending := interrupts.asked():  # whatever the interrupt has become on its way
                 ending.leave()
@@ -73,8 +74,25 @@ def main() -> None:
             end(error)
 
 
+def usage(error: Any) -> ConfigError:
+    """A fault of the words of a command, as one line that lists the choices."""
+    context: Any = getattr(error, "ctx", None)
+    path = context.command_path if context else "webtext"
+    if hasattr(error, "possibilities"):
+        known = [word for one in context.command.get_params(context) for word in one.opts if word.startswith("--")]
+        return ConfigError(f"{error.option_name}: no option of {path}{nearest(error.option_name, known)}")
+    return ConfigError(f"{' '.join(error.format_message().split()).rstrip('.')}; see '{path} --help'")
+
+
 def end(error: Exception) -> NoReturn:
     """End with the one line of a failure, and its exit code."""
+    if isinstance(error, BrokenPipeError):
+        sys.exit(PIPE_CLOSED)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(ConfigError.exit_code)
+    if hasattr(error, "format_message"):  # the parser's, whose class has moved between versions of typer
+        error = usage(error)
     if isinstance(error, OSError) and error.strerror:  # the system's word on a file or a socket: nobody's bug
         error = StorageError(f"{error.filename or 'a file or socket'}: {error.strerror}")
     if isinstance(error, WebTextError):

@@ -8,17 +8,28 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipeline.cli.console import Reporter, err, out, print_coverage, print_funnel, print_karma, print_notes
+from pipeline.build import STAGES
+from pipeline.cli.console import err, out, print_notes
 from pipeline.cli.model import sample, trained
-from pipeline.cli.options import Folder, Sets, settings_of, stage_and_options
+from pipeline.cli.options import RUNNER_WORDS, Folder, Sets, completing, settings_of, stage_and_options
+from pipeline.cli.progress import Reporter
+from pipeline.cli.tables import print_coverage, print_funnel, print_karma
+
+STAGE_WORDS = completing(lambda: STAGES)
 
 
 def build(
     context: typer.Context,
-    stage: Annotated[str, typer.Argument(help="Build up to this stage: links, pages, documents … (default: all)")] = "",
+    stage: Annotated[
+        str,
+        typer.Argument(help=f"Build up to this stage: {', '.join(STAGES)} (the default).", autocompletion=STAGE_WORDS),
+    ] = "",
     folder: Folder = Path(),
     sets: Sets = None,
-    runner: Annotated[str, typer.Option(help="A Beam runner; options this command does not know go to it.")] = "",
+    runner: Annotated[
+        str,
+        typer.Option(help="A Beam runner; options this command does not know go to it.", autocompletion=RUNNER_WORDS),
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "--dry_run", help="Build the first job for DataflowRunner, and submit nothing.")
     ] = False,
@@ -58,8 +69,8 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
     out.print(table)
     links, resting, hosts = waiting(folder, settings.build.shards) if stands["pages"].manifest is None else (0, 0, 0)
     if links:
-        rest = f", {resting} of them for {hosts} hosts that rest: they failed, or asked for less" if resting else ""
-        out.print(f"pages: {links} links waited to be asked when the last round of the crawl began{rest}")
+        rest = f", {resting:,} of them for {hosts:,} hosts that rest: they failed, or asked for less" if resting else ""
+        out.print(f"pages: {links:,} links waited to be asked when the last round of the crawl began{rest}")
     lying = recorded(folder, settings.build.shards)
     print_karma(lying)
     print_funnel(stands)

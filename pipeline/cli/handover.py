@@ -8,13 +8,28 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import err, out
-from pipeline.cli.options import Folder, Sets, Stale, current, needing, settings_of
+from pipeline.cli.options import Folder, Sets, Stale, completing, current, needing, settings_of
 from pipeline.shards.places import mirror
+
+
+def formats() -> list[str]:
+    """The formats of an export."""
+    from pipeline.verbs.export import FORMATS
+
+    return list(FORMATS)
+
+
+FORMAT_WORDS = completing(formats)
 
 
 def export(
     target: Annotated[Path, typer.Option("--out", help="The folder to write; may be s3://… or gs://….")],
-    form: Annotated[str, typer.Option("--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl. Model: hf.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl. Model: hf.", autocompletion=FORMAT_WORDS
+        ),
+    ],
     folder: Folder = Path(),
     sets: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,

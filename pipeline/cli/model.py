@@ -11,8 +11,9 @@ import typer
 from rich.table import Table
 
 from pipeline import config
-from pipeline.cli.console import err, out, watching_training
+from pipeline.cli.console import err, out
 from pipeline.cli.options import Folder, Sets, Stale, current, needing, settings_of
+from pipeline.cli.progress import watching_training
 from pipeline.shards import storage
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipeline.build import STAGES, same_shards
 from pipeline.cli.console import err, out
 from pipeline.plaintext import is_text
 from pipeline.shards import storage, transfer
-from pipeline.shards.outcomes import ConfigError
+from pipeline.shards.outcomes import EXIT_CODES, ConfigError, InputError, WebTextError
 from pipeline.shards.places import mirror
 from pipeline.shards.runner import flags
 from pipeline.standing import check
@@ -26,12 +26,95 @@ from pipeline.standing import check
 class Verb(typer.core.TyperCommand):
     """A command whose words are text. Paths may be any bytes: the system knows them by these."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words that are left over are Beam's, or none may be. Raises ConfigError: `build work`, `status work`."""
+        beam, ctx.allow_extra_args = ctx.allow_extra_args, True
+        rest = super().parse_args(ctx, args)
+        if rest and not beam and not ctx.resilient_parsing:
+            takes = "one word" if any(one.param_type_name == "argument" for one in self.params) else "no word"
+            hint = meant_folder(rest[0]) or f"; see 'webtext {self.name} --help'"
+            raise ConfigError(f"{rest[0]}: webtext {self.name} takes {takes}{hint}")
+        return rest
+
     def invoke(self, ctx: Any) -> Any:
         for name, value in (*ctx.params.items(), ("", ctx.args)):
             for word in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(word, str) and not is_text(word):
                     raise ConfigError(f"{name or 'an option'}: {word!a} is not UTF-8; set the terminal's locale to it")
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except (ConfigError, InputError, IsADirectoryError) as error:
+            hint = self.hint(ctx.params)
+            if not hint or "--dir" in str(error):
+                raise
+            kind = type(error) if isinstance(error, WebTextError) else InputError
+            raise kind(f"{str(error) if isinstance(error, WebTextError) else 'it is a folder'}{hint}") from error
+
+    def hint(self, given: dict[str, Any]) -> str:
+        """The option that was meant where an argument names a working directory; "" where none does."""
+        names = [one.name for one in self.params if one.param_type_name == "argument"]
+        words = [word for name in names for word in (given[name] if isinstance(given[name], list) else [given[name]])]
+        if "folder" not in given or "folder" in names:
+            return ""
+        return next((meant_folder(str(word)) for word in words if word and is_work(Path(word))), "")
+
+
+class Verbs(typer.core.TyperGroup):
+    """The command with all its verbs. Its help shows the first sentence of each, whole, and the exit codes."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that the first word names. Raises ConfigError: it names none."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise ConfigError(f"{args[0]}: no such verb{config.nearest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """The first lines of the verbs' help, wrapped: Click's own list cuts them at the right margin."""
+        rows = [(name, " ".join((one.help or "").partition("\n\n")[0].split())) for name, one in self.commands.items()]
+        with formatter.section("Verbs"):
+            formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """The exit codes, a line each."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in sorted(EXIT_CODES.items())])
+
+
+def is_work(folder: Path) -> bool:
+    """Whether a folder is a working directory."""
+    with suppress(OSError, ValueError):  # a word that cannot be the name of a file
+        return (folder / config.FILE_NAME).is_file()
+    return False
+
+
+def meant_folder(word: str) -> str:
+    """'; did you mean --dir …?' for a word that names a folder, or a place on an object store."""
+    with suppress(OSError, ValueError):  # a word that cannot be the name of a file
+        if Path(word).is_dir() or "://" in word:
+            return f"; did you mean --dir {shlex.quote(word)}?"
+    return ""
+
+
+def one_of(option: str, word: str, known: Iterable[str]) -> str:
+    """The word. Raises ConfigError, naming the option and all choices: it is none of them."""
+    if word not in (choices := tuple(known)):
+        raise ConfigError(f"{option} {word}: no such choice{config.nearest(word, choices)}")
+    return word
+
+
+def completing(known: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """What a shell is told that a word may become; `known` is called only then."""
+    return lambda incomplete: [word for word in known() if word.startswith(incomplete)]
+
+
+RUNNERS = ("FnApiRunner", "PrismRunner", "DataflowRunner", "FlinkRunner", "PortableRunner", "SparkRunner")
+RUNNER_WORDS = completing(lambda: RUNNERS)
+
+
+def setting_names() -> list[str]:
+    """All settings, as `--set` takes them: `corpus.min_words=`."""
+    tables = {name: getattr(config.Settings(), name) for name in config.Settings.__struct_fields__}
+    return [f"{table}.{key}=" for table, section in tables.items() for key in section.__struct_fields__]
 
 
 def told_version(wanted: bool) -> None:
@@ -44,6 +127,9 @@ def told_version(wanted: bool) -> None:
 def before_the_verb(
     _: Annotated[
         bool, typer.Option("--version", callback=told_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of a failure; may stand anywhere.")
     ] = False,
 ) -> None:
     """Take the options that stand before the verb."""
@@ -72,7 +158,15 @@ Folder = Annotated[
         "--dir", "-C", help="The working directory: it holds webtext.toml. May be s3://… or gs://….", callback=opened
     ),
 ]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE over the config file; repeatable.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="A setting over the config file's; repeatable.",
+        autocompletion=completing(setting_names),
+    ),
+]
 
 Stale = Annotated[bool, typer.Option("--stale", help="Take artefacts as they are, also if a build would make others.")]
 
@@ -118,10 +212,7 @@ def stage_and_options(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
         elif word in STAGES:
             stages.append(word)
         else:
-            meant = (
-                f"; did you mean --dir {shlex.quote(word)}?" if Path(word).is_dir() else config.nearest(word, STAGES)
-            )
-            raise ConfigError(f"{word}: no such stage{meant}")
+            raise ConfigError(f"{word}: no such stage{meant_folder(word) or config.nearest(word, STAGES)}")
     if len(stages) > 1:
         raise ConfigError(f"{' '.join(stages)}: name one stage; those before it are built too")
     return (stages or [STAGES[-1]])[0], tuple(options)

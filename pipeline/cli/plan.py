@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from pipeline.cli.console import err, out
-from pipeline.cli.options import Folder, Sets, settings_of
+from pipeline.cli.options import RUNNER_WORDS, Folder, Sets, settings_of
 from pipeline.verbs.report.numbers import exact, short, size
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ def plan(
     assume: Annotated[
         list[str] | None, typer.Option(help="NAME=NUMBER instead of what is assumed or was measured; repeatable.")
     ] = None,
-    runner: Annotated[str, typer.Option(help="A Beam runner; DataflowRunner: its job graph is weighed too.")] = "",
+    runner: Annotated[
+        str,
+        typer.Option(help="A Beam runner; DataflowRunner: its job graph is weighed too.", autocompletion=RUNNER_WORDS),
+    ] = "",
     machine: Annotated[str, typer.Option(help="Plan for rented machines of this type, as n2-standard-8.")] = "",
     workers: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
     price: Annotated[float | None, typer.Option(min=0.0, help="Of one vCPU hour, in any currency.")] = None,

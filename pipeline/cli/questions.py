@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 
 from pipeline.cli.console import err, out
-from pipeline.cli.options import Folder, Sets, Stale, current, needing, settings_of
+from pipeline.cli.options import Folder, Sets, Stale, completing, current, needing, one_of, settings_of
+from pipeline.config import ENGINES
 from pipeline.shards.places import mirror
 
 
@@ -74,7 +75,12 @@ def overlap(
 
 def extract(
     files: Annotated[list[Path], typer.Argument(help="HTML files, or text files named .txt.")],
-    engine: Annotated[str, typer.Option(help="cascade, trafilatura, resiliparse or newspaper.")] = "cascade",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="cascade, trafilatura, resiliparse or newspaper.", autocompletion=completing(lambda: ENGINES)
+        ),
+    ] = "cascade",
     content_type: Annotated[str, typer.Option(help="What the server said, with its charset.")] = "",
     url: Annotated[str, typer.Option(help="Where the page was.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One object a line, with all signals.")] = False,
@@ -82,6 +88,7 @@ def extract(
     """Show what an engine makes of the pages in FILES: the text, and on stderr how it came about."""
     from pipeline.verbs.extract import extracts
 
+    one_of("--engine", engine, ENGINES)
     for found in extracts(files, engine, content_type, url):
         if as_json:
             out.write(json.dumps(found, ensure_ascii=False) + "\n")

@@ -13,12 +13,14 @@ import typer
 
 from pipeline import config
 from pipeline.cli.console import err, out
-from pipeline.cli.options import Folder, Sets, named, needing, settings_of
+from pipeline.cli.options import Folder, Sets, completing, named, needing, one_of, settings_of
 from pipeline.shards import storage
 from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.places import mirror, name_of, place
 
 LEDGER = Path("harvest/ledger.sqlite")
+REFERENCES = ("wikipedia",)
+REFERENCE_WORDS = completing(lambda: REFERENCES)
 
 
 def init(
@@ -80,7 +82,7 @@ def harvest(
 
 
 def reference(
-    source: Annotated[str, typer.Argument(help="What kind of text: wikipedia.")],
+    source: Annotated[str, typer.Argument(help="What kind of text: wikipedia.", autocompletion=REFERENCE_WORDS)],
     dumps: Annotated[list[Path], typer.Argument(help="pages-articles dumps, .xml or .xml.bz2.")],
     file: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("wikipedia-8grams.npy"),
     sample: Annotated[int, typer.Option(min=1, help="Keep one n-gram in so many; 16 = 2.5 GB for all English.")] = 1,
@@ -88,8 +90,7 @@ def reference(
     """Turn dumps of Wikipedia into the file that corpus.wikipedia_reference names: the 8-grams of all articles."""
     from pipeline.verbs.reference import write_reference
 
-    if source != "wikipedia":
-        raise ConfigError(f"{source}: no such reference; 'wikipedia' is the only one")
+    one_of("SOURCE", source, REFERENCES)
     grams, size = write_reference(dumps, file, sample)
     out.print(f"{file}: {grams:,} 8-grams, one in {sample}, {size:,} bytes")
     out.print(f'next: wikipedia_reference = "{file.absolute()}" under [corpus]')
