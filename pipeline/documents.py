@@ -28,6 +28,7 @@ from pipeline.shards.places import deletion, is_given, pointed_at
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Run
+from pipeline.text import main_text
 from pipeline.text.normalize import text_hash, words
 from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import SIGNALS, signals
@@ -53,12 +54,18 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     shards = settings.build.shards
     pages, documents = Artefact(work, "pages", shards), Artefact(work, "documents", shards)
     used = slice_of(settings.documents)
-    inputs = [list(pages.hashes(shard).values()) for shard in range(shards)]
+    trained = models() if settings.documents.engine == "cascade" else []
+    inputs = [[*pages.hashes(shard).values(), *trained] for shard in range(shards)]
     libraries = [*LIBRARIES, *(installed(NEWSPAPERS) if settings.documents.engine == "newspaper" else ())]
     tasks = documents.begin([receipts.fingerprint("documents", VERSION, used, one, libraries) for one in inputs])
     make = partial(extract_shard, settings.documents, settings.pages.limit_bytes, pages, documents)
     run.map_shards(make, tasks, heavy=True)
     return documents.finish(used, libraries, [pages])
+
+
+def models() -> list[str]:
+    """The sha256 of every trained model that reads the main text of pages: another one reads another text."""
+    return [storage.sha256_of(path) for path in sorted(main_text.MODEL.parent.glob("*.json"))]
 
 
 def installed(distributions: Iterable[str]) -> list[str]:

@@ -1,17 +1,22 @@
 """Documents: one row for every kept page, the same bytes every time."""
 
+import hashlib
 import importlib.util
+import json
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline import documents, pages
-from pipeline.config import BuildSettings, PagesSettings, Settings
+from pipeline.config import BuildSettings, DocumentsSettings, PagesSettings, Settings
 from pipeline.dedup.minhash import EMPTY
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import IntegrityError
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
+from pipeline.text import main_text
 from pipeline.text.normalize import text_hash
 
 spec = importlib.util.spec_from_file_location("pages_in_files", Path(__file__).with_name("test_pages.py"))
@@ -54,6 +59,45 @@ def test_every_kept_page_is_one_document_and_twice_gives_equal_bytes(tmp_path):
     for shard in range(2):
         made.receipt_path(shard).unlink()
     assert documents.stage(SETTINGS, tmp_path, PlainRun()) == manifest
+
+
+def test_documents_are_read_anew_when_the_model_that_reads_them_has_another_threshold(tmp_path, monkeypatch):
+    made_pages(tmp_path)
+    documents.stage(SETTINGS, tmp_path, PlainRun())
+    (model, *_) = found = sorted(main_text.MODEL.parent.glob("*.json"))
+    assert main_text.MODEL in found
+    assert documents.models() == [hashlib.sha256(path.read_bytes()).hexdigest() for path in found]
+    nudged = tmp_path / "models"
+    shutil.copytree(model.parent, nudged, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    trees = json.loads(main_text.MODEL.read_bytes())
+    trees["threshold"][0][0] += 0.001
+    monkeypatch.setattr(main_text, "MODEL", nudged / main_text.MODEL.name)
+    assert made_anew(tmp_path, SETTINGS) == 0
+    main_text.MODEL.write_text(json.dumps(trees))
+    assert made_anew(tmp_path, SETTINGS) == 2
+
+
+def test_another_engine_asks_for_no_model(tmp_path, monkeypatch):
+    made_pages(tmp_path)
+    other = msgspec.structs.replace(SETTINGS, documents=DocumentsSettings(engine="resiliparse"))
+    documents.stage(other, tmp_path, PlainRun())
+    monkeypatch.setattr(documents, "models", lambda: ["another"])
+    assert made_anew(tmp_path, other) == 0
+
+
+def made_anew(work, settings):
+    """How many shards of documents a build would make."""
+
+    class Counting(PlainRun):
+        shards = 0
+
+        def map_shards(self, make, tasks, *, heavy=False):
+            self.shards += len(tasks)
+            super().map_shards(make, tasks, heavy=heavy)
+
+    run = Counting()
+    documents.stage(settings, work, run)
+    return run.shards
 
 
 @pytest.mark.failure(

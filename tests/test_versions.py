@@ -7,7 +7,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from pipeline import config, evidence
+from pipeline import config, evidence, urls
 from pipeline.build import STAGES, artefact, build
 from pipeline.demo import site
 from pipeline.demo.prose import Passage
@@ -35,6 +35,9 @@ WRITTEN = {
     "tokenizer": (2, "a21c87f193cc009a"),
     "tokens": (2, "7070bf2f9886b723"),
 }
+# the same of the lists that decide which address is which: they are in no fingerprint but by CANONICAL_VERSION
+LISTS = ("mobile_hosts.txt", "redirectors.txt", "tracking_parameters.txt")
+LISTED = (2, "63d38bb88611495e")
 
 
 WHO = ("the baker", "a neighbour", "our teacher", "the old captain", "my sister", "nobody in town", "the clerk")
@@ -104,3 +107,8 @@ def rows(root, stage):
 def test_what_a_stage_writes_changes_with_its_version_only(made, stage):
     digest = hashlib.sha256("\n".join(json.dumps(row, sort_keys=True) for row in rows(made, stage)).encode())
     assert (version(stage), digest.hexdigest()[:16]) == WRITTEN[stage], f"{stage}: see WRITTEN"
+
+
+def test_the_lists_that_tell_addresses_apart_change_with_their_version_only():
+    digest = hashlib.sha256(repr([urls.packaged_entries(name) for name in LISTS]).encode()).hexdigest()[:16]
+    assert (urls.CANONICAL_VERSION, digest) == LISTED, "see LISTS"

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.shards import lease, leftovers, storage
+from pipeline.shards import lease, leftovers, pending, storage
 from pipeline.shards.outcomes import IntegrityError, StorageError
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.storage import Stamp
+from tests.disk import Disk
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_part(tmp_path):
@@ -62,6 +64,47 @@ def test_a_damaged_file_is_named_with_its_mend(tmp_path, damage):
     with pytest.raises(IntegrityError, match=r"00001-of-00004\.parquet: .*; run: rm .* and build again") as failure:
         storage.verified(path, stamp, tmp_path / "it's.json")
     assert f"rm {shlex.quote(str(tmp_path / 'it') + chr(39) + 's.json')} and" in str(failure.value)
+
+
+@pytest.mark.failure("the power fails", "what was committed is there, whole", "run it again: it goes on where it was")
+def test_bytes_are_on_disk_before_they_get_their_name_and_the_name_before_anything_follows(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch, tmp_path)
+    storage.write_bytes(tmp_path / "links" / "a.bin", b"abcdef")
+    assert disk.told() == ["sync links/a.bin 6", "name links/a.bin", "sync links"]
+
+
+def test_a_receipt_is_on_disk_after_its_files_and_gone_before_they_change(tmp_path, monkeypatch):
+    made = Artefact(tmp_path, "tokens", 1)
+    for data in (b"old", b"newer"):
+        disk = Disk(monkeypatch, tmp_path / "tokens")
+        with made.attempt(Task(0, data.hex() + "0" * 20)) as attempt:
+            for part in ("train", "val"):
+                with attempt.write(".arrow", part) as file:
+                    file.write(data)
+            attempt.commit({})
+        calls, length = disk.told(), made.receipt_path(0).stat().st_size
+        monkeypatch.undo()
+    name = "00000-of-00001"
+    assert calls == [
+        f"sync train/{name}.arrow 5", f"sync val/{name}.arrow 5",
+        f"unlink receipts/{name}.json", "sync receipts",
+        f"name train/{name}.arrow", f"name val/{name}.arrow", "sync train", "sync val",
+        f"sync receipts/{name}.json {length}", f"name receipts/{name}.json", "sync receipts",
+    ]  # fmt: skip
+
+
+def test_what_was_decided_before_a_kill_is_done_to_the_end_before_its_note_goes(tmp_path, monkeypatch):
+    folder, receipt = tmp_path / "links", tmp_path / "links" / "receipts" / "00000-of-00001.json"
+    with storage.writing(folder / "00000-of-00001.parquet") as file:
+        file.write(b"rows")
+    pending.note(receipt, b"{}", folder, ["00000-of-00001.parquet"])
+    disk = Disk(monkeypatch, folder)
+    pending.finish(tmp_path)
+    assert disk.told() == [
+        "name 00000-of-00001.parquet", "sync .",
+        "sync receipts/00000-of-00001.json 2", "name receipts/00000-of-00001.json", "sync receipts",
+        "unlink receipts/00000-of-00001.pending",
+    ]  # fmt: skip
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -60,6 +60,11 @@ def log_of(out):
     return [{name: value for name, value in line.items() if name not in ("tokens_per_s", "mfu")} for line in lines]
 
 
+def norms_of(out):
+    """The length of the gradient of every step, as it was before it was cut."""
+    return [line["gradient_norm"] for line in log_of(out) if "gradient_norm" in line]
+
+
 def damage(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, StorageError, TrainingError
+from tests.disk import Disk
 from tests.trainer.token_shards import write_tokenizer
 from trainer import checkpoint
 from trainer.checkpoint import Record, latest, moments_of, read, steps, trained
@@ -52,6 +53,16 @@ def save(folder, record, model, optimizer):
 
 def saved(folder, step=1, seed=1):
     return save(folder, record_of(step), *model_and_optimizer(seed))
+
+
+def test_a_checkpoint_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch, tmp_path)
+    path = saved(tmp_path, 7)
+    sizes = {name: (path / name).stat().st_size for name in (checkpoint.RECORD, checkpoint.MOMENTS, checkpoint.WEIGHTS)}
+    assert disk.told() == [
+        *(f"sync step-00000007/{name} {size}" for name, size in sorted(sizes.items())),
+        "sync step-00000007", "name step-00000007", "sync .",
+    ]  # fmt: skip
 
 
 def test_what_is_saved_comes_back_to_the_bit(tmp_path):
@@ -277,3 +288,10 @@ def test_a_model_that_transformers_has_no_form_for_is_not_exported(tmp_path):
     save(tmp_path / "model", record_of(shape=shape), *model_and_optimizer(shape=shape))
     with pytest.raises(ConfigError, match="has RoPE or RMSNorm"):
         write_hf(trained(tmp_path / "model")[0], tmp_path / "tokenizer.json", tmp_path)
+
+
+def test_the_model_of_a_checkpoint_drops_nothing_out(tmp_path):
+    dropping = Shape(layers=2, heads=2, width=8, block=16, vocab=280, dropout=0.5)
+    path = save(tmp_path, record_of(shape=dropping), *model_and_optimizer(shape=dropping))
+    model, tokens = read(path, moments=False).model(), torch.arange(16)[None]
+    assert torch.equal(model(tokens), model(tokens))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.shards.outcomes import TrainingError
-from tests.trainer.runs import log_of, run, settings_with, working_directory
+from tests.trainer.runs import log_of, norms_of, run, settings_with, working_directory
 from trainer import checkpoint
 from trainer.begin import check_world
 from trainer.parallel import World
@@ -46,6 +46,7 @@ def test_two_processes_have_the_losses_of_one_which_goes_on_where_they_were(tmp_
     train(settings_with(**CHANGES), root, tmp_path / "two", lambda _: None, allow=("world_size", "parallel"))
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=2e-4)
     assert len(losses(tmp_path / "two")) == 4
+    assert norms_of(tmp_path / "two") == pytest.approx(norms_of(tmp_path / "one"), rel=0.01)
     for name, weight in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], weight, atol=2e-4, rtol=0)
 

@@ -11,8 +11,9 @@ from pipeline.shards.outcomes import ConfigError, TrainingError
 from tests.trainer.runs import SETTINGS, VOCAB, log_of, run, settings_with, working_directory
 from tests.trainer.token_shards import shard_table
 from trainer import checkpoint, metrics, objective
+from trainer.data import Windows, load_split, step_windows
 from trainer.export import hf_config, hf_weights
-from trainer.model import GPT, shape_of
+from trainer.model import GPT, documents_of, shape_of
 from trainer.train import train
 
 torch.set_num_threads(1)
@@ -104,6 +105,44 @@ def test_each_later_habit_learns_and_goes_on_to_the_same_bits(tmp_path, habit):
     again, _ = run(root, tmp_path / "parts", settings)
     for name in (checkpoint.WEIGHTS, checkpoint.MOMENTS):
         assert (again.checkpoint / name).read_bytes() == (whole.checkpoint / name).read_bytes()
+
+
+def weights_of(folder):
+    return checkpoint.read(folder, moments=False).weights
+
+
+@pytest.mark.parametrize("rows", [0, 8])
+def test_a_run_confined_to_documents_has_the_loss_of_attention_within_them(tmp_path, rows):
+    root = working_directory(tmp_path)
+    settings = settings_with(steps=1, same_document=True, logit_rows=rows)
+    result, _ = run(root, tmp_path / "model", settings)
+    torch.manual_seed(settings.seed)
+    model, windows = GPT(shape_of("nano", 16, VOCAB, 0.0)), Windows(load_split(root, "train"), 16, settings.seed)
+    inputs, targets = windows.read(step_windows(windows, 0, 0, batch=4, accumulate=1))
+    documents = documents_of(inputs, VOCAB - 1)
+    assert documents.max() > 0
+    with torch.no_grad():
+        within, across = (model.losses(inputs, targets, some).mean().item() for some in (documents, None))
+    assert abs(within - across) > 1e-3
+    assert result.loss == pytest.approx(within, abs=1e-5)
+
+
+def test_muon_moves_the_matrices_inside_and_adamw_the_rest(tmp_path):
+    root = working_directory(tmp_path)
+    still = settings_with(optimizer="muon", weight_decay=0.0, checkpoint_every=1, steps=2)
+    result, _ = run(root, tmp_path / "model", still)
+    before, after = (weights_of(tmp_path / "model" / checkpoint.name_of(step)) for step in (1, 2))
+    moments = {
+        name.partition("/")[2]
+        for name in checkpoint.read(result.checkpoint, moments=True).moments
+        if "exp_avg_sq" in name
+    }
+    for name, weight in after.items():
+        inside = name.startswith("h.") and weight.dim() == 2
+        assert (name not in moments) == inside
+        if inside:  # where the gradient is, an orthogonal update is of one size (Jordan et al. 2024); AdamW's is not
+            sizes = torch.linalg.svdvals(weight - before[name])
+            assert sizes[8] > 0.8 * sizes[0]
 
 
 def test_validation_is_told_by_host_and_by_year(tmp_path):

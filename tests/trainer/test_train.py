@@ -13,7 +13,17 @@ import pytest
 import torch
 
 from pipeline.shards.outcomes import IntegrityError, StorageError, TrainingError
-from tests.trainer.runs import SETTINGS, VOCAB, damage, files_of, log_of, run, settings_with, working_directory
+from tests.trainer.runs import (
+    SETTINGS,
+    VOCAB,
+    damage,
+    files_of,
+    log_of,
+    norms_of,
+    run,
+    settings_with,
+    working_directory,
+)
 from trainer import checkpoint
 from trainer.model import GPT, shape_of
 from trainer.optimizer import learning_rate, make_optimizers
@@ -233,6 +243,44 @@ def test_micro_batches_add_up_to_the_whole_batch(tmp_path):
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, atol=2e-4, rtol=0)
     assert parts.loss == pytest.approx(whole.loss, abs=1e-3)
+    one, two = (
+        norms_of(tmp_path / name) for name in ("whole", "parts")
+    )  # AdamW moves alike for gradients n times as long
+    assert two == pytest.approx(one, rel=0.01)
+
+
+def test_gradients_are_cut_to_the_length_that_is_set_and_logged_as_they_were(tmp_path, monkeypatch):
+    root, lengths, original = working_directory(tmp_path), [], torch.optim.AdamW.step
+
+    def measured(optimizer):
+        every = [one.grad for group in optimizer.param_groups for one in group["params"]]
+        lengths.append(torch.nn.utils.get_total_norm(every).item())
+        original(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", measured)
+    run(root, tmp_path / "cut", settings_with(steps=3, clip=0.05))
+    assert lengths == pytest.approx([0.05] * 3, rel=1e-3)
+    assert min(norms_of(tmp_path / "cut")) > 0.5
+    lengths.clear()
+    run(root, tmp_path / "whole", settings_with(steps=3, clip=0.0))
+    assert lengths == pytest.approx(norms_of(tmp_path / "whole"), rel=1e-3)
+    assert min(lengths) > 0.5
+
+
+def test_dropout_is_for_training_and_not_for_validation(tmp_path):
+    root = working_directory(tmp_path)
+    changes = [{"dropout": 0.5}, {"rms_norm": True}, {"rms_norm": True, "dropout": 0.5}]
+    for number, one in enumerate(changes):
+        run(
+            root,
+            tmp_path / str(number),
+            settings_with(steps=3, eval_every=1, learning_rate=1e-9, min_learning_rate=0.0, **one),
+        )
+    dropped, plain, both = (log_of(tmp_path / str(number)) for number in range(3))
+    for line, other in zip(both, plain, strict=True):  # weights hardly move: validation is the same, training is not
+        assert line["val_loss"] == pytest.approx(other["val_loss"], abs=1e-4)
+        assert "loss" not in line or abs(line["loss"] - other["loss"]) > 1e-3
+    assert [line["val_loss"] for line in dropped] == pytest.approx([dropped[0]["val_loss"]] * 4, abs=1e-4)
 
 
 def test_the_fused_optimiser_moves_as_the_plain_one():
