@@ -2,9 +2,10 @@
 
 Choice: that is decided by what comes after it. A link that failed without an answer is held. Its host answers the next
 link: it was the link. The host fails IN_A_ROW times: it was the host, and the link waits with its others while the host
-rests. Nobody answers: it was the network, and nobody has failed. 429 is no end while there is patience, 503 none before
-it was said THROTTLED times. Cost: a link may be asked for more than once. Alternative: end each as it failed, which
-loses a large host for one restart, and a night's links with a line.
+rests. Nobody answers anew: it was the network, and nobody has failed. Many failed at once, and the network is there: it
+may have been away for a moment, and each is asked once more. 429 is no end while there is patience, 503 none before it
+was said THROTTLED times. Cost: a link may be asked for more than once. Alternative: end each as it failed, which loses
+a large host for one restart, and a night's links with a line.
 
 What was never asked when patience ends is HOST_AWAY, never the failure of another link. A host is given up only where
 its crawl has nothing else to do: next to others, waiting costs nothing.
@@ -13,13 +14,14 @@ its crawl has nothing else to do: next to others, waiting costs nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from pipeline.fetch.client import is_overloaded
+from pipeline.fetch.connections import origin_of
 from pipeline.fetch.errands import Later, Link, Unfinished, host, host_asked, nothing
-from pipeline.fetch.guard import reaches
+from pipeline.fetch.guard import reaches_any
 from pipeline.fetch.hosts import Clock, Hosts
 from pipeline.fetch.outage import Outage
 from pipeline.fetch.response import HOST_FAILURES, Fetched
@@ -61,6 +63,7 @@ class Blame:
         self.around = around
         self.patience_s = hosts.settings.patience_gaps * hosts.settings.gap_s
         self.outage = Outage(self.patience_s, hosts.settings.gap_s)
+        self.asked_at = -1.0  # the try, while the network is away, before which those who answered before were asked
         self.done: deque[tuple[Link, End]] = deque()
         self.held: dict[str, list[tuple[Link, Fetched]]] = {}  # by host
         self.stranger = False  # nobody is known who answered before
@@ -72,8 +75,7 @@ class Blame:
         name = visit.host
         if isinstance(end, Fetched) and end.outcome in ANSWERED:
             visit.heard = True
-        if visit.heard:
-            self.heard()
+        self.notice()
         if not failed or name is None or not isinstance(end, Fetched):
             visit.used = visit.used and visit.heard
             answered = name if visit.used else None
@@ -84,7 +86,7 @@ class Blame:
             return
         self.hosts.failed(name, end)
         if not visit.heard:
-            self.outage.failed(name, self.hosts.clock())
+            self.outage.failed(name, self.hosts.clock(), end.outcome is Outcome.NAME_ERROR)
         if is_overloaded(end):
             self.wait_again(visit.link, end)
         elif self.outage.away:
@@ -131,12 +133,24 @@ class Blame:
         else:
             self.schedule.push(host_asked(link.errand), link)
 
-    def heard(self) -> None:
-        """Somebody answered: the network is there, and who failed and has nothing else to be asked for has failed."""
-        for name in self.outage.failing:
+    def notice(self) -> None:
+        """Settle whose failure it was of hosts that failed before the network was last seen to be there."""
+        many = self.outage.suspected
+        self.have_failed(self.outage.reached(self.hosts.resolver.reached), many)
+
+    def have_failed(self, names: Iterable[str], many: bool) -> None:
+        """Hosts failed while the network was there: of those with nothing else to be asked for the links have ended.
+
+        Where `many` did at once, a link is asked for once more.
+        """
+        for name in names:
             if name in self.held and not self.schedule.queued(name):
-                self.done.extend(self.held.pop(name))
-        self.outage.heard()
+                for link, end in self.held.pop(name):
+                    if many and link.doc_id not in self.waiting:
+                        self.waiting[link.doc_id] = 1, end
+                        self.schedule.push(host_asked(link.errand), link)
+                    else:
+                        self.done.append((link, end))
 
     # --- hosts
 
@@ -159,33 +173,40 @@ class Blame:
                 self.done.append((item, nothing(item.errand, fate or Outcome.HOST_AWAY, detail)))
 
     def close(self) -> None:
-        """Nothing more comes: who is held and would not be asked again has failed."""
+        """Nothing more comes: who is held and would not be asked again has failed; while that is in doubt, he waits."""
         for name in list(self.held):
-            if not self.schedule.queued(name):
+            doubted = self.outage.suspected and name in self.outage.failing
+            if not (doubted or self.schedule.queued(name)):
                 self.done.extend(self.held.pop(name))
 
     # --- the network
 
-    def doubtful(self) -> bool:
-        """Whether, while nobody is being asked, it has to be found out who fails: many do, or all that are left."""
-        outage = self.outage
-        if outage.suspected or outage.away or not (outage.failing and self.patience_s) or self.stranger:
+    def doubtful(self, all_are_here: bool) -> bool:
+        """Whether, while nobody is being asked, it has to be found out who fails: many do, or all that are left.
+
+        `all_are_here`: nobody is left but who is in the schedule.
+        """
+        outage, now = self.outage, self.hosts.clock()
+        if outage.away:
+            return now >= outage.probe_at and self.asked_at != outage.probe_at
+        if outage.suspected or not (outage.failing and self.patience_s and all_are_here) or self.stranger:
             return outage.suspected
         left = (name for name in self.schedule.names() if name not in outage.failing)
-        return self.hosts.clock() >= outage.trusted_until and next(left, None) is None
+        return now >= outage.trusted_until and next(left, None) is None
 
     async def find_out(self) -> None:
         """Decide whether the network is away; then nobody has failed. While nobody is being asked.
 
         Of a few hosts, where nobody else is known who could be reached, it is taken for their own failure.
         """
-        known = list(self.references())
-        for address in known:
-            if await reaches(self.hosts.settings, address):
-                self.outage.trust(self.hosts.clock())
-                self.heard()
-                return
-        if not (known or self.outage.suspected):
+        known, many = self.references(), self.outage.suspected
+        if await reaches_any(self.hosts.settings, known):
+            self.have_failed(self.outage.trust(self.hosts.clock()), many)
+            return
+        if self.outage.away:
+            self.asked_at = self.outage.probe_at
+            return
+        if not (known or many):
             self.stranger = True
             return
         self.outage.found_away(self.hosts.clock())
@@ -195,18 +216,29 @@ class Blame:
                 self.schedule.push(host_asked(link.errand), link)
         self.waiting = {doc: one for doc, one in self.waiting.items() if one[1].status is not None}
 
-    def references(self) -> Iterator[str]:
-        """A few addresses at which somebody answered before, last things first."""
-        own = [address for address in reversed(self.hosts.alive) if host(address) not in self.outage.failing]
-        others = (address for address in self.around.alive() if host(address) not in self.outage.failing)
-        return islice(iter(own) if own else others, REFERENCES)
+    def references(self) -> list[str]:
+        """A few addresses at which somebody answered before, last things first.
+
+        Where names could not be looked up, those that have to be looked up too, if there are any.
+        """
+        asks_for = self.hosts.resolver.asks_for
+        known = (one for one in chain(reversed(self.hosts.alive), self.around.alive()) if self.may_be_there(one))
+        if not self.outage.nameless:
+            return list(islice(known, REFERENCES))
+        found = list(known)
+        return [one for one in found if asks_for(origin_of(one)[1])][:REFERENCES] or found[:REFERENCES]
+
+    def may_be_there(self, address: str) -> bool:
+        """Whether the host of an address did not fail just now."""
+        return host(address) not in self.outage.failing
 
     def refuse_outage(self, now: float) -> None:
         """Raise OutageError where the network has been away for longer than anybody waits."""
         if self.outage.since is not None and now >= self.outage.ends_at:
             names = self.schedule.names()
             raise OutageError(
-                f"the network is away: for {now - self.outage.since:.0f} s none of {len(names)} hosts has answered: "
+                f"the network is away: for {now - self.outage.since:.0f} s none of {len(names)} hosts has answered"
+                f"{' or had a name that could be looked up' if self.outage.nameless else ''}: "
                 f"{', '.join(names[:3])} …; nothing is lost: run the same command again when it is back (if all of "
                 "them are gone for good: --set pages.patience_gaps=0)"
             )

@@ -19,21 +19,28 @@ Origin = tuple[str, str, int]  # scheme, host, port
 
 
 class Connection(asyncio.Protocol):
-    """One connection as a stream of bytes. `error`: why it ended, where it did not end in order."""
+    """One connection as a stream of bytes. `error`: why it ended, where it did not end in order.
+
+    `opened_at`: when, on the loop's clock; `answered`: whether any bytes came.
+    """
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.unread = bytearray()
         self.ended = False
         self.error: Exception | None = None
+        self.opened_at = 0.0
+        self.answered = False
         self.waiting: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
+        self.opened_at = asyncio.get_running_loop().time()
         self.transport = transport  # type: ignore[assignment]  # of a stream socket it is a Transport
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        self.answered = True
         self.unread += data
         if len(self.unread) > UNREAD_BYTES and self.transport is not None:
             self.transport.pause_reading()
@@ -133,6 +140,14 @@ class Connections:
             raise
         self.used.add(connection)
         return connection
+
+    def used_anew(self, origin: Origin, connection: Connection) -> None:
+        """Note that a server answered over a connection that is new, if it did."""
+        if connection.answered:
+            reached = self.resolver.reached
+            reached.opened_at = max(reached.opened_at, connection.opened_at)
+            if not self.resolver.asks_for(origin[1]):
+                reached.named_at = max(reached.named_at, connection.opened_at)
 
     def keep(self, origin: Origin, connection: Connection) -> None:
         """Take a connection back that another request may use."""

@@ -62,7 +62,7 @@ class Crawl:
                     self.hosts.close()
                 self.start_ready()
                 if not self.hosts.schedule.busy and not self.blame.done:
-                    if not (self.hosts.closing or self.coming) and self.blame.doubtful():
+                    if not self.hosts.closing and self.blame.doubtful(not self.coming):
                         await self.blame.find_out()
                         continue
                     if not self.more() and not self.visits:
@@ -102,7 +102,8 @@ class Crawl:
         """Seconds until a host may be asked or given up; None where only the end of a request can change that."""
         outage, schedule = self.blame.outage, self.hosts.schedule
         if outage.away:
-            return None if schedule.busy else max(0.0, min(outage.probe_at, outage.ends_at) - now)
+            ready_at = max(outage.probe_at, now + (schedule.wait(now) or 0.0))
+            return None if schedule.busy else max(0.0, min(ready_at, outage.ends_at) - now)
         wait = schedule.wait(now)
         if outage.suspected or wait is None or schedule.busy:
             return None if outage.suspected else wait
@@ -141,8 +142,8 @@ class Crawl:
             for link in links:
                 schedule.push(name, link)
         while not (self.hosts.closing or outage.suspected):
-            if outage.away and (schedule.busy or now < outage.probe_at):
-                return  # one link at a time
+            if outage.away and (schedule.busy >= outage.probes or now < outage.probe_at):
+                return
             item = schedule.pop(now)
             if item is None:
                 return

@@ -74,7 +74,10 @@ class Session:
         if connection is not None and (found := await self.talk(origin, connection, request, wanted)) is not None:
             return found
         connection = await self.connections.opened(origin)
-        found = await self.talk(origin, connection, request, wanted)
+        try:
+            found = await self.talk(origin, connection, request, wanted)
+        finally:
+            self.connections.used_anew(origin, connection)
         if found is None:
             raise connection.error or ConnectionResetError("hung up without an answer")
         return found

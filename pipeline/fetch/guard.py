@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 import aiohappyeyeballs
 
 from pipeline.config import PagesSettings
+from pipeline.fetch.outage import Reached
 from pipeline.shards.outcomes import ConfigError
 
 V4_NOT_PUBLIC = tuple(
@@ -104,10 +106,11 @@ def guarded_socket(addr_info: AddressInfo) -> socket.socket:
 class Resolver:
     """Names to public addresses; exactly the names of `local_hosts` to the addresses that the settings give them.
 
-    Raises ConfigError for a local host without an IP address.
+    `reached`: when it last found one. Raises ConfigError for a local host without an IP address.
     """
 
     def __init__(self, settings: PagesSettings) -> None:
+        self.reached = Reached()
         self.local = {name: local_address(name, address) for name, address in settings.local_hosts.items()}
         self.threads = ThreadPoolExecutor(min(RESOLVING_THREADS, settings.connections), "resolve")
         self.known: dict[str, tuple[float, list[AddressInfo]]] = {}
@@ -137,10 +140,15 @@ class Resolver:
             )
         except UnicodeError as error:  # a label that IDNA refuses
             raise socket.gaierror(socket.EAI_NONAME, f"{host}: {error}") from None
+        self.reached.named_at = loop.time()
         public: list[AddressInfo] = [one for one in found if is_public(str(one[4][0]))]
         if not public:
             raise NotPublic(f"{host} resolves to {', '.join(str(one[4][0]) for one in found)}: not public")
         return public
+
+    def asks_for(self, host: str) -> bool:
+        """Whether name servers are asked for a host."""
+        return host not in self.local and not is_literal(host)
 
     def close(self) -> None:
         """Let go of the threads; look-ups under way are not waited for."""
@@ -181,6 +189,20 @@ def info_of(address: str, port: int) -> AddressInfo:
     if ":" in address:
         return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0)
     return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)
+
+
+async def reaches_any(settings: PagesSettings, urls: Iterable[str]) -> bool:
+    """Whether a connection to the host of any of these addresses opens within a deadline; all are tried at once."""
+    tries = [asyncio.create_task(reaches(settings, url)) for url in urls]
+    try:
+        for one in asyncio.as_completed(tries):
+            if await one:
+                return True
+        return False
+    finally:
+        for task in tries:
+            task.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
 
 
 async def reaches(settings: PagesSettings, url: str) -> bool:

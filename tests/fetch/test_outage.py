@@ -3,18 +3,20 @@
 import asyncio
 import socket
 from collections import Counter
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fetch import blame, guard
+from pipeline.config import PagesSettings
+from pipeline.fetch import blame, connections, guard
 from pipeline.fetch.errands import Memory, Pace, Unfinished
-from pipeline.fetch.outage import HOSTS, PROBE_MAX_S, TRUST_S, Outage
+from pipeline.fetch.outage import HOSTS, PROBE_MAX_S, PROBES_MAX, TRUST_S, Outage, Reached
 from pipeline.fetch.schedule import IN_A_ROW
 from pipeline.shards.outcomes import OutageError
 from tests.fetch.crawls import anyone, ends_of, link_to
-from tests.fetch.local_web import local_web, redirect, reply
+from tests.fetch.local_web import PAGE, local_web, redirect, reply
 
 GAP_S = 0.01
 
@@ -74,7 +76,7 @@ def test_a_host_that_throttles_is_asked_again_when_it_said_and_its_links_end_by_
     busy, out = reply(status="429 Slow down", retry_after="0"), reply(status="503 Out")
     replies = {f"busy.test/{n}": [busy, busy, reply()] for n in range(3)}
     replies |= {"busy.test/never": busy, "out.test/1": out, "out.test/2": reply()}
-    told, web = ended(replies, list(replies), gap_s=0.001)
+    told, web = ended(replies, list(replies), gap_s=0.001, patience_gaps=1_200)
     kept = {**{f"busy.test/{n}": "kept" for n in range(3)}, "out.test/2": "kept"}
     assert told == {**kept, "busy.test/never": "client_error", "out.test/1": "server_error"}
     assert Counter(web.requests)["out.test", "/1"] == blame.THROTTLED
@@ -184,16 +186,20 @@ def test_names_that_do_not_exist_end_at_once_and_are_no_outage_beside_a_host_tha
         assert asyncio.run(run()) == {"name_error": len(lost), "kept": 4}
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=40))
-def test_only_hosts_that_failed_since_anybody_answered_raise_a_suspicion(events):
-    outage, failed = Outage(10.0, 1.0), set()
-    for host, answers in events:
-        if answers:
-            outage.heard()
-            failed.clear()
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from(["fails", "has no name", "named", "answers"]))))
+def test_only_hosts_that_failed_since_their_step_was_seen_to_work_elsewhere_raise_a_suspicion(events):
+    outage, seen, failed = Outage(10.0, 1.0), Reached(), {}
+    for now, (host, event) in enumerate(events):
+        if event == "named":
+            seen.named_at = now
+        elif event == "answers":
+            seen.opened_at = now
         else:
-            outage.failed(host, 0.0)
-            failed.add(host)
+            outage.failed(host, float(now), event == "has no name")
+            failed[host] = event
+        gone = {"named": "has no name", "answers": "fails"}.get(event)
+        assert sorted(outage.reached(seen)) == sorted(one for one, how in failed.items() if how == gone)
+        failed = {one: how for one, how in failed.items() if how != gone}
         assert outage.suspected == (len(failed) >= HOSTS)
 
 
@@ -207,19 +213,170 @@ def test_while_the_network_is_away_it_is_tried_more_and_more_rarely_and_an_answe
         now = outage.probe_at
         outage.failed("a", now)
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, PROBE_MAX_S, PROBE_MAX_S, PROBE_MAX_S]
-    assert (outage.away, outage.ends_at) == (True, 10_000.0)
-    outage.heard()
+    assert (outage.away, outage.ends_at, outage.probes) == (True, 10_000.0, PROBES_MAX)
+    outage.reached(Reached(opened_at=now + 1))
     assert not outage.away
 
 
-def test_after_a_connection_that_opened_nobody_doubts_the_network_for_a_while_and_without_patience_never():
+def test_each_suspicion_that_was_none_doubles_how_many_have_to_fail_for_the_next_and_without_patience_there_is_none():
     outage, never = Outage(10.0, 1.0), Outage(0.0, 1.0)
-    outage.trust(0.0)
-    for host in "abcd":
-        outage.failed(host, 1.0)
-        never.failed(host, 1.0)
-    assert not outage.suspected
+    for needed in (HOSTS, 2 * HOSTS, 4 * HOSTS):
+        for number in range(needed):
+            assert not outage.suspected
+            outage.failed(f"h{number}", 1.0)
+            never.failed(f"h{number}", 1.0)
+        assert outage.suspected
+        assert sorted(outage.trust(2.0)) == sorted(f"h{number}" for number in range(needed))
     assert not never.suspected
-    for host in "abcd":
-        outage.failed(host, TRUST_S + 1.0)
-    assert outage.suspected
+    assert outage.trusted_until == 2.0 + TRUST_S
+
+
+# --- a network of which a part is away
+
+
+class Network:
+    """A loopback that is the internet: names of `.test` are looked up, connections open.
+
+    `away`: at which look-ups ("names"), or connections ("lines"), counted from 0, that part of it is away.
+    """
+
+    def __init__(self, patched, part="", away=(), silent=socket.EAI_AGAIN):
+        self.part, self.away, self.silent = part, away, silent
+        self.looked_up, self.tried = [], []
+        self.connected = guard.connected
+        patched.setattr(guard, "is_public", lambda address: address == "127.0.0.1")
+        patched.setattr(guard.socket, "getaddrinfo", self.look_up)
+        for module in (guard, connections):
+            patched.setattr(module, "connected", self.connect)
+
+    def look_up(self, name, port, *_):
+        self.looked_up.append(name)
+        if self.part == "names" and len(self.looked_up) - 1 in self.away:
+            raise socket.gaierror(self.silent, "no answer")
+        if name.startswith("gone"):
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (guard.Vouched("127.0.0.1"), port))]
+
+    async def connect(self, resolver, host, port):
+        self.tried.append(host)
+        gone = self.part == "lines" and len(self.tried) - 1 in self.away
+        await resolver.addresses(host, port)
+        if gone or host.startswith(("dead", "zdead")):
+            raise OSError(101, "Network is unreachable")
+        return await self.connected(resolver, host, port)
+
+
+@asynccontextmanager
+async def open_web():
+    """A web that answers everything with a page and lets connections stand."""
+
+    async def serve(reader, writer):
+        try:
+            while line := (await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")[0]:
+                robots = "/robots.txt" in line
+                head = "404 No" if robots else "200 OK\r\nContent-Type: text/html"
+                writer.write(f"HTTP/1.1 {head}\r\nContent-Length: {len(PAGE)}\r\n\r\n".encode() + PAGE)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def crawled(addresses, **values):
+    """(outcome by address, the outage's words or ""): how links of hosts that let connections stand ended."""
+    ends = []
+    chosen = {"contact": "mailto:a@b.test", "gap_s": GAP_S, "retries": 0, "per_address": 0, "patience_gaps": 60}
+
+    async def run():
+        async with open_web() as port:
+            parts = [one.partition("/") for one in addresses]
+            links = [link_to(f"http://{host}:{port}/{path}", f"{host}/{path}") for host, _, path in parts]
+            await ends_of(links, PagesSettings(**{**chosen, **values}), anyone, into=ends)
+
+    said = ""
+    try:
+        asyncio.run(run())
+    except OutageError as error:
+        said = str(error)
+    return {one.doc_id: str(end.outcome) for one, end in ends}, said
+
+
+BIG = [f"big.test/{n}" for n in range(40)]  # over one connection
+SMALL = [f"s{n:02d}.test/" for n in range(30)]  # one link each, as most hosts have
+
+
+@pytest.mark.failure(
+    "connections that stand still answer while none can be made anew, or names cannot be looked up any more",
+    "as if the network were away: exit 12 after a while; no link has ended by it",
+    "run it again",
+)
+@pytest.mark.parametrize("part", ["lines", "names"])
+@pytest.mark.parametrize("silent", [socket.EAI_AGAIN, socket.EAI_NONAME])
+def test_what_still_answers_does_not_make_the_others_fail_while_nothing_new_can_be_reached(monkeypatch, part, silent):
+    Network(monkeypatch, part, range(10, 10**6), silent)
+    told, said = crawled([*BIG, *SMALL])
+    assert set(told.values()) == {"kept"}
+    assert len(told) < len(BIG) + len(SMALL)
+    assert "the network is away" in said
+    assert ("name" in said) == (part == "names")
+
+
+@pytest.mark.parametrize("part", ["lines", "names"])
+def test_when_the_part_of_the_network_that_was_away_is_back_all_links_have_their_pages(monkeypatch, part):
+    network = Network(monkeypatch, part, range(10, 40))
+    told, said = crawled([*BIG, *SMALL], patience_gaps=1_000)
+    assert (told, said) == (dict.fromkeys([*BIG, *SMALL], "kept"), "")
+    assert len(network.tried) > 40
+
+
+def test_hosts_that_failed_together_while_the_network_was_away_for_a_moment_are_asked_once_more(monkeypatch):
+    network = Network(monkeypatch)
+    connect, together = network.connect, asyncio.Event()
+
+    async def trembling(resolver, host, port):
+        number = len(network.tried)
+        if 6 <= number < 14:  # as many as are open at once
+            network.tried.append(host)
+            if number == 13:
+                together.set()
+            await together.wait()
+            raise OSError(101, "Network is unreachable")
+        return await connect(resolver, host, port)
+
+    for module in (guard, connections):
+        monkeypatch.setattr(module, "connected", trembling)
+    told, said = crawled([*BIG, *SMALL], connections=8)
+    assert (told, said) == (dict.fromkeys([*BIG, *SMALL], "kept"), "")
+
+
+@pytest.mark.parametrize("kind", ["gone", "dead"])
+def test_in_a_list_of_mostly_dead_links_each_ends_as_it_is_and_is_asked_twice_at_most(monkeypatch, kind):
+    network = Network(monkeypatch)
+    lost = [f"{kind}{n}.test/" for n in range(150)]
+    links = [*BIG[:5], *SMALL[:5], *lost]
+    told, said = crawled(links, connections=8)
+    end = {"gone": "name_error", "dead": "connect_error"}[kind]
+    assert (told, said) == ({one: end if one in lost else "kept" for one in links}, "")
+    again = Counter(one for one in network.tried if one.startswith(kind))
+    assert max(again.values()) <= 2
+
+
+def test_the_one_host_that_answers_is_found_among_many_that_do_not_before_patience_ends(monkeypatch):
+    Network(monkeypatch)
+    links = [*(f"gone{n}.test/" for n in range(45)), "a.test/"]  # the last one in turn
+    told, said = crawled(links)
+    assert (told, said) == ({one: "kept" if one == "a.test/" else "name_error" for one in links}, "")
+
+
+def test_a_suspicion_is_looked_into_also_while_more_hosts_wait_than_the_schedule_holds(monkeypatch):
+    Network(monkeypatch)
+    links = [*(f"zdead{n}.test/" for n in range(5)), *SMALL]
+    told, said = crawled(links, connections=1)
+    assert said == ""
+    assert len(told) == len(links)
