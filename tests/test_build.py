@@ -1,10 +1,14 @@
 """What stands: an artefact is called whole only while it is, and made from what stands today."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from pipeline import build
-from pipeline.shards.outcomes import ConfigError, Outcome
+from pipeline.config import parse
+from pipeline.shards.outcomes import BusyError, ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Task, balanced
+from pipeline.shards.runner import PlainRun
 from pipeline.standing import recorded
 
 SHARDS = 2
@@ -69,3 +73,24 @@ def test_another_number_of_shards_is_refused(root):
     with pytest.raises(ConfigError, match=r"build\.shards is 3, but .* was begun with 2"):
         recorded(root, 3)
     assert Artefact(root, "links", SHARDS).done() == SHARDS
+
+
+def test_a_build_whose_lease_is_lost_begins_no_other_stage(tmp_path, monkeypatch):
+    asked, begun = [], []
+
+    @contextmanager
+    def lock(_root):
+        def check():
+            asked.append(len(begun))
+            if begun:
+                raise BusyError("another run holds it")
+
+        yield check
+
+    monkeypatch.setattr(build.lease, "lock", lock)
+    (tmp_path / "list.txt").write_text("http://one.example/page\n")
+    contact = {"contact": "https://one.example/contact"}
+    settings = parse({"links": {"submissions": ["list.txt"]}, "pages": contact, "build": {"shards": 1}})
+    with pytest.raises(BusyError, match="another run holds it"):
+        build.build(tmp_path, settings, run=PlainRun(), started=begun.append)
+    assert (begun, asked[:2]) == (["links"], [0, 1])

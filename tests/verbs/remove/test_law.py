@@ -87,6 +87,7 @@ EVERYTHING = frozenset(range(len(ADDRESSES)))
 
 @settings(max_examples=2, deadline=None)
 @example(REDIRECTED, frozenset({0, 1}), [("remove", {ADDRESSES[0]}), ("build", frozenset({0, 1, 3}))])
+@example(REDIRECTED, frozenset({1, 3}), [("remove", {ADDRESSES[0]})])  # only the redirect leads to the address
 @example(TWICE, EVERYTHING, [("remove", {"b.example"})])
 @given(webs, links, steps)
 def test_nothing_that_was_removed_comes_back_and_nothing_else_goes(web, posted, order):

@@ -1,5 +1,7 @@
 """What was removed, and domains that are blocked, are not asked for on the way to a page, and may not be its end."""
 
+import shutil
+
 import pyarrow.parquet as pq
 
 from pipeline import config
@@ -8,7 +10,7 @@ from pipeline.shards.runner import PlainRun
 from pipeline.verbs.remove import remove
 from tests.test_pages import HERE, THERE, local_web
 from tests.verbs.remove.test_traces import HTML, page_of
-from tests.verbs.remove.working import NOW, holding
+from tests.verbs.remove.working import NOW, holding, table
 
 ONE, TWO = f"{HERE[0]}.test", f"{THERE[0]}.test"
 REPLIES = {
@@ -55,3 +57,18 @@ def test_a_blocked_domain_is_not_asked_for_until_the_block_is_lifted_and_then_on
         found = ends(tmp_path, values, links, blocked_domains="some.txt")
         assert found == {f"{ONE}/short": "blocked_domain", f"{ONE}/plain": "kept"}
         assert len(asked(web)) == before
+
+
+def test_an_order_that_came_with_a_copy_holds_for_pages_that_stand_by_their_final_address(tmp_path):
+    work, other = tmp_path / "work", tmp_path / "other"
+    for folder in (work, other):
+        folder.mkdir()
+    with local_web(REPLIES, hosts=[HERE[0], THERE[0]]) as (values, _):
+        found = ends(work, values, [f"{ONE}/short", f"{ONE}/plain"])
+        assert set(found.values()) == {"kept"}
+        shutil.rmtree(work / "documents")
+        remove(other, 2, [f"http://{ONE}/end"], NOW)
+        shutil.copytree(other / "removals", work / "removals")
+        ends(work, values, [f"{ONE}/short", f"{ONE}/plain"])
+    documents = table(work, "documents").to_pylist()
+    assert sorted((row["outcome"], row["url"] == "") for row in documents) == [("kept", False), ("removed", True)]
