@@ -294,7 +294,7 @@ def choices(where: str, message: str) -> str:
 def nearest(word: str, known: Any) -> str:
     """'; known: …' with all known words, after '; did you mean …?' with the one most like this, if any is."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
-    meant = f"; did you mean {close[0]!r}?" if close else ""
+    meant = f"; did you mean {str(close[0])!r}?" if close else ""
     return f"{meant}; known: {', '.join(known)}"
 
 

@@ -100,7 +100,7 @@ def test_a_list_of_addresses_is_crawled(tmp_path):
     (tmp_path / "urls.txt").write_text("".join(f"{page.url}\n" for page in pages))
     with LocalWeb() as web:
         for words in recipe("A list of URLs"):
-            ran(words, tmp_path)
+            ran(words, tmp_path, [("YOUR-SITE", "demo.test")])
             if words[1] == "init":
                 path = tmp_path / "mine" / config.FILE_NAME
                 made_small(path, gap_s=0.01, workers=1)

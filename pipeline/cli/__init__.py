@@ -1,0 +1,5 @@
+"""The command `webtext`, a module for each errand; and which of its words are a stage, and which are for Beam."""
+
+from pipeline.cli.options import stage_and_options
+
+__all__ = ["stage_and_options"]

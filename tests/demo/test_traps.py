@@ -23,7 +23,7 @@ NOT_SHOWN = {
         Outcome.BLOCKED_DOMAIN,
     },
     "documents": {Outcome.EXTRACT_TIMED_OUT, Outcome.EXTRACT_MEMORY, Outcome.EXTRACT_CRASHED, Outcome.REMOVED},
-    "corpus": {Outcome.CONTAMINATED, Outcome.WIKIPEDIA_HOST},
+    "corpus": {Outcome.CONTAMINATED, Outcome.WIKIPEDIA_HOST, Outcome.DUPLICATE_ELSEWHERE},
 }
 READ = [trap for trap in traps.TRAPS if trap.stage in ("documents", "corpus") and trap.reply is not None]
 
