@@ -26,6 +26,7 @@ from pipeline.fetch.errands import errand_to
 from pipeline.fetch.forget import forget_gone
 from pipeline.fetch.lookup import Held, Wanted, lookup
 from pipeline.fetch.pointers import Row, nowhere
+from pipeline.fetch.queues import Waits
 from pipeline.fetch.robots import obeyed_agents, product_token
 from pipeline.fetch.segments import (
     Owners,
@@ -239,15 +240,11 @@ def verdicts(here: Crawl, shard: int) -> Verdicts:
     return Verdicts(robots, product_token(SOFTWARE), obeyed_agents(here.settings))
 
 
-def waiting(root: Path, shards: int) -> tuple[int, int, int]:
-    """Links that waited to be asked when the last round began, those of them whose hosts rest, and these hosts.
-
-    All 0 where nothing is left to ask, or no crawl has begun.
-    """
+def waiting(root: Path, shards: int) -> Waits:
+    """What waited to be asked when the last round began, over all shards; no links where nothing is left to ask."""
     pages = Artefact(root, "pages", shards)
     paths = [queue(pages, shard) for shard in range(shards)]
-    found = [queues.waits(path) for path in paths if storage.exists(path)]
-    return sum(one.links for one in found), sum(one.resting for one in found), sum(one.hosts for one in found)
+    return queues.together([queues.waits(path) for path in paths if storage.exists(path)])
 
 
 def send(here: Crawl, shard: int) -> Iterator[Block]:

@@ -67,10 +67,11 @@ def status(folder: Folder = Path(), sets: Sets = None) -> None:
     for stage, one in stands.items():
         table.add_row(stage, f"{one.done}/{one.shards}", one.state, one.why)
     out.print(table)
-    links, resting, hosts = waiting(folder, settings.build.shards) if stands["pages"].manifest is None else (0, 0, 0)
-    if links:
-        rest = f", {resting:,} of them for {hosts:,} hosts that rest: they failed, or asked for less" if resting else ""
-        out.print(f"pages: {links:,} links waited to be asked when the last round of the crawl began{rest}")
+    waits = waiting(folder, settings.build.shards)
+    if waits.links and stands["pages"].manifest is None:
+        rest = f", {waits.resting:,} of them for {waits.hosts:,} hosts that rest: they failed, or asked for less"
+        links = f"{waits.links:,} links waited to be asked when the last round of the crawl began"
+        out.print(f"pages: {links}{rest if waits.resting else ''}")
     lying = recorded(folder, settings.build.shards)
     print_karma(lying)
     print_funnel(stands)

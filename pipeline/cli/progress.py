@@ -8,9 +8,10 @@ its own way.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pipeline.shards.receipts import Manifest
     from trainer.metrics import Progress
 
+LOOKS = 20  # at progress to one at whom a crawl waits for, which opens a file a shard
+
 
 class Reporter:
     """Progress of a build, read from its receipts: a bar on a terminal, plain lines elsewhere."""
@@ -42,7 +45,7 @@ class Reporter:
             console=err,
             disable=not err.is_terminal,
         )
-        self.stage, self.since = "", 0.0
+        self.stage, self.since, self.resting = "", 0.0, ""
         self.task: Any = None
 
     def __enter__(self) -> Reporter:
@@ -58,8 +61,12 @@ class Reporter:
         self.bars.stop()
 
     def watch(self) -> None:
+        looks = 0
         while not self.stop.wait(0.5 if place(self.folder) is None else 5):
+            looks += 1
             with suppress(WebTextError):  # the build will meet it too
+                if looks % LOOKS == 0 and self.stage == "pages":
+                    self.look_at_rest()
                 self.look()
 
     def look(self) -> None:
@@ -67,12 +74,26 @@ class Reporter:
         stage, task = self.stage, self.task
         if stage and task is not None:
             segments = segments_since(self.folder, self.since) if stage == "pages" else 0
-            crawled = f"{segments} segments crawled" if segments else ""
+            crawled = self.resting or (f"{segments} segments crawled" if segments else "")
             made = made_since(self.folder, stage, self.shards, self.since)
             self.bars.update(task, completed=made, crawled=crawled)
 
+    def look_at_rest(self) -> None:
+        """Whom the crawl waits for, and until when, if it can do nothing else; in a pipe a line when that changes."""
+        from pipeline.pages import waiting
+
+        waits, before = waiting(self.folder, self.shards), self.resting
+        self.resting = ""
+        if waits.ready_at is not None and waits.ready_at > time.time() and waits.resting == waits.links:
+            until = datetime.fromtimestamp(waits.ready_at, UTC)
+            hosts = "1 host that rests" if waits.hosts == 1 else f"{waits.hosts:,} hosts that rest"
+            links = "1 link waits" if waits.links == 1 else f"{waits.links:,} links wait"
+            self.resting = f"{links} for {hosts}, until {until:%Y-%m-%d %H:%M} UTC; Ctrl-C loses nothing"
+            if self.resting != before and not err.is_terminal:
+                err.print(f"pages: {self.resting}")
+
     def started(self, stage: str) -> None:
-        self.since = now()
+        self.since, self.resting = now(), ""
         self.task = self.bars.add_task(stage, total=artefact(self.folder, stage, self.shards).shards, crawled="")
         self.stage = stage
         if not err.is_terminal:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -80,6 +80,13 @@ def waits_of(
             times.append(when)
     told = {host: Shared(count, (known[host],) if host in known else ()) for host, count in shared.items()}
     return Waits(uuid.uuid4().hex, links, resting, len(hosts), min(times, default=None), told)
+
+
+def together(found: Sequence[Waits]) -> Waits:
+    """What several queues wait for: their sums, and when something can be done about any of them."""
+    ready_at = min((one.ready_at for one in found if one.ready_at is not None), default=None)
+    links, resting, hosts = (sum(getattr(one, name) for one in found) for name in ("links", "resting", "hosts"))
+    return Waits("", links, resting, hosts, ready_at, {})
 
 
 def write(path: Path, todo: Iterable[Waiting], waits: Waits) -> None:
