@@ -22,7 +22,7 @@ import pyarrow as pa
 from pipeline.config import PagesSettings, Settings, slice_of
 from pipeline.fetch import archive, commoncrawl, originals, pointers, queues
 from pipeline.fetch.client import check_contact
-from pipeline.fetch.errands import errand_to
+from pipeline.fetch.continuations import new_fetch
 from pipeline.fetch.forget import forget_gone
 from pipeline.fetch.lookup import Held, Wanted, lookup
 from pipeline.fetch.pointers import Row, nowhere
@@ -265,7 +265,7 @@ def receive(here: Crawl, task: Task, blocks: Iterable[bytes]) -> None:
     wanted = missing(kept, ends)
     crawled = ends_of((*sent, *own))
     fresh = [
-        Waiting(link.doc_id, link.host, next_step(crawled[link.doc_id]), errand_to(link.fetch_url, here.settings))
+        Waiting(link.doc_id, link.host, next_step(crawled[link.doc_id]), new_fetch(link.fetch_url, here.settings))
         for link in wanted
         if not is_over(standing(crawled[link.doc_id], here.refusals), here.settings.passes)
     ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline import pages
 from pipeline.config import PagesSettings
 from pipeline.fetch import queues, robots, verdicts
-from pipeline.fetch.errands import Link, Memory, Pace, errand_to
+from pipeline.fetch.continuations import Link, Memory, Pace, new_fetch
 from pipeline.fetch.queues import Shared, Waits
 from pipeline.fetch.readback import read_response
 from pipeline.fetch.response import Fetched, Hop
@@ -99,7 +99,7 @@ def ended(number, name):
     url = f"http://h{number}.test/"
     body = BODY + name.encode() * (1 + number)
     hop = Hop(url, "2026-01-01T00:00:00.000000Z", (), "1.1", 200, "OK", (("Content-Type", "text/html"),), body)
-    return Link(f"{number:032x}", errand_to(url, SETTINGS)), Fetched(
+    return Link(f"{number:032x}", new_fetch(url, SETTINGS)), Fetched(
         url, url, (hop,), Outcome.KEPT, 200, "text/html", (), ""
     )
 
@@ -110,7 +110,7 @@ def test_two_attempts_at_one_shard_never_mix_and_of_a_visit_that_both_made_one_c
     tmp_path = tmp_path_factory.mktemp("attempts")
     shelf = Shelf(tmp_path / "pages", "00000-of-00001")
     todo = {
-        f"{n:032x}": Waiting(f"{n:032x}", f"h{n}.test", 0, errand_to(f"http://h{n}.test/", SETTINGS)) for n in range(5)
+        f"{n:032x}": Waiting(f"{n:032x}", f"h{n}.test", 0, new_fetch(f"http://h{n}.test/", SETTINGS)) for n in range(5)
     }
     attempts = {name: Writing(SETTINGS, "t/1", shelf, todo, Memory([], [])) for name in ("one", "two")}
     orders = {"one": iter(range(5)), "two": iter(reversed(range(5)))}

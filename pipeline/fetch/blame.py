@@ -20,7 +20,7 @@ from itertools import chain, islice
 
 from pipeline.fetch.client import is_overloaded
 from pipeline.fetch.connections import origin_of
-from pipeline.fetch.errands import Later, Link, Unfinished, host, host_asked, nothing
+from pipeline.fetch.continuations import Later, Link, Unfinished, host, host_asked, unanswered
 from pipeline.fetch.guard import reaches_any
 from pipeline.fetch.hosts import Clock, Hosts
 from pipeline.fetch.outage import Outage
@@ -90,7 +90,7 @@ class Blame:
         if is_overloaded(end):
             self.wait_again(visit.link, end)
         elif self.outage.away:
-            self.schedule.push(host_asked(visit.link.errand), visit.link)
+            self.schedule.push(host_asked(visit.link.continuation), visit.link)
         else:
             self.held.setdefault(name, []).append((visit.link, end))
             self.sort_out(name)
@@ -131,7 +131,7 @@ class Blame:
         elif left is not None:
             self.done.append((link, left))
         else:
-            self.schedule.push(host_asked(link.errand), link)
+            self.schedule.push(host_asked(link.continuation), link)
 
     def notice(self) -> None:
         """Settle whose failure it was of hosts that failed before the network was last seen to be there."""
@@ -148,7 +148,7 @@ class Blame:
                 for link, end in self.held.pop(name):
                     if many and link.doc_id not in self.waiting:
                         self.waiting[link.doc_id] = 1, end
-                        self.schedule.push(host_asked(link.errand), link)
+                        self.schedule.push(host_asked(link.continuation), link)
                     else:
                         self.done.append((link, end))
 
@@ -170,7 +170,7 @@ class Blame:
             elif item.doc_id in self.waiting:
                 self.done.append((item, self.waiting.pop(item.doc_id)[1]))
             else:
-                self.done.append((item, nothing(item.errand, fate or Outcome.HOST_AWAY, detail)))
+                self.done.append((item, unanswered(item.continuation, fate or Outcome.HOST_AWAY, detail)))
 
     def close(self) -> None:
         """Nothing more comes: who is held and would not be asked again has failed; while that is in doubt, he waits."""
@@ -213,7 +213,7 @@ class Blame:
         for name in self.outage.failing:
             self.schedule.forgive(name)
             for link, _ in self.held.pop(name, ()):
-                self.schedule.push(host_asked(link.errand), link)
+                self.schedule.push(host_asked(link.continuation), link)
         self.waiting = {doc: one for doc, one in self.waiting.items() if one[1].status is not None}
 
     def references(self) -> list[str]:

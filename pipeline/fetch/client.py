@@ -6,7 +6,7 @@ decompresses; then a redirect is followed before anybody asked robots.txt, and a
 
 The deadline counts time on the network, over all redirects of a try: DNS, connect, TLS, headers, body. Waiting for
 permission (a host's gap, its robots.txt) does not count: politeness towards one host fails no page. A fetch that may
-not go on here and now ends as an errand.
+not go on here and now ends as a continuation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import ada_url
 import msgspec
 
 from pipeline.config import PLACEHOLDER_CONTACT, PagesSettings
-from pipeline.fetch.errands import Errand, Later, Unfinished
+from pipeline.fetch.continuations import Continuation, Later, Unfinished
 from pipeline.fetch.exchange import Session, Wanted
 from pipeline.fetch.guard import NotPublic
 from pipeline.fetch.heads import Head, header, location_of
@@ -67,24 +67,24 @@ def open_session(settings: PagesSettings, software: str) -> Session:
 
 async def fetch(
     session: Session,
-    errand: Errand,
+    continuation: Continuation,
     settings: PagesSettings,
     allowed: Permission,
     rest: Rest,
     any_type: bool = False,
 ) -> Fetched | Unfinished:
-    """One errand done, with redirects and with retries of transient failures; or, where it has to wait, what is left.
+    """A fetch, new or continued: redirects and retries of transient failures included; or what is left.
 
     `allowed(url)` is awaited before every request, redirects and retries included; anything but KEPT ends the fetch
     with that outcome. It may take its time (a host's gap), or raise Later. `rest(seconds)` is awaited between a
     failure and the next try; the host is not to be asked for so long. `any_type` reads any media type to the limit.
     """
-    tries = errand.tries
+    tries = continuation.tries
     while True:
-        end, transient = await follow(session, errand, settings, allowed, any_type)
+        end, transient = await follow(session, continuation, settings, allowed, any_type)
         pause = pause_s(tries, end, settings) if transient and isinstance(end, Fetched) else None
         if isinstance(end, Unfinished):
-            return Unfinished(msgspec.structs.replace(end.errand, tries=tries), end.hops)
+            return Unfinished(msgspec.structs.replace(end.continuation, tries=tries), end.hops)
         if pause is None or tries >= settings.retries:
             return end
         tries += 1
@@ -119,12 +119,12 @@ def is_overloaded(fetched: Fetched) -> bool:
 
 
 async def follow(
-    session: Session, errand: Errand, settings: PagesSettings, allowed: Permission, any_type: bool
+    session: Session, continuation: Continuation, settings: PagesSettings, allowed: Permission, any_type: bool
 ) -> tuple[Fetched | Unfinished, bool]:
     """One try: the chain of redirects within one deadline; and whether another try may end better."""
     hops: list[Hop] = []
-    url = (*errand.asked, errand.target)[0]
-    target, left = errand.target, errand.left_s
+    url = (*continuation.asked, continuation.target)[0]
+    target, left = continuation.target, continuation.left_s
     clock = asyncio.get_running_loop().time
     try:
         while True:
@@ -137,14 +137,16 @@ async def follow(
             if hops[-1].status not in REDIRECTS:
                 end = judged(url, tuple(hops), settings)
                 return end, worth_retrying(end)
-            target = next_target(errand.asked, hops, settings.redirects)
+            target = next_target(continuation.asked, hops, settings.redirects)
     except Refused as refusal:
         status = hops[-1].status if hops else None
         end = Fetched(url, target, tuple(hops), refusal.outcome, status, "", (), refusal.detail, refusal.transient)
         return end, refusal.transient
     except Later as later:
-        asked = (*errand.asked, *(hop.url for hop in hops))
-        return Unfinished(Errand(target, asked, left, errand.tries, later.robots, later.permit), tuple(hops)), False
+        asked = (*continuation.asked, *(hop.url for hop in hops))
+        return Unfinished(
+            Continuation(target, asked, left, continuation.tries, later.robots, later.permit), tuple(hops)
+        ), False
 
 
 def worth_retrying(end: Fetched) -> bool:

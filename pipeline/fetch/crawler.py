@@ -1,4 +1,4 @@
-"""The crawl that follows the schedule: links go in; for each, its end or the errand that is left of it comes out.
+"""The crawl that follows the schedule: links go in; for each, its end or the continuation that is left of it comes out.
 
 Choice: one loop begins a visit wherever a host may be asked and reports each end as it comes; whose a failure is, says
 `blame`. What outlives one crawl is `Memory`: robots.txt files, kept by scheme, host and port for 24 hours, and how
@@ -20,7 +20,7 @@ from pipeline.config import PagesSettings
 from pipeline.fetch import robots
 from pipeline.fetch.blame import Blame, Circumstances, End
 from pipeline.fetch.client import check_contact, open_session
-from pipeline.fetch.errands import Link, Memory, host_asked
+from pipeline.fetch.continuations import Link, Memory, host_asked
 from pipeline.fetch.exchange import Session
 from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.response import Hop
@@ -154,7 +154,7 @@ class Crawl:
 
     def begin(self, link: Link, now: float) -> None:
         """Begin the visit of a link whose host is held, or end it where that host is not asked any more."""
-        name = host_asked(link.errand)
+        name = host_asked(link.continuation)
         if self.hosts.schedule.lost(name) or (not self.coming and self.blame.spent(name, now)):
             self.hosts.schedule.push(name, link, first=True)
             self.hosts.finish(name)
@@ -185,7 +185,7 @@ def by_host(links: Iterable[Link]) -> list[tuple[str, list[Link]]]:
     """The links of each host; the hosts with most links last, since they take longest and are to begin first."""
     found: dict[str, list[Link]] = {}
     for link in links:
-        found.setdefault(host_asked(link.errand), []).append(link)
+        found.setdefault(host_asked(link.continuation), []).append(link)
     return sorted(found.items(), key=lambda item: (len(item[1]), item[0]))
 
 

@@ -19,8 +19,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.fetch.continuations import Continuation, Memory
 from pipeline.fetch.erase import Needed, erased
-from pipeline.fetch.errands import Errand, Memory
 from pipeline.fetch.shelf import FOLDER as SEGMENTS
 from pipeline.fetch.shelf import damaged
 from pipeline.shards import schemas, storage
@@ -110,7 +110,7 @@ def needed(rows: pa.Table) -> Needed:
     ends: set[str] = set()
     for row in rows.select(columns).to_pylist():
         if row.get("errand"):
-            ends.update(msgspec.json.decode(row["errand"], type=Errand).asked[-1:])
+            ends.update(msgspec.json.decode(row["errand"], type=Continuation).asked[-1:])
         elif row["warc"] and not is_given(row["warc"]):
             places[row["offset"]] = row["final_url"]
             ends.add(row["final_url"])

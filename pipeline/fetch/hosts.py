@@ -13,7 +13,7 @@ from pipeline.config import PagesSettings
 from pipeline.fetch import robots
 from pipeline.fetch.client import is_overloaded, retry_after_s
 from pipeline.fetch.connections import Origin, origin_of
-from pipeline.fetch.errands import Later, Link, Memory, Pace
+from pipeline.fetch.continuations import Later, Link, Memory, Pace
 from pipeline.fetch.guard import Resolver
 from pipeline.fetch.response import Fetched
 from pipeline.fetch.schedule import IN_A_ROW, REST_MAX_S, Schedule
@@ -103,7 +103,7 @@ class Hosts:
             return ""
 
     def close(self) -> None:
-        """Begin nothing any more; whoever queues leaves an errand."""
+        """Begin nothing any more; whoever queues leaves a continuation."""
         self.closing = True
         for ticket in self.tickets:
             if not ticket.done():

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.errands import Pace, host_asked
+from pipeline.fetch.continuations import Pace, host_asked
 from pipeline.fetch.schedule import IN_A_ROW
-from pipeline.fetch.segments import Owners, Turn, errand_of
+from pipeline.fetch.segments import Owners, Turn, continuation_of
 from pipeline.fetch.shelf import Waiting, queued
 from pipeline.fetch.writing import latest
 from pipeline.shards import schemas, storage
@@ -68,7 +68,7 @@ def waits_of(
     times: list[float] = []
     shared = {host: 0 for host in owners.splits if host in known}
     for one in todo:
-        host = host_asked(one.errand)
+        host = host_asked(one.continuation)
         links += 1
         when = ready_at(known.get(host), settings, began)
         if when:
@@ -100,7 +100,7 @@ def write(path: Path, todo: Iterable[Waiting], waits: Waits) -> None:
 def read(path: Path) -> list[Waiting]:
     """The visits of a queue."""
     rows = schemas.read_parquet(storage.local(path)).to_pylist()
-    return [Waiting(row["doc_id"], row["host"], row["step"], errand_of(row)) for row in rows]
+    return [Waiting(row["doc_id"], row["host"], row["step"], continuation_of(row)) for row in rows]
 
 
 def waits(path: Path) -> Waits:

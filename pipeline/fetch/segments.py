@@ -1,14 +1,14 @@
 """Rounds of a crawl: what each shard has still to do, by the rows that are committed, and the round that does it.
 
-Choice: a visit that may not go on in its shard leaves an errand in its row; the rows are all the state there is, so
-what waits for whom, and whose turn it is, can be worked out anew at any time. Of shards that share a host, the one with
-most links waiting for it asks in a round: each commit makes that less, so that all come to their turn, wherever runs
-are cut. Cost: each round reads the tables of its shard. Alternative: a queue that is taken from, and a count of rounds,
-which a killed worker leaves in doubt.
+Choice: a visit that may not go on in its shard leaves a continuation in its row; the rows are all the state there is,
+so what waits for whom, and whose turn it is, can be worked out anew at any time. Of shards that share a host, the one
+with most links waiting for it asks in a round: each commit makes that less, so that all come to their turn, wherever
+runs are cut. Cost: each round reads the tables of its shard. Alternative: a queue that is taken from, and a count of
+rounds, which a killed worker leaves in doubt.
 
-A link begins with step 0 in its home shard. The row of step n holds the errand that step n + 1 takes up, in the shard
-that owns the host to be asked; so one shard, and one schedule, asks a host, wherever the links to it come from. Another
-pass over a link that failed for a passing reason begins, at home again, with the step after its end.
+A link begins with step 0 in its home shard. The row of step n holds the continuation that step n + 1 takes up, in the
+shard that owns the host to be asked; so one shard, and one schedule, asks a host, wherever the links to it come from.
+Another pass over a link that failed for a passing reason begins, at home again, with the step after its end.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import msgspec
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.blame import Circumstances
+from pipeline.fetch.continuations import Continuation, Link, Pace, host_asked
 from pipeline.fetch.crawler import Report, crawl
-from pipeline.fetch.errands import Errand, Link, Pace, host_asked
 from pipeline.fetch.pointers import Row
 from pipeline.fetch.shelf import FOLDER, Shelf, Waiting
 from pipeline.fetch.verdicts import OPEN
@@ -65,9 +65,10 @@ def waiting_for(shard: int, owners: Owners, own: list[Row], sent: list[Row], fre
     found = {(one.doc_id, one.step): one for one in fresh}
     for row in (*own, *sent):
         if row["errand"]:
-            errand = errand_of(row)
-            if owners.owner(host_asked(errand), row["doc_id"]) == shard:
-                found[row["doc_id"], row["step"] + 1] = Waiting(row["doc_id"], row["host"], row["step"] + 1, errand)
+            continuation = continuation_of(row)
+            if owners.owner(host_asked(continuation), row["doc_id"]) == shard:
+                step = row["step"] + 1
+                found[row["doc_id"], step] = Waiting(row["doc_id"], row["host"], step, continuation)
     return [found[key] for key in sorted(found) if key not in done]
 
 
@@ -108,17 +109,17 @@ def next_step(ends: Sequence[Row]) -> int:
     return ends[-1]["step"] + 1 if ends else 0
 
 
-def errand_of(row: Row) -> Errand:
-    """The errand in a row. Raises IntegrityError."""
+def continuation_of(row: Row) -> Continuation:
+    """The continuation in a row. Raises IntegrityError."""
     try:
-        return msgspec.json.decode(row["errand"], type=Errand)
+        return msgspec.json.decode(row["errand"], type=Continuation)
     except msgspec.MsgspecError as error:
-        raise IntegrityError(f"the segment row of {row['doc_id']} holds no errand ({error})") from None
+        raise IntegrityError(f"the segment row of {row['doc_id']} holds no continuation ({error})") from None
 
 
 def receivers(shard: int, owners: Owners, row: Row) -> set[int]:
-    """The other shards that a row concerns: the one that goes on with its errand, or else the home of its link."""
-    host = host_asked(errand_of(row)) if row["errand"] else row["host"]
+    """The other shards that a row concerns: the one that takes up its continuation, or else the home of its link."""
+    host = host_asked(continuation_of(row)) if row["errand"] else row["host"]
     return {owners.owner(host, row["doc_id"])} - {shard}
 
 
@@ -154,7 +155,7 @@ def crawl_round(
         return owners.may_ask(shard, told.turns, host, doc_id)
 
     def another_turn(one: Waiting) -> bool:
-        host = host_asked(one.errand)
+        host = host_asked(one.continuation)
         return owners.owner(host, one.doc_id) == shard and not mine(host, one.doc_id)
 
     turn = {one.doc_id: one for one in todo if not another_turn(one)}
@@ -164,7 +165,7 @@ def crawl_round(
     memory.paces += [pace for one in told.turns.values() if one.shard == shard for pace in one.paces]
     around = Circumstances(time.time, told.began, told.alive, told.refusals)
     with suppress(Overtaken), Writing(settings, software, shelf, turn, memory, told.stands) as writing:
-        links = [Link(one.doc_id, one.errand) for one in turn.values()]
+        links = [Link(one.doc_id, one.continuation) for one in turn.values()]
         report = Report(writing.ended, writing.asked_robots)
         asyncio.run(crawl(links, settings, software, mine, memory, report, around))
         writing.commit()

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from pipeline.fetch.errands import Errand, Memory
+from pipeline.fetch.continuations import Continuation, Memory
 from pipeline.fetch.pointers import Row, nowhere
 from pipeline.fetch.verdicts import Verdicts
 from pipeline.shards import objects, schemas, storage
@@ -108,18 +108,18 @@ def damaged(path: Path, error: Exception | str) -> IntegrityError:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A visit that a shard has still to make: a link of its own, or an errand that was handed to it."""
+    """A visit that a shard has still to make: a link of its own, or a continuation that was handed to it."""
 
     doc_id: str
     host: str
     step: int
-    errand: Errand
+    continuation: Continuation
 
 
 def queued(one: Waiting) -> Row:
-    """A visit to be made as a row of SEGMENT: its step, and the errand it begins with."""
+    """A visit to be made as a row of SEGMENT: its step, and the continuation it begins with."""
     undecided = {**nowhere(one.doc_id, Outcome.KEPT), "outcome": ""}
-    return {**undecided, "host": one.host, "step": one.step, "errand": msgspec.json.encode(one.errand).decode()}
+    return {**undecided, "host": one.host, "step": one.step, "errand": msgspec.json.encode(one.continuation).decode()}
 
 
 def written_at(path: Path) -> float:

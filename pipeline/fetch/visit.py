@@ -2,7 +2,7 @@
 
 Choice: a visit holds the host that it asks, for one request at a time; between two requests it queues, ahead of the
 host's links. It may only ask hosts that are its crawl's own (`mine`): a redirect to another's, and what waits when the
-time is over, ends as an errand for who may go on with it. Cost: a visit that queues keeps its earlier responses in
+time is over, ends as a continuation for who may go on with it. Cost: a visit that queues keeps its earlier responses in
 memory. Alternative: follow a redirect where it was found, and let two crawls ask one host at the same time.
 
 A robots.txt that could not be had is asked for again by the next link of its host.
@@ -19,8 +19,8 @@ import msgspec
 from pipeline.config import PagesSettings
 from pipeline.fetch import robots
 from pipeline.fetch.client import fetch
-from pipeline.fetch.errands import (
-    Errand,
+from pipeline.fetch.continuations import (
+    Continuation,
     Later,
     Link,
     Permit,
@@ -28,8 +28,8 @@ from pipeline.fetch.errands import (
     annotated,
     host,
     host_asked,
-    nothing,
     permit_of,
+    unanswered,
 )
 from pipeline.fetch.exchange import Session
 from pipeline.fetch.hosts import Hosts, of_robots
@@ -53,7 +53,7 @@ class Visit:
         self.hosts = hosts
         self.session = session
         self.asked_robots = asked_robots
-        self.host: str | None = host_asked(link.errand)
+        self.host: str | None = host_asked(link.continuation)
         self.used = self.heard = False
         self.permit: Permit | None = None
 
@@ -62,24 +62,24 @@ class Visit:
         return self.hosts.settings
 
     async def end(self) -> Fetched | Unfinished:
-        """The end of the link's errand, with what robots.txt says of training on its last address."""
-        errand = self.link.errand
-        refused = self.hosts.refusals.of(errand.target)
+        """The end of the link's continuation, with what robots.txt says of training on its last address."""
+        continuation = self.link.continuation
+        refused = self.hosts.refusals.of(continuation.target)
         if refused is not Outcome.KEPT:
-            return nothing(errand, refused, errand.target)
-        if errand.robots:
+            return unanswered(continuation, refused, continuation.target)
+        if continuation.robots:
             try:
-                rules = await self.rules_at(errand.robots)
+                rules = await self.rules_at(continuation.robots)
             except Later as later:
-                return Unfinished(msgspec.structs.replace(errand, robots=later.robots or errand.robots), ())
-            self.permit = permit_of(rules, errand.target)
-            if rules.outcome(errand.target) is not Outcome.KEPT:
-                forbidden = nothing(errand, rules.outcome(errand.target), errand.target)
+                return Unfinished(msgspec.structs.replace(continuation, robots=later.robots or continuation.robots), ())
+            self.permit = permit_of(rules, continuation.target)
+            if rules.outcome(continuation.target) is not Outcome.KEPT:
+                forbidden = unanswered(continuation, rules.outcome(continuation.target), continuation.target)
                 return annotated(forbidden, self.permit, self.settings.opt_outs)
         else:
-            self.permit = errand.permit
-        errand = msgspec.structs.replace(errand, robots=(), permit=None)
-        end = await fetch(self.session, errand, self.settings, self.allowed, self.pause)
+            self.permit = continuation.permit
+        continuation = msgspec.structs.replace(continuation, robots=(), permit=None)
+        end = await fetch(self.session, continuation, self.settings, self.allowed, self.pause)
         self.heard = self.heard or is_heard(end)
         return annotated(end, self.permit, self.settings.opt_outs) if isinstance(end, Fetched) else end
 
@@ -168,14 +168,14 @@ class Visit:
     async def ask_robots(self, chain: tuple[str, ...]) -> robots.Rules | None:
         """Ask for the last robots.txt of a chain: None once the cache knows it, else the refusal. Raises Later."""
         *asked, target = chain
-        errand = Errand(target, tuple(asked), self.settings.deadline_s)
+        continuation = Continuation(target, tuple(asked), self.settings.deadline_s)
         bounds = msgspec.structs.replace(self.settings, redirects=robots.REDIRECTS, limit_bytes=robots.LIMIT_BYTES)
-        end = await fetch(self.session, errand, bounds, self.turn, self.pause, True)
+        end = await fetch(self.session, continuation, bounds, self.turn, self.pause, True)
         self.heard = self.heard or is_heard(end)
         if end_outcome(end) is not Outcome.REMOVED:  # the last response names the address
             self.asked_robots(end.hops)
         if isinstance(end, Unfinished):
-            beyond = (*end.errand.asked, end.errand.target)[len(chain) :]
+            beyond = (*end.continuation.asked, end.continuation.target)[len(chain) :]
             if not beyond or self.hosts.mine(host(beyond[-1]), self.link.doc_id):
                 raise Later(robots=chain)  # the time is over, not the way barred
             self.hosts.learn(robots.Known(target, self.hosts.now(), end.hops[-1].status, leads_to=beyond))
@@ -196,7 +196,7 @@ def end_outcome(end: Fetched | Unfinished) -> Outcome | None:
 
 def faulty(link: Link, error: BaseException) -> Fetched:
     """The end of a link at which this program failed: what it was, and where, for whoever mends it."""
-    return nothing(link.errand, Outcome.FAULT, described(error))
+    return unanswered(link.continuation, Outcome.FAULT, described(error))
 
 
 def described(error: BaseException) -> str:
@@ -213,8 +213,8 @@ def unfinished(link: Link, end: Fetched) -> Unfinished | None:
     answered = end.hops[:-1] if end.hops and end.hops[-1].url == end.final_url else end.hops
     if not answered:
         return None
-    asked = (*link.errand.asked, *(hop.url for hop in answered))
-    return Unfinished(Errand(end.final_url, asked, link.errand.left_s), answered)
+    asked = (*link.continuation.asked, *(hop.url for hop in answered))
+    return Unfinished(Continuation(end.final_url, asked, link.continuation.left_s), answered)
 
 
 def is_heard(end: Fetched | Unfinished) -> bool:

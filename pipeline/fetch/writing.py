@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import warc
-from pipeline.fetch.errands import Link, Memory, Pace, Unfinished, nothing
+from pipeline.fetch.continuations import Link, Memory, Pace, Unfinished, unanswered
 from pipeline.fetch.pointers import Row, row_of, text
 from pipeline.fetch.response import Fetched, Hop
 from pipeline.fetch.robots import Known, obeyed_agents
@@ -154,7 +154,7 @@ class Writing:
         except Exception as error:
             if not self.whole:
                 raise
-            end = nothing(link.errand, Outcome.FAULT, described(error))
+            end = unanswered(link.continuation, Outcome.FAULT, described(error))
             row = self.row(one, link, end)
         if isinstance(end, Fetched) and end.outcome is Outcome.FAULT:
             self.fault(end.url, end.detail)
@@ -167,12 +167,12 @@ class Writing:
         if isinstance(end, Fetched):
             if end.outcome is Outcome.REMOVED:  # the last response names the address: neither is kept
                 end = replace(end, final_url="", hops=(), status=None)
-            via = (*one.errand.asked, *(hop.url for hop in end.hops if hop.url != end.final_url))
+            via = (*one.continuation.asked, *(hop.url for hop in end.hops if hop.url != end.final_url))
             parts = (text(end.final_url), end.status, text(end.content_type), end.opt_outs, end.outcome, via)
             ended = {"host": one.host, "step": one.step, "errand": ""}
             row = {**row_of(link.doc_id, None, *parts), **ended}
         else:
-            row = queued(replace(one, errand=end.errand))
+            row = queued(replace(one, continuation=end.continuation))
         pa.Table.from_pylist([row], schemas.SEGMENT)
         place = self.write(end.hops)
         if isinstance(end, Fetched):

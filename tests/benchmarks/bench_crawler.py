@@ -25,8 +25,8 @@ import time
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.blame import Circumstances
+from pipeline.fetch.continuations import Continuation, Link, Memory
 from pipeline.fetch.crawler import Report, crawl
-from pipeline.fetch.errands import Errand, Link, Memory
 
 HOSTS = 500
 LATENCIES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -110,7 +110,7 @@ def crawled(links, settings):
 
 
 def link(number, host):
-    return Link(str(number), Errand(f"http://{host}/{number}", (), 30.0))
+    return Link(str(number), Continuation(f"http://{host}/{number}", (), 30.0))
 
 
 def by_host(times):

@@ -3,13 +3,13 @@
 import asyncio
 
 from pipeline.fetch.blame import Circumstances
+from pipeline.fetch.continuations import Continuation, Link, Memory
 from pipeline.fetch.crawler import Report, crawl
-from pipeline.fetch.errands import Errand, Link, Memory
 from tests.fetch.local_web import SOFTWARE
 
 
 def link_to(url, doc_id=None):
-    return Link(doc_id or url, Errand(url, (), 10.0))
+    return Link(doc_id or url, Continuation(url, (), 10.0))
 
 
 def anyone(host, doc_id):

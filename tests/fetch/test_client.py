@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.client import check_contact, fetch, open_session
-from pipeline.fetch.errands import Errand, Later, Unfinished, errand_to
+from pipeline.fetch.continuations import Continuation, Later, Unfinished, new_fetch
 from pipeline.fetch.exchange import request_of
 from pipeline.fetch.heads import HEAD_BYTES
 from pipeline.shards.outcomes import ConfigError, Outcome
@@ -31,14 +31,14 @@ async def rest(failed, pause_s):
     await asyncio.sleep(pause_s)
 
 
-def fetched(replies, url="http://a.test/", allowed=anywhere, errand=None, **settings):
-    """What the fetch of `url`, or what an errand leaves of it, from a web of `replies` gave, and that web."""
+def fetched(replies, url="http://a.test/", allowed=anywhere, continuation=None, **settings):
+    """What the fetch of `url`, or what a continuation leaves of it, from a web of `replies` gave, and that web."""
 
     async def run():
         async with local_web(replies) as web:
             chosen = web.settings(**{"limit_bytes": LIMIT, **settings})
             async with open_session(chosen, SOFTWARE) as session:
-                return await fetch(session, errand or errand_to(url, chosen), chosen, allowed, rest), web
+                return await fetch(session, continuation or new_fetch(url, chosen), chosen, allowed, rest), web
 
     return asyncio.run(run())
 
@@ -301,7 +301,7 @@ def test_a_redirect_inside_opens_no_connection(scheme, host):
         async with local_web({}) as trap, local_web({"a.test/": redirect(f"{scheme}://{host}:{trap.port}/")}) as web:
             settings = web.settings()
             async with open_session(settings, SOFTWARE) as session:
-                end = await fetch(session, errand_to("http://a.test/", settings), settings, anywhere, rest)
+                end = await fetch(session, new_fetch("http://a.test/", settings), settings, anywhere, rest)
                 return end, trap.connections
 
     result, connections = asyncio.run(run())
@@ -344,7 +344,7 @@ def test_a_certificate_nobody_vouches_for_is_a_tls_error(tmp_path):
         hosts = {"a.test": f"127.0.0.1:{server.sockets[0].getsockname()[1]}"}
         settings = PagesSettings(local_hosts=hosts, contact="a@b.test")
         async with server, open_session(settings, SOFTWARE) as session:
-            return await fetch(session, errand_to("https://a.test/", settings), settings, anywhere, rest)
+            return await fetch(session, new_fetch("https://a.test/", settings), settings, anywhere, rest)
 
     assert asyncio.run(run()).outcome is Outcome.TLS_ERROR
 
@@ -375,11 +375,11 @@ def test_a_fetch_that_may_not_go_on_ends_as_what_is_left_of_it_and_is_finished_e
     begun, _ = fetched(replies, allowed=only_a)
     assert isinstance(begun, Unfinished)
     assert [hop.url for hop in begun.hops] == ["http://a.test/", "http://a.test/b"]
-    left = begun.errand
+    left = begun.continuation
     assert (left.target, left.asked) == ("http://b.test/c", ("http://a.test/", "http://a.test/b"))
     assert 0 < left.left_s < 10.0
 
-    ended, web = fetched(replies, errand=left)
+    ended, web = fetched(replies, continuation=left)
     assert (ended.outcome, ended.url, ended.final_url) == (Outcome.KEPT, "http://a.test/", "http://b.test/d")
     assert web.paths() == ["/c", "/d"]
 
@@ -394,18 +394,18 @@ def test_a_fetch_that_may_not_go_on_ends_as_what_is_left_of_it_and_is_finished_e
 )
 def test_what_was_asked_elsewhere_counts_for_loops_and_the_limit(asked, location, outcome):
     replies = {"a.test/": redirect(location), "a.test/more": reply()}
-    ended, _ = fetched(replies, errand=Errand("http://a.test/", asked, 10.0), redirects=2)
+    ended, _ = fetched(replies, continuation=Continuation("http://a.test/", asked, 10.0), redirects=2)
     assert ended.outcome is Outcome(outcome)
 
 
 def test_the_deadline_that_is_left_holds_for_the_rest():
-    ended, _ = fetched({"a.test/": silent}, errand=Errand("http://a.test/", (), 0.2))
+    ended, _ = fetched({"a.test/": silent}, continuation=Continuation("http://a.test/", (), 0.2))
     assert ended.outcome is Outcome.TIMED_OUT
 
 
 def test_tries_that_were_used_up_elsewhere_are_not_tried_again():
     ended, web = fetched(
-        {"a.test/": [hangs_up, reply()]}, errand=Errand("http://a.test/", (), 10.0, tries=2), retries=2
+        {"a.test/": [hangs_up, reply()]}, continuation=Continuation("http://a.test/", (), 10.0, tries=2), retries=2
     )
     assert ended.outcome is Outcome.INCOMPLETE
     assert web.paths() == ["/"]

@@ -9,7 +9,7 @@ import pipeline.fetch.crawler as crawler
 import pipeline.fetch.visit as visit
 from pipeline.config import PagesSettings
 from pipeline.fetch.blame import Circumstances
-from pipeline.fetch.errands import Link, Memory, Unfinished, host_asked
+from pipeline.fetch.continuations import Link, Memory, Unfinished, host_asked
 from pipeline.fetch.guard import Resolver
 from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.schedule import IN_A_ROW
@@ -150,10 +150,10 @@ def test_crawl_delay_slows_a_host_down():
 def test_an_unexpected_exception_in_one_fetch_loses_no_other(monkeypatch):
     real = visit.fetch
 
-    async def breaking(session, errand, *rest, **more):
-        if errand.target.endswith("/2"):
+    async def breaking(session, continuation, *rest, **more):
+        if continuation.target.endswith("/2"):
             raise RuntimeError("the parser fell over")
-        return await real(session, errand, *rest, **more)
+        return await real(session, continuation, *rest, **more)
 
     monkeypatch.setattr(visit, "fetch", breaking)
     ends, _ = crawled({f"a.test/{n}": reply() for n in range(5)}, [f"a.test/{n}" for n in range(5)])
@@ -249,9 +249,9 @@ def test_a_host_of_another_crawl_is_not_asked_and_its_link_says_what_is_left():
     ends, web = crawled(replies, ["a.test/"], mine=lambda host, _: host != "b.test")
     left = ends["a.test/"]
     assert isinstance(left, Unfinished)
-    assert (left.errand.target, left.errand.asked) == ("http://b.test/x", ("http://a.test/",))
+    assert (left.continuation.target, left.continuation.asked) == ("http://b.test/x", ("http://a.test/",))
     assert {host for host, _ in web.requests} == {"a.test"}
-    ends, web = crawled(replies, [Link("a.test/", left.errand)], mine=lambda host, _: host != "a.test")
+    ends, web = crawled(replies, [Link("a.test/", left.continuation)], mine=lambda host, _: host != "a.test")
     assert outcomes(ends) == {"a.test/": "kept"}
     assert {host for host, _ in web.requests} == {"b.test"}
 
@@ -264,15 +264,15 @@ def test_a_robots_txt_that_lies_with_another_crawl_is_asked_there_and_obeyed_her
         "a.test/x": reply(),
     }
     ends, web = crawled(replies, ["a.test/x"], mine=lambda host, _: host == "a.test")
-    errand = ends["a.test/x"].errand
-    assert errand.robots == ("http://a.test/robots.txt", "http://b.test/rules")
+    continuation = ends["a.test/x"].continuation
+    assert continuation.robots == ("http://a.test/robots.txt", "http://b.test/rules")
     assert web.requests == [("a.test", "/robots.txt")]
-    ends, web = crawled(replies, [Link("a.test/x", errand)], mine=lambda host, _: host == "b.test")
+    ends, web = crawled(replies, [Link("a.test/x", continuation)], mine=lambda host, _: host == "b.test")
     assert web.requests == [("b.test", "/rules")]
     if outcome == "kept":
-        permit = ends["a.test/x"].errand.permit
+        permit = ends["a.test/x"].continuation.permit
         assert (permit.url, permit.crawl_delay) == ("http://a.test/x", 0.1)
-        again = [Link("a.test/x", ends["a.test/x"].errand)]
+        again = [Link("a.test/x", ends["a.test/x"].continuation)]
         ends, web = crawled(replies, again, mine=lambda host, _: host == "a.test", opt_outs=False)
         assert web.requests == [("a.test", "/x")]
         assert ends["a.test/x"].opt_outs == ("robots:content-usage",)
@@ -292,7 +292,7 @@ def test_robots_txts_of_two_crawls_that_lead_to_each_other_allow_everything():
             memory.robots += one.robots
             for doc_id, end in ends.items():
                 if isinstance(end, Unfinished):
-                    waiting.setdefault(host_asked(end.errand), []).append(Link(doc_id, end.errand))
+                    waiting.setdefault(host_asked(end.continuation), []).append(Link(doc_id, end.continuation))
                 else:
                     ended[doc_id] = str(end.outcome)
     assert ended == {"a.test/": "kept", "b.test/": "kept"}
@@ -308,7 +308,7 @@ def test_when_the_time_is_over_nothing_is_begun_and_what_waits_leaves_an_errand(
 
     ends, web = asyncio.run(run())
     assert 1 <= len(ends) < 10
-    left = {one.doc_id: end.errand.target for one, end in ends if isinstance(end, Unfinished)}
+    left = {one.doc_id: end.continuation.target for one, end in ends if isinstance(end, Unfinished)}
     assert set(left) <= {"b.test/", *(f"a.test/{n}" for n in range(50))}
     assert len(web.requests) <= 7
 

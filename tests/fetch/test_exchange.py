@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.client import fetch, open_session
-from pipeline.fetch.errands import errand_to
+from pipeline.fetch.continuations import new_fetch
 from pipeline.shards.outcomes import Outcome
 from tests.fetch.local_web import PAGE, SOFTWARE
 
@@ -61,8 +61,8 @@ def asked(times, *answers):
 
     async def run():
         async with speaking(*answers) as (settings, counts), open_session(settings, SOFTWARE) as session:
-            errand = errand_to("http://a.test/", settings)
-            ends = [await fetch(session, errand, settings, anywhere, no_rest) for _ in range(times)]
+            continuation = new_fetch("http://a.test/", settings)
+            ends = [await fetch(session, continuation, settings, anywhere, no_rest) for _ in range(times)]
             return ends, counts
 
     return asyncio.run(run())
@@ -186,7 +186,7 @@ def test_connections_that_wait_make_room_for_others():
             few = PagesSettings(local_hosts=hosts, contact="a@b.test", gap_s=60.0, connections=2, retries=0)
             async with open_session(few, SOFTWARE) as session:
                 for name in (*hosts, "4.test"):
-                    await fetch(session, errand_to(f"http://{name}/", few), few, anywhere, no_rest)
+                    await fetch(session, new_fetch(f"http://{name}/", few), few, anywhere, no_rest)
                 return counts, len(session.connections.idle)
 
     assert asyncio.run(run()) == ({"connections": 5, "requests": 6}, 2)

@@ -10,7 +10,7 @@ import pipeline.fetch.blame as blame
 import pipeline.fetch.visit as visit
 import pipeline.fetch.writing as writing
 from pipeline.fetch import client, robots, warc
-from pipeline.fetch.errands import Memory, Pace
+from pipeline.fetch.continuations import Memory, Pace
 from pipeline.fetch.readback import read_response
 from pipeline.fetch.segments import Owners, Round, Waiting, crawl_round
 from pipeline.fetch.shelf import Shelf, sweep
@@ -77,7 +77,7 @@ def crawled(tmp_path, addresses=ADDRESSES, web_replies=None, **values):
     async def ports():
         async with local_web(replies) as web:
             settings = web.settings(**values)
-            todo = [Waiting(one, one.partition("/")[0], 0, link_to(f"http://{one}").errand) for one in addresses]
+            todo = [Waiting(one, one.partition("/")[0], 0, link_to(f"http://{one}").continuation) for one in addresses]
             await asyncio.to_thread(crawl_round, settings, SOFTWARE, Owners(1, {}), 0, Round({}), shelf(tmp_path), todo)
 
     asyncio.run(asyncio.wait_for(ports(), 30))
@@ -210,7 +210,7 @@ def test_an_attempt_that_has_been_overtaken_commits_nothing_more(tmp_path):
     async def ports():
         async with local_web(replies) as web:
             settings = web.settings(segment_links=2)
-            todo = [Waiting(one, one.partition("/")[0], 0, link_to(f"http://{one}").errand) for one in ADDRESSES]
+            todo = [Waiting(one, one.partition("/")[0], 0, link_to(f"http://{one}").continuation) for one in ADDRESSES]
             told = Round({}, stands=lambda: next(stood))
             await asyncio.to_thread(crawl_round, settings, SOFTWARE, Owners(1, {}), 0, told, shelf(tmp_path), todo)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.config import PagesSettings
 from pipeline.fetch.client import fetch, open_session
 from pipeline.fetch.connections import origin_of
-from pipeline.fetch.errands import errand_to
+from pipeline.fetch.continuations import new_fetch
 from pipeline.fetch.exchange import request_of
 from pipeline.shards.outcomes import Outcome
 from pipeline.urls import BadUrl, fetch_url, host_of
@@ -129,11 +129,11 @@ def fates(urls):
             async with open_session(settings, SOFTWARE) as session:
                 for url in urls:
                     try:
-                        errand = errand_to(fetch_url(url), settings)
+                        continuation = new_fetch(fetch_url(url), settings)
                     except BadUrl:
                         found[url] = Outcome.BAD_URL
                         continue
-                    found[url] = (await fetch(session, errand, settings, anywhere, no_rest)).outcome
+                    found[url] = (await fetch(session, continuation, settings, anywhere, no_rest)).outcome
             return found, trap.connections
 
     return asyncio.run(run())
@@ -168,7 +168,7 @@ def test_no_redirect_leads_inside(monkeypatch):
             async with open_session(settings, SOFTWARE) as session:
                 found = {
                     url: (
-                        await fetch(session, errand_to(f"http://{place}", settings), settings, anywhere, no_rest)
+                        await fetch(session, new_fetch(f"http://{place}", settings), settings, anywhere, no_rest)
                     ).outcome
                     for url, place in zip(HOSTILE, places, strict=True)
                 }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import blame, connections, guard
-from pipeline.fetch.errands import Memory, Pace, Unfinished
+from pipeline.fetch.continuations import Memory, Pace, Unfinished
 from pipeline.fetch.outage import HOSTS, PROBE_MAX_S, PROBES_MAX, TRUST_S, Outage, Reached
 from pipeline.fetch.schedule import IN_A_ROW
 from pipeline.shards.outcomes import OutageError
@@ -35,7 +35,7 @@ class Away:
 
 
 def ended(replies, addresses, names=(), memory=None, robots=True, **values):
-    """(outcome by address, web): how each ended; an errand that is left is None."""
+    """(outcome by address, web): how each ended; a continuation that is left is None."""
 
     async def run():
         everything = dict(replies)

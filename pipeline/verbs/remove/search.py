@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.build import artefact
-from pipeline.fetch.errands import Errand
+from pipeline.fetch.continuations import Continuation
 from pipeline.fetch.forget import tables
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import Outcome
@@ -162,8 +162,8 @@ def led_in(path: Path) -> Iterator[tuple[str, list[str]]]:
     there = pq.read_schema(path).names
     for batch in schemas.iterate_parquet(path, [name for name in (*LED, "errand", "url") if name in there]):
         for row in batch.filter(led_elsewhere(batch)).to_pylist():
-            errand = msgspec.json.decode(row["errand"], type=Errand) if row.get("errand") else None
-            onward = [*errand.asked, errand.target, *errand.robots] if errand else []
+            continuation = msgspec.json.decode(row["errand"], type=Continuation) if row.get("errand") else None
+            onward = [*continuation.asked, continuation.target, *continuation.robots] if continuation else []
             addresses = [one for one in (row["final_url"], *(row.get("via") or ()), *onward) if one]
             if addresses:
                 yield row["doc_id"], addresses
