@@ -23,12 +23,12 @@ from torch import Tensor
 from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import InputError, IntegrityError, TrainingError
 from pipeline.shards.places import place
+from trainer.distributed import shard_like
 from trainer.model import GPT, Shape
-from trainer.parallel import laid_out_as
 
 FORMAT = 1
 KEEP = 2  # newest checkpoints that stay
-RECORD, WEIGHTS, MOMENTS = "checkpoint.json", "weights.safetensors", "optimizer.safetensors"
+RECORD, WEIGHTS, OPTIMIZER = "checkpoint.json", "weights.safetensors", "optimizer.safetensors"
 Tensors = dict[str, Tensor]
 
 
@@ -62,19 +62,19 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """A checkpoint in memory. `moments` holds the optimiser's tensors as `exp_avg/NAME`, empty when not asked for."""
+    """A checkpoint in memory. `optimizer_state`: Adam's moments, as `exp_avg/NAME`; empty when not asked for."""
 
     path: Path
     record: Record
     weights: Tensors
-    moments: Tensors
+    optimizer_state: Tensors
 
     def model(self) -> GPT:
         """The model of the checkpoint, on the CPU, in evaluation mode."""
         return model_of(self.record.shape, self.weights)
 
 
-def save(folder: Path, record: Record, weights: Tensors, moments: Tensors) -> Path:
+def save(folder: Path, record: Record, weights: Tensors, optimizer_state: Tensors) -> Path:
     """Write `step-00000500` into `folder`, whole and durable, then drop all but the two newest; its path.
 
     Raises StorageError when the storage refuses; the older checkpoints are then untouched.
@@ -82,8 +82,8 @@ def save(folder: Path, record: Record, weights: Tensors, moments: Tensors) -> Pa
     path = folder / name_of(record.step)
     with new_folder(path) as part:
         save_file(weights, part / WEIGHTS)
-        save_file(moments, part / MOMENTS)
-        files = {name: stamp_of(part / name) for name in (WEIGHTS, MOMENTS)}
+        save_file(optimizer_state, part / OPTIMIZER)
+        files = {name: stamp_of(part / name) for name in (WEIGHTS, OPTIMIZER)}
         body = msgspec.json.encode(msgspec.structs.replace(record, files=files))
         envelope = Envelope(hashlib.sha256(body).hexdigest(), msgspec.Raw(body))
         (part / RECORD).write_bytes(msgspec.json.encode(envelope))
@@ -92,7 +92,7 @@ def save(folder: Path, record: Record, weights: Tensors, moments: Tensors) -> Pa
     return path
 
 
-def moments_of(model: GPT, optimizers: Sequence[torch.optim.Optimizer]) -> Tensors:
+def optimizer_state(model: GPT, optimizers: Sequence[torch.optim.Optimizer]) -> Tensors:
     """The tensors that the optimisers keep of each parameter, as `exp_avg/NAME`."""
     states = {parameter: state for optimizer in optimizers for parameter, state in optimizer.state.items()}
     named = [(name, states.get(one, {})) for name, one in model.named_parameters()]
@@ -101,14 +101,14 @@ def moments_of(model: GPT, optimizers: Sequence[torch.optim.Optimizer]) -> Tenso
 
 @torch.no_grad()
 def restore(checkpoint: Checkpoint, model: GPT, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Copy weights and moments into a model and its optimisers (copied, for memory aligned as in an unbroken run)."""
+    """Copy weights and optimizer state into their owners (copied, for memory aligned as in an unbroken run)."""
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
-        parameter.copy_(laid_out_as(parameter, checkpoint.weights[name]))
+        parameter.copy_(shard_like(parameter, checkpoint.weights[name]))
     owners = {one: optimizer for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]}
-    for moment, tensor in checkpoint.moments.items():
-        key, _, name = moment.partition("/")
-        owners[parameters[name]].state[parameters[name]][key] = laid_out_as(parameters[name], tensor)
+    for entry, tensor in checkpoint.optimizer_state.items():
+        key, _, name = entry.partition("/")
+        owners[parameters[name]].state[parameters[name]][key] = shard_like(parameters[name], tensor)
 
 
 def name_of(step: int) -> str:
@@ -163,7 +163,7 @@ def read(path: Path, moments: bool) -> Checkpoint:
     if name_of(record.step) != path.name:
         raise IntegrityError(f"{path / RECORD}: not as it was written (it is of step {record.step})")
     weights = load_checked(path / WEIGHTS, record.files)
-    return Checkpoint(path, record, weights, load_checked(path / MOMENTS, record.files) if moments else {})
+    return Checkpoint(path, record, weights, load_checked(path / OPTIMIZER, record.files) if moments else {})
 
 
 def load_checked(path: Path, files: dict[str, storage.Stamp]) -> Tensors:

@@ -3,8 +3,8 @@
 Choice: arithmetic on the shape, since a run that cannot end should not begin: what parameters, gradients and moments
 take is exact; activations are an upper estimate for one window (Korthikanti et al. 2022, section 4.1, in float32
 without the scores, which fused attention does not keep). Time is the FLOPs of the steps that are left at half of the
-peak of `speed`. Cost: half of the peak is a guess, good to a factor of two. Alternative: to train some steps and see,
-which for a model that does not fit ends in a crash.
+peak of `throughput`. Cost: half of the peak is a guess, good to a factor of two. Alternative: to train some steps and
+see, which for a model that does not fit ends in a crash.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from pipeline.config import TrainSettings
 from pipeline.shards.outcomes import TrainingError
 from trainer.model import Shape
-from trainer.speed import flops_per_token
+from trainer.throughput import flops_per_token
 
 OF_A_PARAMETER = 16  # bytes, float32: the weight, its gradient, and AdamW's two moments; Muon keeps one
 OF_A_TOKEN = 68  # bytes of activations a layer and unit of width: 34 in 16 bits, twice that in float32

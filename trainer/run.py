@@ -19,15 +19,15 @@ from pipeline.config import TrainSettings, nearest, slice_of
 from pipeline.shards import transfer
 from pipeline.shards.outcomes import ConfigError, TrainingError
 from pipeline.shards.places import place
-from trainer import checkpoint, parallel
-from trainer.ahead import Ahead
+from trainer import checkpoint, distributed
 from trainer.checkpoint import Record
 from trainer.data import TokenData, Windows
+from trainer.distributed import World
 from trainer.evaluate import Measured
 from trainer.metrics import METRICS, keep_lines
 from trainer.model import GPT
 from trainer.optimizer import learning_rate
-from trainer.parallel import World
+from trainer.prefetch import Prefetcher
 
 # between a run and its continuation: none of these changes what a step does
 MAY_CHANGE = ("steps", "eval_every", "eval_batches", "checkpoint_every", "tensorboard", "start_from")
@@ -43,7 +43,7 @@ class Run:
     settings: TrainSettings
     out: Path
     windows: Windows
-    ahead: Ahead  # of what is trained on
+    prefetcher: Prefetcher  # of what is trained on
     validation: Windows
     lengths: Tensor | None
     model: GPT
@@ -94,11 +94,12 @@ def save(run: Run) -> Path:
     """
     if run.saved is not None and run.saved.name == checkpoint.name_of(run.step):
         return run.saved
-    weights = {name: parallel.whole(one.detach()) for name, one in run.model.named_parameters()}
+    weights = {name: distributed.full_tensor(one.detach()) for name, one in run.model.named_parameters()}
     broken = [name for name, one in weights.items() if not torch.isfinite(one).all()]
     if broken:
         raise TrainingError(f"step {run.step}: {broken[0]} is not finite; last good checkpoint: {run.saved or 'none'}")
-    moments = {name: parallel.whole(one) for name, one in checkpoint.moments_of(run.model, run.optimizers).items()}
+    held = checkpoint.optimizer_state(run.model, run.optimizers)
+    optimizer_state = {name: distributed.full_tensor(tensor) for name, tensor in held.items()}
     record = Record(
         step=run.step,
         consumed=run.consumed,
@@ -115,10 +116,10 @@ def save(run: Run) -> Path:
         learning_rate=learning_rate(run.settings, run.step - 1) if run.step else None,
     )
     if run.world.first:
-        checkpoint.save(run.out, record, weights, moments)
+        checkpoint.save(run.out, record, weights, optimizer_state)
         if place(run.out):
             transfer.send(run.out)
-    parallel.wait(run.world)
+    distributed.barrier(run.world)
     run.saved = run.out / checkpoint.name_of(run.step)
     return run.saved
 
@@ -129,17 +130,17 @@ def resume(run: Run, fresh: bool, allow: tuple[str, ...]) -> None:
     Raises TrainingError: it is of another run and `allow` does not name every difference, or none is whole.
     """
     log, tidy = run.out / METRICS, run.world.first
-    parallel.wait(run.world)
+    distributed.barrier(run.world)
     if fresh:
         there = [*checkpoint.steps(run.out), *([log] if log.exists() else [])]
         aside = checkpoint.set_aside(there, run.out, "earlier") if tidy else None
         run.notes += [f"started over; what was there is in {aside}"] if aside else []
         run.notes += overwritten(run, None)
-        parallel.wait(run.world)
+        distributed.barrier(run.world)
         return
     found, notes, damaged = checkpoint.latest(run.out, moments=True)
     run.notes += notes
-    parallel.wait(run.world)  # all have read what there is before anything is moved
+    distributed.barrier(run.world)  # all have read what there is before anything is moved
     if found is not None:
         run.notes += refuse_another(run, found.record, allow)
         if tidy:
@@ -151,7 +152,7 @@ def resume(run: Run, fresh: bool, allow: tuple[str, ...]) -> None:
     run.notes += overwritten(run, found.record if found else None)
     if tidy:
         keep_lines(log, run.step if found else -1)
-    parallel.wait(run.world)
+    distributed.barrier(run.world)
 
 
 def refuse_another(run: Run, record: Record, allow: tuple[str, ...]) -> list[str]:

@@ -7,9 +7,9 @@ What a person would type:
     webtext train --fresh                          start over; what was there is set aside
     torchrun --nproc-per-node 8 -m pipeline train                 one process a GPU
 
-Choice: everything random is a function of (seed, step), so a resumed run has nothing to remember but weights, moments
-and the step, and ends in the same weights to the bit. Cost: one seeding a step. Alternative: saving generators and the
-loader's place, one more thing to get wrong.
+Choice: everything random is a function of (seed, step), so a resumed run has nothing to remember but weights, optimizer
+state and the step, and ends in the same weights to the bit. Cost: one seeding a step. Alternative: saving generators
+and the loader's place, one more thing to get wrong.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from pipeline.shards import transfer
 from pipeline.shards.outcomes import TrainingError
 from pipeline.shards.places import place
 from pipeline.shards.receipts import Artefact
-from trainer import checkpoint, parallel
-from trainer.begin import begin, device_of
+from trainer import checkpoint, distributed
 from trainer.data import load_split, step_windows
 from trainer.evaluate import Measured, lengths_of, measure
 from trainer.fast import keep_freed_memory
@@ -46,7 +45,8 @@ from trainer.metrics import METRICS, Log, Progress
 from trainer.optimizer import learning_rate, schedule
 from trainer.published import tokenizer_notes
 from trainer.run import Run, resume, save
-from trainer.speed import Pace, flops_per_token, peak_flops
+from trainer.setup import device_of, setup
+from trainer.throughput import StepTime, flops_per_token, peak_flops
 
 EXIT_CODE = {signal.SIGTERM: 75, signal.SIGINT: 130}
 
@@ -87,8 +87,8 @@ def train(
     device = device_of(settings)
     if device == "cpu":
         keep_freed_memory()
-    with parallel.joined(device) as world:
-        run = begin(settings, data, val, lengths, out, device, world)
+    with distributed.process_group(device) as world:
+        run = setup(settings, data, val, lengths, out, device, world)
         run.notes += notes
         return run_to_end(run, report, fresh, allow)
 
@@ -136,7 +136,7 @@ def opening(run: Run) -> tuple[str, ...]:
 
 def loop(run: Run, log: Log, report: Report, peak: float | None) -> None:
     """Step until the last step or a signal; every step is logged and reported, some measured, some saved."""
-    settings, pace = run.settings, Pace()
+    settings, pace = run.settings, StepTime()
     while run.step < settings.steps and not asked_to_stop(run):
         start = time.perf_counter()
         notes = len(run.notes)
@@ -158,7 +158,7 @@ def loop(run: Run, log: Log, report: Report, peak: float | None) -> None:
 
 def asked_to_stop(run: Run) -> bool:
     """Whether a signal came, to any of the processes."""
-    if not parallel.any_of(run.signal is not None, run.world, run.device):
+    if not distributed.any_rank(run.signal is not None, run.world, run.device):
         return False
     run.signal = run.signal or signal.SIGTERM
     return True
@@ -191,8 +191,10 @@ def optimise(run: Run, log: Log) -> float | None:
     loss = within_memory(partial(gradients, run), partial(halve, run))
     if loss is None:
         return None
-    loss = parallel.summed(loss, run.world) / run.world.size
-    norm = parallel.whole(torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.settings.clip or math.inf))
+    loss = distributed.all_reduce(loss, run.world) / run.world.size
+    norm = distributed.full_tensor(
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.settings.clip or math.inf)
+    )
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         raise not_finite(run, log, f"loss {loss.item()}, gradient norm {norm.item()}")
     for optimizer in run.optimizers:
@@ -215,8 +217,8 @@ def gradients(run: Run) -> Tensor | None:
         if run.signal is not None and run.world.size == 1:
             return None
         following = (run.step, micro + 1) if micro + 1 < run.accumulate else (run.step + 1, 0)
-        inputs, targets = run.ahead.batch(micro_batch(run, run.step, micro), micro_batch(run, *following))
-        with parallel.quiet(run.objective, last=micro == run.accumulate - 1):
+        inputs, targets = run.prefetcher.batch(micro_batch(run, run.step, micro), micro_batch(run, *following))
+        with distributed.no_sync(run.objective, last=micro == run.accumulate - 1):
             with autocast(run):
                 on_device = (one.to(run.device, non_blocking=True) for one in (inputs, targets))
                 loss = run.loss_of(*on_device) / run.accumulate
@@ -279,7 +281,7 @@ def validate(run: Run) -> None:
     run.model.eval()
     run.measured = within_memory(attempt, partial(validate_fewer, run))
     run.model.train()
-    parallel.reshard(run.objective)
+    distributed.reshard(run.objective)
 
 
 @contextmanager

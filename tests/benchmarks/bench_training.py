@@ -32,11 +32,11 @@ def ours(dtype, folder):
     """The trainer's own step, on token shards, with its own loader, clipping and log."""
     from pipeline.config import TrainSettings
     from tests.trainer.token_shards import write_tokens
-    from trainer.begin import begin
     from trainer.data import load_split
+    from trainer.distributed import World
     from trainer.fast import keep_freed_memory
     from trainer.metrics import Log
-    from trainer.parallel import World
+    from trainer.setup import setup
     from trainer.train import optimise
 
     root = Path(folder)
@@ -45,7 +45,7 @@ def ours(dtype, folder):
         preset="mini", block=BLOCK, batch=BATCH, accumulate=1, steps=100, warmup_steps=0, dtype=dtype, device="cpu"
     )
     keep_freed_memory()
-    run = begin(settings, load_split(root, "train"), load_split(root, "val"), None, root / "model", "cpu", World())
+    run = setup(settings, load_split(root, "train"), load_split(root, "val"), None, root / "model", "cpu", World())
     log = Log(root, 0, speaks=False)
 
     def step():

@@ -50,8 +50,8 @@ def run(root, out, settings=SETTINGS, fresh=False):
 
 
 def files_of(result):
-    """The bytes that must repeat: weights and moments of the last checkpoint."""
-    return [(result.checkpoint / name).read_bytes() for name in (checkpoint.WEIGHTS, checkpoint.MOMENTS)]
+    """The bytes that must repeat: weights and optimizer state of the last checkpoint."""
+    return [(result.checkpoint / name).read_bytes() for name in (checkpoint.WEIGHTS, checkpoint.OPTIMIZER)]
 
 
 def log_of(out):

@@ -15,7 +15,7 @@ from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, St
 from tests.disk import Disk
 from tests.trainer.token_shards import write_tokenizer
 from trainer import checkpoint
-from trainer.checkpoint import Record, latest, moments_of, read, steps, trained
+from trainer.checkpoint import Record, latest, optimizer_state, read, steps, trained
 from trainer.export import load_hf, write_hf
 from trainer.model import GPT, Shape
 
@@ -24,7 +24,7 @@ SHAPE = Shape(layers=2, heads=2, width=8, block=16, vocab=280)
 
 
 def model_and_optimizer(seed=1, shape=SHAPE):
-    """A model after one step, so that the optimiser has moments."""
+    """A model after one step, so that the optimizer has a state."""
     torch.manual_seed(seed)
     model = GPT(shape)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
@@ -48,7 +48,7 @@ def record_of(step=1, shape=SHAPE):
 
 
 def save(folder, record, model, optimizer):
-    return checkpoint.save(folder, record, model.state_dict(), moments_of(model, [optimizer]))
+    return checkpoint.save(folder, record, model.state_dict(), optimizer_state(model, [optimizer]))
 
 
 def saved(folder, step=1, seed=1):
@@ -58,7 +58,9 @@ def saved(folder, step=1, seed=1):
 def test_a_checkpoint_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     disk = Disk(monkeypatch, tmp_path)
     path = saved(tmp_path, 7)
-    sizes = {name: (path / name).stat().st_size for name in (checkpoint.RECORD, checkpoint.MOMENTS, checkpoint.WEIGHTS)}
+    sizes = {
+        name: (path / name).stat().st_size for name in (checkpoint.RECORD, checkpoint.OPTIMIZER, checkpoint.WEIGHTS)
+    }
     assert disk.told() == [
         *(f"sync step-00000007/{name} {size}" for name, size in sorted(sizes.items())),
         "sync step-00000007", "name step-00000007", "sync .",
@@ -93,7 +95,7 @@ def test_only_the_two_newest_stay(tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    name=st.sampled_from([checkpoint.RECORD, checkpoint.WEIGHTS, checkpoint.MOMENTS]),
+    name=st.sampled_from([checkpoint.RECORD, checkpoint.WEIGHTS, checkpoint.OPTIMIZER]),
     place=st.floats(0, 1, exclude_max=True),
     bit=st.integers(0, 7),
 )
@@ -114,7 +116,7 @@ def test_any_flipped_bit_is_found(tmp_path, name, place, bit):
 
 
 @pytest.mark.failure("the last checkpoint is damaged", "the one before is used, and that is said", "nothing")
-@pytest.mark.parametrize("name", [checkpoint.RECORD, checkpoint.WEIGHTS, checkpoint.MOMENTS])
+@pytest.mark.parametrize("name", [checkpoint.RECORD, checkpoint.WEIGHTS, checkpoint.OPTIMIZER])
 @pytest.mark.parametrize("harm", ["missing", "cut", "empty", "swapped"])
 def test_a_damaged_last_one_falls_back_to_the_one_before_and_says_so(tmp_path, name, harm):
     saved(tmp_path, 1, seed=1)

@@ -14,13 +14,13 @@ from pipeline.config import TrainSettings
 from pipeline.shards.outcomes import ConfigError, InputError, TrainingError
 from pipeline.text.bpe import files_of
 from tests.trainer.runs import VOCAB, log_of, run, settings_with, working_directory
-from trainer import begin, checkpoint, fits, objective, speed
+from trainer import checkpoint, fits, objective, setup, throughput
 from trainer import train as training
-from trainer.begin import first_model
 from trainer.export import hf_config, hf_weights
 from trainer.model import GPT, PRESETS, shape_of
 from trainer.published import merges_of, tokenizer_notes
-from trainer.speed import Pace, listed_as, peak_flops
+from trainer.setup import first_model
+from trainer.throughput import StepTime, listed_as, peak_flops
 from trainer.train import train
 
 torch.set_num_threads(1)
@@ -70,7 +70,7 @@ def older(path, **changes):
     checkpoint.remove(path)
     identity = changes.pop("identity", found.record.identity)
     record = msgspec.structs.replace(found.record, identity=identity, **changes)
-    checkpoint.save(path.parent, record, found.weights, found.moments)
+    checkpoint.save(path.parent, record, found.weights, found.optimizer_state)
 
 
 def test_windows_of_another_length_are_told_of(tmp_path):
@@ -115,15 +115,15 @@ def test_a_warm_up_that_never_ends_is_refused(tmp_path, steps, warmup):
     assert not (tmp_path / "model").exists() or not list((tmp_path / "model").iterdir())
 
 
-# --- speed
+# --- throughput
 
 
 @given(first=st.floats(0.1, 100), others=st.lists(st.floats(0.001, 0.01), min_size=1, max_size=60))
 def test_the_speed_told_is_that_of_the_last_steps_without_the_first(first, others):
-    pace = Pace()
+    pace = StepTime()
     assert pace.after(first) == first
     told = [pace.after(one) for one in others][-1]
-    assert told == pytest.approx(sum(others[-speed.LAST_STEPS :]) / len(others[-speed.LAST_STEPS :]))
+    assert told == pytest.approx(sum(others[-throughput.LAST_STEPS :]) / len(others[-throughput.LAST_STEPS :]))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_memory_and_time_are_told_before_the_first_step(tmp_path):
 
 def test_a_run_that_no_micro_batch_fits_is_refused_before_its_model_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(fits, "free_bytes", lambda _: 10_000_000)
-    monkeypatch.setattr(begin, "first_model", None)
+    monkeypatch.setattr(setup, "first_model", None)
     with pytest.raises(
         TrainingError, match=r"memory: [\d.]+ [GM]B at least.* are free on cpu: take a smaller train\.preset"
     ):

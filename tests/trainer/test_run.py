@@ -103,7 +103,7 @@ def test_each_later_habit_learns_and_goes_on_to_the_same_bits(tmp_path, habit):
     run(root, tmp_path / "parts", settings)
     checkpoint.remove(tmp_path / "parts" / checkpoint.name_of(4))
     again, _ = run(root, tmp_path / "parts", settings)
-    for name in (checkpoint.WEIGHTS, checkpoint.MOMENTS):
+    for name in (checkpoint.WEIGHTS, checkpoint.OPTIMIZER):
         assert (again.checkpoint / name).read_bytes() == (whole.checkpoint / name).read_bytes()
 
 
@@ -132,14 +132,14 @@ def test_muon_moves_the_matrices_inside_and_adamw_the_rest(tmp_path):
     still = settings_with(optimizer="muon", weight_decay=0.0, checkpoint_every=1, steps=2)
     result, _ = run(root, tmp_path / "model", still)
     before, after = (weights_of(tmp_path / "model" / checkpoint.name_of(step)) for step in (1, 2))
-    moments = {
+    entries = {
         name.partition("/")[2]
-        for name in checkpoint.read(result.checkpoint, moments=True).moments
+        for name in checkpoint.read(result.checkpoint, moments=True).optimizer_state
         if "exp_avg_sq" in name
     }
     for name, weight in after.items():
         inside = name.startswith("h.") and weight.dim() == 2
-        assert (name not in moments) == inside
+        assert (name not in entries) == inside
         if inside:  # where the gradient is, an orthogonal update is of one size (Jordan et al. 2024); AdamW's is not
             sizes = torch.linalg.svdvals(weight - before[name])
             assert sizes[8] > 0.8 * sizes[0]

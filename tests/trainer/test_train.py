@@ -68,7 +68,7 @@ def test_killed_at_any_call_it_ends_in_the_same_bits_as_never_killed(tmp_path):
     subprocess.run(program, check=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])})
     whole, killed = (tmp_path / name for name in ("whole", "killed"))
     assert [path.name for path in checkpoint.steps(killed)] == ["step-00000009", "step-00000010"]
-    for name in (checkpoint.WEIGHTS, checkpoint.MOMENTS):
+    for name in (checkpoint.WEIGHTS, checkpoint.OPTIMIZER):
         hashes = [hashlib.sha256((one / "step-00000010" / name).read_bytes()).hexdigest() for one in (whole, killed)]
         assert hashes[0] == hashes[1]
     assert log_of(killed) == log_of(whole)
@@ -135,7 +135,7 @@ def test_when_every_checkpoint_is_damaged_it_says_how_to_start_over(tmp_path):
     root = working_directory(tmp_path)
     run(root, tmp_path / "model")
     for path in checkpoint.steps(tmp_path / "model"):
-        damage(path / checkpoint.MOMENTS)
+        damage(path / checkpoint.OPTIMIZER)
     with pytest.raises(TrainingError, match=r"no checkpoint can be read.*--fresh"):
         run(root, tmp_path / "model")
 
@@ -329,7 +329,9 @@ def test_bfloat16_learns_too(tmp_path):
     result, _ = run(root, tmp_path / "model", settings_with(dtype="bfloat16", steps=20, checkpoint_every=20))
     assert result.val_loss < 3.0
     weights = checkpoint.read(result.checkpoint, moments=True)
-    assert {str(one.dtype) for one in [*weights.weights.values(), *weights.moments.values()]} == {"torch.float32"}
+    assert {str(one.dtype) for one in [*weights.weights.values(), *weights.optimizer_state.values()]} == {
+        "torch.float32"
+    }
 
 
 def test_nothing_starts_on_tokens_that_are_damaged_or_too_few(tmp_path):

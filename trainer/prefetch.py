@@ -1,4 +1,4 @@
-"""The next batch, read while the step before it computes.
+"""Prefetching: the next batch is read while the step before it computes.
 
 Choice: one thread that reads one batch ahead, from the map of the shards (and for a GPU into pinned memory, from where
 it is copied while the GPU works). Cost: one batch more in memory. Alternative: worker processes, as torch's DataLoader
@@ -16,12 +16,12 @@ from torch import Tensor
 Batch = tuple[Tensor, Tensor]
 
 
-class Ahead:
+class Prefetcher:
     """What `read` makes of lists of windows, one list ahead; `pin`: in memory that a GPU copies from on its own."""
 
     def __init__(self, read: Callable[[Sequence[int]], Batch], pin: bool = False) -> None:
         self.read, self.pin = read, pin
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
         self.ready: tuple[list[int], Future[Batch]] | None = None
 
     def batch(self, wanted: list[int], then: list[int]) -> Batch:

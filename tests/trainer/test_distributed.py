@@ -12,8 +12,8 @@ import torch
 from pipeline.shards.outcomes import TrainingError
 from tests.trainer.runs import log_of, norms_of, run, settings_with, working_directory
 from trainer import checkpoint
-from trainer.begin import check_world
-from trainer.parallel import World
+from trainer.distributed import World
+from trainer.setup import check_world
 from trainer.train import train
 
 CHANGES = {"accumulate": 2, "batch": 2, "steps": 4, "warmup_steps": 0, "min_learning_rate": 2e-3}  # one rate throughout

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.ahead import Ahead
+from trainer.prefetch import Prefetcher
 
 WINDOWS = st.lists(st.integers(0, 99), min_size=1, max_size=4)
 
@@ -19,11 +19,11 @@ def read(windows):
 
 @given(asked=st.lists(st.tuples(WINDOWS, WINDOWS), max_size=8))
 def test_whatever_was_begun_the_batch_is_the_one_asked_for(asked):
-    ahead = Ahead(read)
+    prefetcher = Prefetcher(read)
     for wanted, then in asked:
-        assert ahead.batch(wanted, then)[0].tolist() == wanted
+        assert prefetcher.batch(wanted, then)[0].tolist() == wanted
     if asked:
-        assert ahead.batch(asked[-1][1], [0])[1].tolist() == [one + 1 for one in asked[-1][1]]
+        assert prefetcher.batch(asked[-1][1], [0])[1].tolist() == [one + 1 for one in asked[-1][1]]
 
 
 def test_the_next_batch_is_read_before_it_is_asked_for():
@@ -35,12 +35,12 @@ def test_the_next_batch_is_read_before_it_is_asked_for():
             begun.set()
         return read(windows)
 
-    ahead = Ahead(watched)
-    ahead.batch([1], [2])
+    prefetcher = Prefetcher(watched)
+    prefetcher.batch([1], [2])
     assert begun.wait(60)
-    ahead.batch([2], [3])
+    prefetcher.batch([2], [3])
     assert [windows for windows, _ in names[:2]] == [[1], [2]]
-    assert names[1][1].startswith("ahead")
+    assert names[1][1].startswith("prefetch")
 
 
 def test_what_cannot_be_read_is_an_error_when_it_is_asked_for_and_not_before():
@@ -49,9 +49,9 @@ def test_what_cannot_be_read_is_an_error_when_it_is_asked_for_and_not_before():
             raise ValueError("a token outside the vocabulary")
         return read(windows)
 
-    ahead = Ahead(broken)
-    assert ahead.batch([1], [2])[0].tolist() == [1]
+    prefetcher = Prefetcher(broken)
+    assert prefetcher.batch([1], [2])[0].tolist() == [1]
     with pytest.raises(ValueError, match="outside the vocabulary"):
-        ahead.batch([2], [3])
-    assert ahead.batch([4], [2])[0].tolist() == [4]
-    assert ahead.batch([5], [6])[0].tolist() == [5]  # [2] is not asked for any more
+        prefetcher.batch([2], [3])
+    assert prefetcher.batch([4], [2])[0].tolist() == [4]
+    assert prefetcher.batch([5], [6])[0].tolist() == [5]  # [2] is not asked for any more
