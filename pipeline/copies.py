@@ -74,7 +74,7 @@ def find_elsewhere(recipe: Recipe, run: Run) -> None:
     run.map_shards(partial(verify, recipe, "_elsewhere"), tasks)
 
 
-def meet_elsewhere(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+def meet_elsewhere(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """The pairs of one partition of band values that a document makes with one elsewhere."""
     pairs, left_out = near_duplicates.nominate_across(blocks, recipe.settings.corpus.bucket, recipe.first_beyond)
     recipe.commit("scratch/pairs_elsewhere", task, pairs, overfull(left_out))
@@ -103,7 +103,7 @@ def hashes_of(recipe: Recipe, shard: int) -> Iterator[Block]:
     return exact_duplicates.scatter_hashes(shard, rows, hashes, votes, recipe.shards)
 
 
-def exact(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+def exact(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """The removals among all documents of one partition of hashes; nothing goes that stands elsewhere."""
     found = exact_duplicates.gather_hashes(blocks)
     recipe.commit("scratch/exact", task, found.filter(pa.array(found["removed"].to_numpy() < recipe.first_beyond)))
@@ -115,7 +115,7 @@ def losses(recipe: Recipe, part: tuple[str, int]) -> Iterator[Block]:
     return schemas.scatter(table, (table["removed"].to_numpy() >> SHIFT_32).astype(np.int32))
 
 
-def lost(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+def lost(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """The removals of exact copies that go from one shard."""
     recipe.commit("scratch/lost", task, schemas.unpack(blocks, REMOVALS).sort_by("removed"))
 
@@ -156,7 +156,7 @@ def bands_of(recipe: Recipe, left: bool, shard: int) -> Iterator[Block]:
     return near_duplicates.scatter_bands(shard, rows, signatures, recipe.settings.corpus, recipe.shards)
 
 
-def near(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+def near(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """The nominated pairs of one partition of band values."""
     pairs, left_out = near_duplicates.nominate(blocks, recipe.settings.corpus.bucket, recipe.places_of)
     recipe.commit("scratch/pairs", task, pairs, overfull(left_out))

@@ -134,7 +134,7 @@ def kept_for(recipe: Recipe, part: tuple[str, int]) -> Iterator[Block]:
     return schemas.scatter(table, (table["keeper"].to_numpy() >> SHIFT_32).astype(np.int32))
 
 
-def keepers(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+def keepers(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """The removals, of copies and near copies, whose keeper stands in one shard, with the doc_id of the keeper."""
     table = schemas.unpack(blocks, REMOVALS).sort_by([("keeper", "ascending"), ("removed", "ascending")])
     if task.shard in recipe.every:
@@ -146,7 +146,7 @@ def keepers(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
     recipe.commit("scratch/keepers", task, table.append_column("keeper_id", ids.take(places)))
 
 
-def decisions(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+def decisions(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """DECISIONS of each kept document of a shard, with its row: its vote, unless it went out as a copy."""
     votes = schemas.read_parquet(recipe.file("scratch/votes", task.shard), ["row", "doc_id", *VERDICT])
     by_row = {one["row"]: one for one in votes.to_pylist()}
@@ -184,10 +184,10 @@ def paragraphs_of(recipe: Recipe, shard: int) -> Iterator[Block]:
         found += [np.unique(paragraphs.paragraph_hashes(one)) for one in parts]
     hashes, documents = np.unique(np.concatenate(found), return_counts=True)
     table = pa.table([hashes, documents], schema=PARAGRAPHS).filter(pa.array(hashes > 0))
-    return nodes.spread(table, table["hash"].to_numpy() % np.uint64(recipe.shards))
+    return schemas.scatter(table, table["hash"].to_numpy() % np.uint64(recipe.shards))
 
 
-def count_paragraphs(recipe: Recipe, task: Task, blocks: Iterable[bytes]) -> None:
+def count_paragraphs(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """The hashes of one partition that stand in enough documents."""
     counted = schemas.unpack(blocks, PARAGRAPHS).group_by("hash").aggregate([("documents", "sum")])
     often = counted.filter(pc.greater_equal(counted["documents_sum"], recipe.settings.corpus.copied_paragraphs))

@@ -152,7 +152,7 @@ def read_captures(path: Path, rows: int) -> Iterator[Block]:
         yield block_of(Outcome.BAD_LINE if url is None else Submission("", url, None, None, "", False) for url in some)
 
 
-def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) -> Iterator[tuple[int, bytes]]:
+def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) -> Iterator[schemas.Block]:
     """The rows of one source as (scratch shard, block of SUBMISSIONS); at the end, its receipt with its book.
 
     A source named as an archive that is none is left out, with a note, as is told of one that gives no link.
@@ -221,7 +221,7 @@ def table_of(posts: Iterable[Submission]) -> pa.Table:
     return pa.table(list(zip(*rows, strict=True)), schema=schemas.SUBMISSIONS) if rows else EMPTY
 
 
-def gather_shard(submissions: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
+def gather_shard(submissions: Artefact, task: Task, blocks: Iterable[pa.Table]) -> None:
     """Write one scratch shard: its rows without repeats, sorted by URL, time, id, and nothing of what was removed."""
     received = schemas.unpack(blocks, schemas.SUBMISSIONS)
     kept = without_repeats(received)
@@ -287,9 +287,7 @@ def groups(submissions: Artefact) -> Iterator[tuple[int, ...]]:
         yield tuple(group)
 
 
-def scatter_shards(
-    submissions: Artefact, splits: Mapping[str, int], group: Sequence[int]
-) -> Iterator[tuple[int, bytes]]:
+def scatter_shards(submissions: Artefact, splits: Mapping[str, int], group: Sequence[int]) -> Iterator[schemas.Block]:
     """The rows of some scratch shards as (shard, block of SUBMISSIONS)."""
     table = pa.concat_tables([schemas.read_parquet(submissions.file(shard, ".parquet")) for shard in group])
     yield from schemas.scatter(table, owners(table, splits, submissions.shards))
@@ -312,7 +310,9 @@ def owners(table: pa.Table, splits: Mapping[str, int], shards: int) -> NDArray[n
     return found
 
 
-def decide_shard(rules: Rules, splits: Mapping[str, int], links: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
+def decide_shard(
+    rules: Rules, splits: Mapping[str, int], links: Artefact, task: Task, blocks: Iterable[pa.Table]
+) -> None:
     """Write one shard of LINKS, its book, and how many links each reading of karma would admit."""
     found = decided(schemas.unpack(blocks, schemas.SUBMISSIONS), rules, splits)
     with links.attempt(task) as attempt:

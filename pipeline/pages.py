@@ -256,7 +256,7 @@ def send(here: Crawl, shard: int) -> Iterator[Block]:
         yield from schemas.scatter(table, [to for _, to in found])
 
 
-def receive(here: Crawl, task: Task, blocks: Iterable[bytes]) -> None:
+def receive(here: Crawl, task: Task, blocks: Iterable[pa.Table]) -> None:
     """Queue what a shard has to do, by its own rows and those sent to it; write the shard once all its links ended."""
     sent = schemas.unpack(blocks, schemas.SEGMENT).to_pylist()
     known = verdicts(here, task.shard)

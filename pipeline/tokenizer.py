@@ -108,7 +108,7 @@ def published_merges(settings: Settings, work: Path) -> dict[Path, str]:
     return inputs.sha256_of_each(paths, work / inputs.HASHES)
 
 
-def scatter_shard(corpus: Artefact, share: float, partitions: int, shard: int) -> Iterator[tuple[int, bytes]]:
+def scatter_shard(corpus: Artefact, share: float, partitions: int, shard: int) -> Iterator[schemas.Block]:
     """The blocks of counts of one corpus shard."""
     yield from scatter_counts(training_texts(corpus.file(shard, ".parquet"), share), partitions, LONGEST, MOST_WORDS)
 
@@ -121,7 +121,7 @@ def training_texts(path: Path, share: float) -> Iterator[str]:
                 yield text
 
 
-def scatter_counts(texts: Iterable[str], partitions: int, longest: int, most_words: int) -> Iterator[tuple[int, bytes]]:
+def scatter_counts(texts: Iterable[str], partitions: int, longest: int, most_words: int) -> Iterator[schemas.Block]:
     """(partition, block of WORDS) with the counts of all pre-tokens; memory holds little over `most_words` of them.
 
     A word belongs to the partition of its CRC-32, and may come in several blocks.
@@ -135,14 +135,14 @@ def scatter_counts(texts: Iterable[str], partitions: int, longest: int, most_wor
     yield from packed(counts, partitions)
 
 
-def packed(counts: Counter[str], partitions: int) -> Iterator[tuple[int, bytes]]:
+def packed(counts: Counter[str], partitions: int) -> Iterator[schemas.Block]:
     """Counts as Arrow blocks, each for the partition of its words."""
     words = [word.encode() for word in counts]
     table = pa.table([words, list(counts.values())], schema=WORDS)
     yield from schemas.scatter(table, [zlib.crc32(word) % partitions for word in words])
 
 
-def gather_counts(blocks: Iterable[bytes], most_words: int) -> pa.Table:
+def gather_counts(blocks: Iterable[pa.Table], most_words: int) -> pa.Table:
     """WORDS, one row a word in the order of their bytes, with the sum of its counts, whatever the order of blocks.
 
     Memory holds the distinct words and `most_words` rows that are not added up yet.
@@ -162,7 +162,7 @@ def summed(tables: Sequence[pa.Table]) -> pa.Table:
     return groups.select(["word", "count_sum"]).rename_columns(["word", "count"])
 
 
-def gather_shard(words: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
+def gather_shard(words: Artefact, task: Task, blocks: Iterable[pa.Table]) -> None:
     """Keep the counts of one partition."""
     table = gather_counts(blocks, MOST_WORDS)
     with words.attempt(task) as attempt:

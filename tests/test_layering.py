@@ -28,6 +28,7 @@ LAYERS = [
         "shards.lease",
         "shards.removals",
         "shards.workers",
+        "shards.crossing",
         "shards.orders",
         "shards.failures",
         "shards.runner",

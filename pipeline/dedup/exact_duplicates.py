@@ -22,7 +22,6 @@ from pipeline.dedup.nodes import (
     positions,
     removals,
     run_starts,
-    spread,
 )
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import BooksError
@@ -32,14 +31,14 @@ HASHES = pa.schema({"hash": pa.binary(16), "node": pa.uint64(), **RANK_TYPES})
 
 def scatter_hashes(
     shard: int, rows: NDArray[np.uint32], hashes: pa.Array, ranks: pa.Table, partitions: int
-) -> Iterator[tuple[int, bytes]]:
+) -> Iterator[schemas.Block]:
     """(partition, block) for the 16-byte hash of the normalised text of each row, with the columns of `positions`."""
     columns = {"hash": hashes, "node": node_ids(shard, rows)} | {name: ranks[name] for name, _ in RANKS}
     table = pa.table(columns, schema=HASHES)
-    return spread(table, halves(table["hash"])[:, 0] % np.uint64(partitions))
+    return schemas.scatter(table, halves(table["hash"])[:, 0] % np.uint64(partitions))
 
 
-def gather_hashes(blocks: Iterable[bytes]) -> pa.Table:
+def gather_hashes(blocks: Iterable[pa.Table]) -> pa.Table:
     """Removals among all rows of one partition, in whatever order its blocks come."""
     table = schemas.unpack(blocks, HASHES)
     return exact_duplicates(table["hash"], table["node"].to_numpy(), table)

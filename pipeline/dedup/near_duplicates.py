@@ -31,7 +31,6 @@ from pipeline.dedup.nodes import (
     ranked,
     removals,
     run_starts,
-    spread,
 )
 from pipeline.shards import schemas
 
@@ -60,7 +59,7 @@ def scatter_bands(
     signatures: NDArray[np.uint32],
     settings: CorpusSettings,
     partitions: int,
-) -> Iterator[tuple[int, bytes]]:
+) -> Iterator[schemas.Block]:
     """(partition, block) for the bands of each row's signature, (N,) rows and (N, P) signatures of one shard.
 
     16 bytes a band: 336 bytes a document with 21 bands. Documents without shingles are left out.
@@ -69,10 +68,10 @@ def scatter_bands(
     bands = minhash.band_values(signatures[full], settings.bands, settings.rows).reshape(-1)
     nodes = np.repeat(node_ids(shard, rows[full]), settings.bands)
     table = pa.table({"band": bands, "node": nodes}, schema=BANDS)
-    return spread(table, bands % np.uint64(partitions))
+    return schemas.scatter(table, bands % np.uint64(partitions))
 
 
-def nominate(blocks: Iterable[bytes], bucket: int, rank_of: RankOf) -> tuple[pa.Table, int]:
+def nominate(blocks: Iterable[pa.Table], bucket: int, rank_of: RankOf) -> tuple[pa.Table, int]:
     """Pairs (a < b, unique) of documents that share a band value, and how many such pairs were not nominated.
 
     Of a bucket (the documents of one band value) the best-ranked `bucket` are paired with each other, and each of the
@@ -98,7 +97,7 @@ def nominate(blocks: Iterable[bytes], bucket: int, rank_of: RankOf) -> tuple[pa.
     return pair_table(pairs, known), overflow(sizes[sizes > bucket], bucket)
 
 
-def nominate_across(blocks: Iterable[bytes], bucket: int, beyond: np.uint64) -> tuple[pa.Table, int]:
+def nominate_across(blocks: Iterable[pa.Table], bucket: int, beyond: np.uint64) -> tuple[pa.Table, int]:
     """Pairs (a under `beyond`, b not) of documents that share a band value, and how many such were not nominated.
 
     Each document under `beyond` is paired with the first `bucket` of the others in a bucket, so that work is linear in

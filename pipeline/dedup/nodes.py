@@ -7,16 +7,13 @@ every pair, five times the bytes.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-
-from pipeline.shards import schemas
 
 Nodes = NDArray[np.uint64]
 RankOf = Callable[[Nodes], NDArray[np.integer]]  # a number a node, the least is the best; see `positions`
@@ -74,16 +71,6 @@ def followed(table: pa.Table, near: pa.Table, beyond: np.uint64) -> pa.Table:
     passed_on = (stayed != keeper) & (stayed >= beyond)
     score = np.where(passed_on, near["score"].to_numpy()[place], table["score"].to_numpy())
     return pa.table([table["removed"], stayed, score], schema=REMOVALS)
-
-
-def spread(table: pa.Table, partition: NDArray[np.uint64]) -> Iterator[tuple[int, bytes]]:
-    """(partition, block) for the rows of each partition, in order: one sort, whatever the number of partitions."""
-    ends = np.cumsum(np.bincount(partition.astype(np.int64)))
-    narrow = partition.astype(np.min_scalar_type(len(ends)))  # numpy sorts 16 bits by radix
-    ordered = table.take(np.argsort(narrow, kind="stable"))
-    for number, (start, end) in enumerate(itertools.pairwise([0, *ends.tolist()])):
-        for block in schemas.pack(ordered.slice(start, end - start)):
-            yield number, block
 
 
 def occurs_twice(values: NDArray[np.uint64]) -> NDArray[np.bool_]:

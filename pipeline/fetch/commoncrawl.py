@@ -144,7 +144,7 @@ def host_if_same(row: dict[str, Any]) -> str | None:
     return host_of(url) if doc_id(url) == row["doc_id"] else None
 
 
-def gather(text: str, wanted: Artefact, matches: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
+def gather(text: str, wanted: Artefact, matches: Artefact, task: Task, blocks: Iterable[pa.Table]) -> None:
     """The best of all matches of a shard's links, by file and offset."""
     table = schemas.unpack(blocks, schemas.MATCHES)
     best = answer(text, [wanted.file(task.shard, ".parquet")], table.drop_columns(["doc_id"]))

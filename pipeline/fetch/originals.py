@@ -72,7 +72,7 @@ def names_of(row: Row) -> list[Row]:
     return [{"key": key, **held} for key in (row["record_id"], digest) if key]
 
 
-def gather(names: Artefact, task: Task, blocks: Iterable[bytes]) -> None:
+def gather(names: Artefact, task: Task, blocks: Iterable[pa.Table]) -> None:
     """One address for every name that was asked for and is held: of a page before others, then of the earliest."""
     table = schemas.unpack(blocks, schemas.NAMES)
     asked = pc.equal(table["url"], "")

@@ -174,7 +174,7 @@ def capture_row(file: str, capture: Capture, doc: str) -> Row:
     }
 
 
-def gather(captures: Artefact, settings: PagesSettings, task: Task, blocks: Iterable[bytes]) -> None:
+def gather(captures: Artefact, settings: PagesSettings, task: Task, blocks: Iterable[pa.Table]) -> None:
     """All captures of the addresses of a shard, by doc_id: those of pages, revisits restored where they can be here."""
     table = with_originals(of_pages(schemas.unpack(blocks, schemas.CAPTURES)), settings, captures.root / PAGES)
     names = ("doc_id", "captured", "sha256", "final_url", "warc", "offset")

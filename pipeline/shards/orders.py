@@ -20,29 +20,37 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards import storage, transfer
+import pyarrow as pa
+
+from pipeline.shards import crossing, storage, transfer
+from pipeline.shards.crossing import Lanes, Parcel
 from pipeline.shards.outcomes import IntegrityError, StorageError
 from pipeline.shards.places import mirror, name_of, place, trim
 from pipeline.shards.receipts import Task
 from pipeline.shards.storage import PART, refused, refusing
 
-Block = tuple[int, bytes]
 Keyed = tuple[int, Iterable[bytes]]
 
-NOTHING = b""  # crosses a shuffle to every target, so that one that no block is sent to is gathered too
+NOTHING = b""  # crosses a shuffle to every lane, so that one that no parcel is sent to is gathered too
 
 
 @dataclass(frozen=True)
 class Order:
-    """What one pipeline does: `function` maps, or scatters, each of `inputs`; `gather` is called for each target."""
+    """What one pipeline does: `function` maps, or scatters, each of `inputs`; `gather` is called for each target.
+
+    What is scattered is read in `bundles`; 0: it maps.
+    """
 
     function: Callable[[Any], Any]
     inputs: Sequence[Any]
-    gather: Callable[[Task, Iterable[bytes]], None] | None = None
+    gather: Callable[[Task, Iterable[pa.Table]], None] | None = None
     targets: Sequence[Task] = ()
+    bundles: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,13 @@ class Letter:
 
     @property
     def targets(self) -> dict[int, Task]:
-        """The targets by shard."""
+        """The targets by shard, ascending."""
         return by_shard(self.name, self.sha256)
+
+    @property
+    def lanes(self) -> Lanes:
+        """Which lane gathers which target."""
+        return Lanes(tuple(self.targets))
 
 
 @contextmanager
@@ -120,27 +133,28 @@ def opened(name: str, sha256: str) -> Order:
 @lru_cache(maxsize=4)
 def by_shard(name: str, sha256: str) -> dict[int, Task]:
     """The targets of the order in a file, by shard."""
-    return {task.shard: task for task in opened(name, sha256).targets}
+    return {task.shard: task for task in sorted(opened(name, sha256).targets, key=attrgetter("shard"))}
 
 
 @dataclass(frozen=True)
 class Places:
-    """The places of the inputs, from the one element that a graph begins with."""
+    """The places of the inputs, or the numbers of their bundles, from the one element that a graph begins with."""
 
     letter: Letter
 
     def __call__(self, _: Any) -> Iterator[int]:
-        yield from range(len(self.letter.order.inputs))
+        order = self.letter.order
+        yield from range(order.bundles or len(order.inputs))
 
 
 @dataclass(frozen=True)
 class Targets:
-    """NOTHING to every target, likewise."""
+    """NOTHING to every lane, likewise."""
 
     letter: Letter
 
-    def __call__(self, _: Any) -> Iterator[Block]:
-        yield from ((shard, NOTHING) for shard in self.letter.targets)
+    def __call__(self, _: Any) -> Iterator[Parcel]:
+        yield from ((lane, NOTHING) for lane in range(self.letter.lanes.count))
 
 
 @dataclass(frozen=True)
@@ -158,67 +172,88 @@ class Make:
 
 @dataclass(frozen=True)
 class Scatter:
-    """The same for a scatter; blocks nobody waits for are dropped here."""
+    """The same for a scatter, called with each input of a bundle; what nobody waits for is dropped here."""
 
     letter: Letter
 
-    def __call__(self, place: int) -> Iterator[Block]:
-        order, wanted = self.letter.order, self.letter.targets
-        for shard, block in order.function(order.inputs[place]):
-            if shard in wanted:
-                yield shard, block
+    def __call__(self, bundle: int) -> Iterator[Parcel]:
+        order = self.letter.order
+        inputs = order.inputs[bundle :: order.bundles]
+        yield from crossing.packed(chain.from_iterable(map(order.function, inputs)), self.letter.lanes)
 
 
 @dataclass(frozen=True)
 class Gather:
-    """The gather of an order, with a shard number and an iterable that must not become a list here."""
+    """The gather of an order, called for each shard of a lane, with an iterable that must not become a list here."""
 
     letter: Letter
 
     def __call__(self, keyed: Keyed) -> None:
-        shard, blocks = keyed
-        gather = self.letter.order.gather
+        lane, parcels = keyed
+        gather, targets, lanes = self.letter.order.gather, self.letter.targets, self.letter.lanes
         assert gather is not None
-        gather(self.letter.targets[shard], (block for block in blocks if block != NOTHING))
+        for shard, tables in crossing.gathered(Parcels(parcels), lanes.of(lane)):
+            gather(targets[shard], tables)
+
+
+@dataclass(frozen=True)
+class Parcels:
+    """The parcels of a lane, to be gone through as often as wanted."""
+
+    all: Iterable[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (one for one in self.all if one != NOTHING)
 
 
 @dataclass(frozen=True)
 class Spill:
-    """A scatter whose blocks go into a file a source; what crosses is where each lies: file, offset, length."""
+    """A scatter whose parcels go into a file a bundle; what crosses is where each lies: file, offset, length."""
 
-    scatter: Callable[[int], Iterator[Block]]
+    scatter: Callable[[int], Iterator[Parcel]]
     folder: Path
 
-    def __call__(self, place: int) -> Iterator[Block]:
+    def __call__(self, bundle: int) -> Iterator[Parcel]:
         path = (
             self.folder / f".{uuid.uuid4().hex}{PART}"
         )  # named as what a killed run leaves, so that a build sweeps it
         try:
             with path.open("wb") as file:
-                for shard, block in self.scatter(place):
-                    lies = json.dumps([path.name, file.tell(), len(block)]).encode()
-                    file.write(block)
-                    yield shard, lies
+                for lane, parcel in self.scatter(bundle):
+                    lies = json.dumps([path.name, file.tell(), len(parcel)]).encode()
+                    file.write(parcel)
+                    yield lane, lies
         except OSError as error:
             raise refused(path, error) from error
 
 
 @dataclass(frozen=True)
 class Unspill:
-    """A gather of what `Spill` sent: it reads one block at a time."""
+    """A gather of what `Spill` sent: it reads one parcel at a time."""
 
     gather: Callable[[Keyed], None]
     folder: Path
 
     def __call__(self, keyed: Keyed) -> None:
-        shard, places = keyed
-        self.gather((shard, (self.block(*json.loads(one)) for one in places if one != NOTHING)))
+        lane, places = keyed
+        self.gather((lane, Spilled(self.folder, Parcels(places))))
 
-    def block(self, name: str, offset: int, length: int) -> bytes:
-        """One block. Raises IntegrityError: the file has lost it."""
+
+@dataclass(frozen=True)
+class Spilled:
+    """The parcels that lie at these places of files, read anew each time they are gone through."""
+
+    folder: Path
+    places: Iterable[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self.parcel(*json.loads(one)) for one in self.places)
+
+    def parcel(self, name: str, offset: int, length: int) -> bytes:
+        """One parcel. Raises IntegrityError: the file has lost it."""
         with (self.folder / name).open("rb") as file:
             file.seek(offset)
-            block = file.read(length)
-        if len(block) != length:
-            raise IntegrityError(f"{self.folder / name}: cut off below {offset + length} bytes while blocks crossed")
-        return block
+            parcel = file.read(length)
+        if len(parcel) != length:
+            raise IntegrityError(f"{self.folder / name}: cut off below {offset + length} bytes while rows crossed")
+        return parcel

@@ -1,12 +1,12 @@
 """The only module that knows Apache Beam: what a stage may ask, on the runner the user names.
 
-Choice: one element is one shard, and what crosses a shuffle is packed Arrow blocks, so that any Beam runner carries
-the work and its cost over plain processes stays at a few per cent. What a pipeline does lies in a file (`orders.py`);
-its graph has one size. The in-process FnApiRunner is named explicitly:
-`DirectRunner` would try to download a binary and fall back silently. Its shuffle lies in memory, at 5 to 6 times the
-bytes; so blocks are spilled to files, and Beam carries where they lie. Cost: start-up of worker processes (8 s), so
-only extraction uses them; a shuffled byte is written and read once. Alternative: records as elements, which Beam's
-books describe and its shuffles cannot afford.
+Choice: one element is one shard, and what crosses a shuffle is packed Arrow tables (see `crossing`), so that any Beam
+runner carries the work and its cost over plain processes stays at a few per cent. What a pipeline does lies in a file
+(`orders.py`); its graph has one size. The in-process FnApiRunner is named explicitly: `DirectRunner` would try to
+download a binary and fall back silently. Its shuffle lies in memory, at 5 to 6 times the bytes; so parcels are spilled
+to files, and Beam carries where they lie. Cost: start-up of worker processes (8 s), so only extraction uses them; a
+shuffled byte is written and read once. Alternative: records as elements, which Beam's books describe and its shuffles
+cannot afford.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.shards import interrupts, orders, reach, transfer, workers
+import pyarrow as pa
+
+from pipeline.shards import crossing, interrupts, orders, reach, schemas, transfer, workers
+from pipeline.shards.crossing import Parcel
 from pipeline.shards.failures import Guarded, unmarked
 from pipeline.shards.orders import Letter, Order
 from pipeline.shards.outcomes import ConfigError, DryRun, WebTextError
@@ -28,7 +31,7 @@ from pipeline.shards.places import name_of, place
 from pipeline.shards.receipts import Task
 
 Source = TypeVar("Source")
-Block = orders.Block
+Block = schemas.Block
 
 LOCAL, DATAFLOW = "FnApiRunner", "DataflowRunner"
 
@@ -43,12 +46,12 @@ class Run(Protocol):
         self,
         scatter: Callable[[Source], Iterable[Block]],
         sources: Sequence[Source],
-        gather: Callable[[Task, Iterable[bytes]], None],
+        gather: Callable[[Task, Iterable[pa.Table]], None],
         targets: Sequence[Task],
     ) -> None:
-        """`scatter` each source into (shard, block); call `gather` once per target with all blocks of its shard.
+        """`scatter` each source into blocks of rows; call `gather` once per target with tables of its rows.
 
-        Blocks come in any order. Blocks for shards that are no target are dropped where they arise.
+        These come in any order. Rows for shards that are no target are dropped where they arise.
         """
 
     def export(self, query: str, schema: Any, folder: Path) -> None:
@@ -67,16 +70,16 @@ class PlainRun:
         self,
         scatter: Callable[[Source], Iterable[Block]],
         sources: Sequence[Source],
-        gather: Callable[[Task, Iterable[bytes]], None],
+        gather: Callable[[Task, Iterable[pa.Table]], None],
         targets: Sequence[Task],
     ) -> None:
-        blocks: dict[int, list[bytes]] = {task.shard: [] for task in targets}
+        tables: dict[int, list[pa.Table]] = {task.shard: [] for task in targets}
         for source in sources:
-            for shard, block in scatter(source):
-                if shard in blocks:
-                    blocks[shard].append(block)
+            for places, table in scatter(source):
+                for shard in tables.keys() & set(places.tolist()):
+                    tables[shard].append(table.filter(pa.array(places == shard)))
         for task in targets:
-            gather(task, blocks[task.shard])
+            gather(task, tables[task.shard])
 
     def export(self, query: str, schema: Any, folder: Path) -> None:  # noqa: ARG002
         raise ConfigError("links.bigquery is read through Beam, and this run has none")
@@ -86,7 +89,7 @@ class PlainRun:
 class BeamRun:
     """The same as Beam pipelines. `options` are Beam's own command-line options, passed through.
 
-    `scratch` is where the local runner spills blocks while they cross; None: the system's folder for temporary files.
+    `scratch` is where the local runner spills parcels while they cross; None: the system's folder for temporary files.
     Raises ConfigError, before there is anything to do: a runner that Beam does not know, or what would be paid for in
     vain (see `refuse_unfit`).
     """
@@ -115,12 +118,13 @@ class BeamRun:
         self,
         scatter: Callable[[Source], Iterable[Block]],
         sources: Sequence[Source],
-        gather: Callable[[Task, Iterable[bytes]], None],
+        gather: Callable[[Task, Iterable[pa.Table]], None],
         targets: Sequence[Task],
     ) -> None:
         if not targets:
             return
-        order = Order(scatter, list(sources), gather, list(targets))
+        bundles = crossing.bundles(len(sources), here=self.runner == LOCAL)
+        order = Order(scatter, list(sources), gather, list(targets), bundles)
         with orders.posted(order, self.scratch) as letter, self.spilling() as folder:
             exchanged(self.pipeline(), letter, folder, spread=self.runner != LOCAL)
         self.others_worked()
@@ -145,7 +149,7 @@ class BeamRun:
 
     @contextmanager
     def spilling(self) -> Iterator[Path | None]:
-        """A new folder for the blocks of one exchange, gone after it; None: the runner has a shuffle of its own."""
+        """A new folder for the parcels of one exchange, gone after it; None: the runner has a shuffle of its own."""
         if self.runner != LOCAL:
             yield None
             return
@@ -249,21 +253,21 @@ def mapped(running: Running, letter: Letter, spread: bool) -> None:
 
 
 def exchanged(running: Running, letter: Letter, folder: Path | None, spread: bool) -> None:
-    """Do what an order says that exchanges; blocks cross in files of `folder`, if there is one.
+    """Do what an order says that exchanges; parcels cross in files of `folder`, if there is one.
 
     Types are named, so that what crosses is coded as a number and bytes, which every engine knows and none pickles.
     """
     import apache_beam as beam
 
-    scatter: Callable[[int], Iterator[Block]] = orders.Scatter(letter)
+    scatter: Callable[[int], Iterator[Parcel]] = orders.Scatter(letter)
     gather: Callable[[orders.Keyed], None] = orders.Gather(letter)
     if folder is not None:
         scatter, gather = orders.Spill(scatter, folder), orders.Unspill(gather, folder)
     with running as pipeline:
         order = pipeline | "order" >> beam.Create([0])
-        sent = placed(order, letter, spread) | "scatter" >> block_map(scatter)
-        empty = order | "targets" >> block_map(orders.Targets(letter))
-        grouped = (sent, empty) | "all" >> beam.Flatten() | "to their shard" >> beam.GroupByKey()
+        sent = placed(order, letter, spread) | "scatter" >> parcel_map(scatter)
+        empty = order | "targets" >> parcel_map(orders.Targets(letter))
+        grouped = (sent, empty) | "all" >> beam.Flatten() | "to their lane" >> beam.GroupByKey()
         grouped | "gather" >> beam.Map(Guarded(gather))
 
 
@@ -275,8 +279,8 @@ def placed(order: Any, letter: Letter, spread: bool) -> Any:
     return places | "spread" >> beam.Reshuffle() if spread else places
 
 
-def block_map(function: Callable[[Any], Iterator[Block]]) -> Any:
-    """A step that makes blocks."""
+def parcel_map(function: Callable[[Any], Iterator[Parcel]]) -> Any:
+    """A step that makes parcels."""
     import apache_beam as beam
 
     return beam.FlatMap(Guarded(function)).with_output_types(tuple[int, bytes])

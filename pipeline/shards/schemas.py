@@ -8,7 +8,6 @@ hand. Alternative: let pyarrow infer types, which differ from shard to shard.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,11 @@ from numpy.typing import NDArray
 
 from pipeline.shards.storage import HashingFile
 
-BLOCK_BYTES = 16_000_000  # most bytes of one shuffled value
-PACKED = pa.ipc.IpcWriteOptions(compression="lz4")  # blocks lie on a disk or cross a network
+PARCEL_BYTES = 16_000_000  # most bytes of one shuffled value
+PACKED = pa.ipc.IpcWriteOptions(compression="lz4")  # parcels lie on a disk or cross a network
 ROW_GROUP = 10_000  # rows; a reader of Parquet holds one group at a time
+
+Block = tuple[NDArray[np.int32], pa.Table]  # rows on their way, and the shard or partition that each of them goes to
 
 SUBMISSION = pa.struct(
     [
@@ -194,10 +195,10 @@ def documents_schema(permutations: int, signals: Mapping[str, Any]) -> pa.Schema
 
 
 def pack(table: pa.Table) -> Iterator[bytes]:
-    """Arrow blocks of at most BLOCK_BYTES (a single larger row goes alone), in row order."""
+    """Arrow streams of at most PARCEL_BYTES (a single larger row goes alone), in row order."""
     if table.num_rows == 0:
         return
-    pieces = max(1, -(-table.nbytes // BLOCK_BYTES))
+    pieces = max(1, -(-table.nbytes // PARCEL_BYTES))
     step = max(1, table.num_rows // pieces)
     for start in range(0, table.num_rows, step):
         sink = pa.BufferOutputStream()
@@ -206,21 +207,15 @@ def pack(table: pa.Table) -> Iterator[bytes]:
         yield sink.getvalue().to_pybytes()
 
 
-def unpack(blocks: Iterable[bytes], schema: pa.Schema) -> pa.Table:
-    """One table of all blocks, in the order they come: whoever gathers sorts. No blocks: no rows."""
-    tables = [pa.ipc.open_stream(block).read_all() for block in blocks]
+def unpack(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    """One table of all that crossed, in the order it comes: whoever gathers sorts. Nothing came: no rows."""
     return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
 
 
-def scatter(table: pa.Table, partitions: Sequence[int] | NDArray[np.int32]) -> Iterator[tuple[int, bytes]]:
-    """(partition, block) for a table whose row i belongs to partition `partitions[i]`."""
-    places = np.asarray(partitions, np.int32)
-    order = np.argsort(places, kind="stable")
-    ordered, places = table.take(order), places[order]
-    starts = np.flatnonzero(np.diff(places, prepend=-1))
-    for start, end in pairwise([*starts, len(places)]):
-        for block in pack(ordered.slice(start, end - start)):
-            yield int(places[start]), block
+def scatter(table: pa.Table, partitions: Sequence[int] | NDArray[np.integer]) -> Iterator[Block]:
+    """A table on its way, whose row i belongs to partition `partitions[i]`; nothing of one without rows."""
+    if table.num_rows:
+        yield np.asarray(partitions).astype(np.int32), table
 
 
 def in_runs(tables: Iterable[pa.Table], limit_bytes: int) -> Iterator[pa.Table]:
