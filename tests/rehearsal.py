@@ -38,9 +38,9 @@ class Rehearsal(BeamRun):
         sender = f"{scatter.func.__module__.rpartition('.')[2]}.{scatter.func.__name__}"
 
         def seen(source):
-            for shard, block in scatter(source):
-                self.blocks.setdefault(sender, []).append(block)
-                yield shard, block
+            for places, table in scatter(source):
+                self.blocks.setdefault(sender, []).append(table)
+                yield places, table
 
         PlainRun().exchange(seen, sources, gather, targets)
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pipeline.dedup import exact_duplicates, nodes
 from pipeline.dedup.exact_duplicates import HASHES
 from pipeline.shards.outcomes import BooksError
+from tests.crossed import dealt
 
 
 def rows_of(table):
@@ -43,12 +44,12 @@ def test_exact_duplicates_are_those_of_the_slow_definition_over_any_shards(docum
         (digest, (number % 3) << 32 | number, score, created, length, f"id{number * 7 % 31}-{number}")
         for number, (digest, score, created, length) in enumerate(documents)
     ]
-    by_partition = {}
+    sent = []
     for shard in range(3):
         table = hash_table([row for row in rows if row[1] >> 32 == shard])
         lines = np.array([node & 0xFFFFFFFF for node in table["node"].to_pylist()], np.uint32)
-        for number, block in exact_duplicates.scatter_hashes(shard, lines, table["hash"], table, partitions):
-            by_partition.setdefault(number, []).append(block)
+        sent += exact_duplicates.scatter_hashes(shard, lines, table["hash"], table, partitions)
+    by_partition = dealt(sent)
     found = []
     for blocks in by_partition.values():
         source.shuffle(blocks)

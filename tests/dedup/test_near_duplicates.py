@@ -12,6 +12,7 @@ from pipeline.dedup import minhash, near_duplicates
 from pipeline.dedup import nodes as nodes_of
 from pipeline.dedup.near_duplicates import BANDS, EDGES, PAIRS
 from pipeline.shards import schemas
+from tests.crossed import dealt
 
 SETTINGS = CorpusSettings(bands=21, rows=6, jaccard=0.6, bucket=3)
 DRAWN = minhash.permutations(128, 1)
@@ -19,7 +20,7 @@ VOCABULARY = ["rain", "sun", "wind", "snow", "hail", "fog"]
 
 
 def band_block(*entries):
-    return next(schemas.pack(pa.table([[band for band, _ in entries], [node for _, node in entries]], schema=BANDS)))
+    return pa.table([[band for band, _ in entries], [node for _, node in entries]], schema=BANDS)
 
 
 def edge_table(*edges):
@@ -52,12 +53,12 @@ class Library:
         return np.array([-self.number[node] for node in nodes.tolist()], np.int64)
 
     def blocks(self, partitions, shuffle):
-        by_partition = {}
+        sent = []
         for shard in sorted({node >> 32 for node in self.nodes}):
             rows = np.array([node & (2**32 - 1) for node in self.nodes if node >> 32 == shard], np.uint32)
             signatures = self.signatures_of(nodes_of.node_ids(shard, rows))
-            for number, block in near_duplicates.scatter_bands(shard, rows, signatures, SETTINGS, partitions):
-                by_partition.setdefault(number, []).append(block)
+            sent += near_duplicates.scatter_bands(shard, rows, signatures, SETTINGS, partitions)
+        by_partition = dealt(sent)
         for blocks in by_partition.values():
             shuffle.shuffle(blocks)
         return by_partition
@@ -185,7 +186,7 @@ def test_the_rest_of_an_overfull_bucket_is_compared_with_the_best_ranked():
 
 def test_a_hundred_thousand_documents_in_one_bucket_give_a_few_pairs_each():
     nodes = np.arange(100_000, dtype=np.uint64)
-    blocks = schemas.pack(pa.table([np.full(100_000, 7, np.uint64), nodes], schema=BANDS))
+    blocks = [pa.table([np.full(100_000, 7, np.uint64), nodes], schema=BANDS)]
     pairs, left_out = near_duplicates.nominate(blocks, 50, by_node)
     assert pairs.num_rows == 50 * 49 // 2 + 99_950 * 4
     assert left_out == 100_000 * 99_999 // 2 - pairs.num_rows
@@ -194,7 +195,7 @@ def test_a_hundred_thousand_documents_in_one_bucket_give_a_few_pairs_each():
 def test_near_copies_in_an_overfull_bucket_all_go_out_for_the_best_ranked():
     nodes = np.arange(5_000, dtype=np.uint64)
     scrambled = lambda asked: (asked * np.uint64(7919) % np.uint64(5_000)).astype(np.int64)  # noqa: E731 - 0 is best
-    blocks = schemas.pack(pa.table([np.full(5_000, 7, np.uint64), nodes], schema=BANDS))
+    blocks = [pa.table([np.full(5_000, 7, np.uint64), nodes], schema=BANDS)]
     pairs, _ = near_duplicates.nominate(blocks, 50, scrambled)
     edges = pairs.append_column("score", pa.array(np.ones(pairs.num_rows), pa.float32()))
     removals = near_duplicates.choose(edges, scrambled)
@@ -207,14 +208,12 @@ def test_no_blocks_nominate_nothing():
     assert (pairs.num_rows, pairs.schema, left_out) == (0, PAIRS, 0)
 
 
-def test_scattered_blocks_are_small_and_hold_ids_and_hashes_only(monkeypatch):
-    monkeypatch.setattr(schemas, "BLOCK_BYTES", 4_096)
+def test_what_is_scattered_holds_ids_and_hashes_only():
     signatures = minhash.scrambled(300 * 128).astype(np.uint32).reshape(300, 128)
     rows = np.arange(5, 305, dtype=np.uint32)
-    scattered = list(near_duplicates.scatter_bands(9, rows, signatures, SETTINGS, 4))
-    assert {number for number, _ in scattered} == {0, 1, 2, 3}
-    assert max(len(block) for _, block in scattered) <= 4_096 + 1_024  # the rows and Arrow's header
-    table = schemas.unpack((block for _, block in scattered), BANDS)
+    scattered = dealt(near_duplicates.scatter_bands(9, rows, signatures, SETTINGS, 4))
+    assert sorted(scattered) == [0, 1, 2, 3]
+    table = schemas.unpack((block for blocks in scattered.values() for block in blocks), BANDS)
     assert table.schema == BANDS
     expected = minhash.band_values(signatures, 21, 6)
     entries = {
@@ -222,8 +221,8 @@ def test_scattered_blocks_are_small_and_hold_ids_and_hashes_only(monkeypatch):
     }
     assert set(rows_of(table)) == entries
     by_band = {}
-    for number, block in scattered:
-        for band in schemas.unpack([block], BANDS)["band"].to_pylist():
+    for number, blocks in scattered.items():
+        for band in schemas.unpack(blocks, BANDS)["band"].to_pylist():
             by_band.setdefault(band, set()).add(number)
     assert all(len(numbers) == 1 for numbers in by_band.values())
 

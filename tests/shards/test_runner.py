@@ -6,6 +6,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.shards.orders import Spill
@@ -20,13 +22,17 @@ def note(folder: Path, task: Task) -> None:
     (folder / f"{task.shard}.txt").write_text(task.fingerprint)
 
 
+def block_of(*rows: tuple[int, str]):
+    return np.array([shard for shard, _ in rows], np.int32), pa.table({"text": [text for _, text in rows]})
+
+
 def deal(source: int):
-    for shard in range(4):
-        yield shard, f"{source}-{shard};".encode()
+    yield block_of(*((shard, f"{source}-{shard};") for shard in range(4)))
 
 
-def collect(folder: Path, task: Task, blocks) -> None:
-    (folder / f"{task.shard}.txt").write_bytes(b"".join(sorted(blocks)))
+def collect(folder: Path, task: Task, tables) -> None:
+    texts = sorted(text for table in tables for text in table["text"].to_pylist())
+    (folder / f"{task.shard}.txt").write_text("".join(texts))
 
 
 def fail(task: Task) -> None:
@@ -34,7 +40,7 @@ def fail(task: Task) -> None:
 
 
 def failing_scatter(source: int):
-    yield 0, b"x"
+    yield block_of((0, "x"))
     raise InputError(f"dump {source}: truncated at byte 17")
 
 
@@ -49,7 +55,7 @@ def test_every_shard_is_mapped_once(run, tmp_path):
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_an_exchange_gathers_all_blocks_of_wanted_shards_and_no_others(run, tmp_path):
+def test_an_exchange_gathers_all_rows_of_wanted_shards_and_no_others(run, tmp_path):
     run.exchange(deal, [1, 2], partial(collect, tmp_path), [Task(1, "a"), Task(3, "a"), Task(7, "a")])
     assert written(tmp_path) == {"1.txt": "1-1;2-1;", "3.txt": "1-3;2-3;", "7.txt": ""}
 
@@ -62,24 +68,18 @@ def test_a_failure_keeps_its_kind_and_its_one_line(run, tmp_path):
         run.exchange(failing_scatter, [5], partial(collect, tmp_path), [Task(0, "a")])
 
 
-def greedy(folder: Path, task: Task, blocks) -> None:
-    """Cuts a spilled file off after its first block was read."""
-    next(iter(blocks))
+def greedy(folder: Path, task: Task, tables) -> None:
+    """Cuts the spilled file off after its first parcel was read."""
+    assert [table.num_rows for table in tables] == [1]
     (spilled,) = folder.glob("exchange-*/.*.part")
     with spilled.open("r+b") as file:
         file.truncate(5)
-    list(blocks)
 
 
-def test_blocks_cross_the_local_runner_in_files_that_a_build_would_sweep(tmp_path):
-    with pytest.raises(IntegrityError, match=r"\.part: cut off below \d+ bytes while blocks crossed"):
-        BeamRun(scratch=tmp_path).exchange(deal_twice, [1], partial(greedy, tmp_path), [Task(0, "a")])
+def test_parcels_cross_the_local_runner_in_files_that_a_build_would_sweep(tmp_path):
+    with pytest.raises(IntegrityError, match=r"\.part: cut off below \d+ bytes while rows crossed"):
+        BeamRun(scratch=tmp_path).exchange(deal, [1], partial(greedy, tmp_path), [Task(0, "a"), Task(1, "a")])
     assert list(tmp_path.iterdir()) == []
-
-
-def deal_twice(source: int):
-    yield 0, b"first"
-    yield 0, b"second"
 
 
 def test_a_full_disk_is_told_as_one(tmp_path, monkeypatch):
