@@ -78,7 +78,7 @@ def extract_shard(
 ) -> None:
     """Read the pages of a shard where they lie, in the order of the files, and write their documents by url."""
     permutations = minhash.permutations(settings.permutations, settings.seed)
-    removals = Removals.of(pages.root)  # `remove` took what it met out of pages; an order may come with a copy of one
+    removals = Removals.of(pages.root)  # `remove` took what it met out of pages; a request may come with a copy of one
     with Sandbox(settings.engine, settings.cpu_s, settings.memory_bytes) as box:
         rows = [
             removed(page, permutations)

@@ -15,7 +15,7 @@ from pipeline.shards.outcomes import DryRun
 from pipeline.shards.runner import BeamRun, PlainRun, Running
 
 ROOT = Path(__file__).resolve().parents[1]
-Job = namedtuple("Job", "stage place graph order")
+Job = namedtuple("Job", "stage place graph spec")
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Rehearsal(BeamRun):
             try:
                 finish()
             finally:
-                (order,) = self.scratch.glob(".order-*")
+                (spec,) = self.scratch.glob(".job-*")
                 graph = made.runner.job.proto_pipeline
-                self.jobs.append(Job(self.stages[-1], asked_at(), graph, order.read_bytes()))
+                self.jobs.append(Job(self.stages[-1], asked_at(), graph, spec.read_bytes()))
 
         return Running(made, kept)
 

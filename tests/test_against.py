@@ -311,7 +311,7 @@ def test_explain_and_the_report_name_what_stands_elsewhere_and_status_tells_when
     remove(old, 2, [row["url"]])
     assert standing(new, chosen)["corpus"].state == "stale"
     (done,) = remove(new, 2, [row["url"]])
-    assert done.order.returning == ()  # it had not lost to itself
+    assert done.request.returning == ()  # it had not lost to itself
     assert build(new, chosen, "corpus", run=PlainRun())["corpus"].books["corpus"].outcomes == {"kept": 3}
 
 

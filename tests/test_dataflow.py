@@ -141,7 +141,7 @@ def test_a_graph_has_one_size_whatever_the_number_of_shards_and_of_links(tmp_pat
         run.map_shards(print, tasks[:0])
     few, lots = (len(bare(job.graph)) for job in run.jobs)
     assert abs(few - lots) < 100  # names of files differ, and with them how well they are packed
-    few, lots = (len(job.order) for job in run.jobs)
+    few, lots = (len(job.spec) for job in run.jobs)
     assert lots > 1_000_000 > 1_000 > few
 
 
@@ -158,7 +158,7 @@ def test_no_graph_names_a_link_a_shard_or_an_input(built):
     for job in run.jobs:
         found = bare(job.graph)
         assert [name for name in named if name.encode() in found] == []
-        assert b".order-" in found
+        assert b".job-" in found
 
 
 def test_the_workers_start_from_the_image_that_is_named(built):
@@ -225,7 +225,7 @@ def test_all_that_workers_unpickle_they_can_with_what_is_installed(built, tmp_pa
     (tmp_path / "sent").mkdir()
     sent = 0
     for number, job in enumerate(built[2].jobs):
-        (tmp_path / "sent" / f"{number}.order").write_bytes(job.order)
+        (tmp_path / "sent" / f"{number}.spec").write_bytes(job.spec)
         for step, (_, payload) in enumerate(payloads(job.graph)):
             (tmp_path / "sent" / f"{number}-{step}.step").write_bytes(payload)
             sent += 1
@@ -254,7 +254,7 @@ def test_a_dry_run_builds_the_first_job_of_the_first_stage_with_work_and_makes_n
     with pytest.raises(DryRun, match=rf"^{stage}: a dry run: a job of [0-9,]+ bytes was built, and not submitted"):
         build.build(tmp_path / "work", settings, run=run)
     assert recorded(tmp_path / "work", 2) == before
-    assert list((tmp_path / "work" / "scratch").glob(".order-*")) == []
+    assert list((tmp_path / "work" / "scratch").glob(".job-*")) == []
 
 
 def test_a_dry_run_asks_nobody(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from pipeline import build, config
 from pipeline.demo import dump
 from pipeline.demo.run import prepared
-from pipeline.shards import orders
+from pipeline.shards import jobs
 from pipeline.shards.outcomes import InputError, StorageError
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun
@@ -57,7 +57,7 @@ def test_every_stage_by_a_job_service_and_a_pool_of_workers_makes_the_same_bytes
     dump.wikipedia_dump(tmp_path / "inputs" / "encyclopedia.xml")
     settings = settings_of(tmp_path / "inputs")
     same(built(tmp_path / "mine", settings), built(tmp_path / "theirs", settings, *engine))
-    assert list((tmp_path / "theirs" / "scratch").rglob(".*")) == []  # no order is left
+    assert list((tmp_path / "theirs" / "scratch").rglob(".*")) == []  # no job specification is left
 
 
 def same(mine, theirs):
@@ -81,15 +81,15 @@ def test_a_failure_of_another_process_keeps_its_kind_and_its_one_line(engine, tm
     "name a folder with `--dir` that all of them share",
 )
 def test_a_worker_that_does_not_see_the_working_directory_says_so(engine, tmp_path, monkeypatch):
-    monkeypatch.setattr(orders, "posted", unseen)
-    with pytest.raises(StorageError, match=r"\.order-0\.part: not to be seen from worker \S+; workers need the same"):
+    monkeypatch.setattr(jobs, "stored", unseen)
+    with pytest.raises(StorageError, match=r"\.job-0\.part: not to be seen from worker \S+; workers need the same"):
         BeamRun("PortableRunner", 1, engine, tmp_path).map_shards(fail, [Task(2, "a")])
 
 
 @contextmanager
-def unseen(order, folder):
-    """A letter that names a place which no worker can see."""
-    yield orders.Letter(folder / ".order-0.part", "")
+def unseen(spec, folder):
+    """A reference that names a file which no worker can see."""
+    yield jobs.JobRef(folder / ".job-0.part", "")
 
 
 @pytest.mark.long

@@ -29,7 +29,7 @@ LAYERS = [
         "shards.removals",
         "shards.workers",
         "shards.crossing",
-        "shards.orders",
+        "shards.jobs",
         "shards.failures",
         "shards.runner",
     },

@@ -500,7 +500,7 @@ def test_workers_whose_caches_are_their_own_share_nothing_but_the_store(root, tm
     files = [key for key in mine if isinstance(key, tuple) and key[0] not in ("pages", "documents")]  # where pages lie
     assert [mine[key][0] for key in files] == [theirs[key][0] for key in files]
     assert len(files) == 7
-    assert not list((tmp_path / "cache").rglob(".order*"))
+    assert not list((tmp_path / "cache").rglob(".job-*"))
 
 
 def test_a_run_of_the_trainer_goes_on_on_another_machine_and_the_verbs_take_the_address(

@@ -188,7 +188,7 @@ def gather(captures: Artefact, settings: PagesSettings, task: Task, blocks: Iter
 
 def without_removed(table: pa.Table, removals: Removals) -> pa.Table:
     """CAPTURES without those of removed addresses; one that leads to such an address says so, and not to which."""
-    if not removals.orders:
+    if not removals.requests:
         return table
     own, onward = (
         pa.array([bool(one) and removals.cover_address(one) for one in table[name].to_pylist()], pa.bool_())

@@ -1,12 +1,12 @@
-"""What has been asked to go: orders on disk, which every later build obeys.
+"""What has been asked to go: requests on disk, which every later build obeys.
 
-Choice: one JSON file an order below `removals/`, written before anything is touched and completed, with the sha256 of
+Choice: one JSON file a request below `removals/`, written before anything is touched and completed, with the sha256 of
 every file before and after, when all is done: it is instruction, memory and proof in one. It names nothing in clear: of
 an address its doc_id, of a host a hash, so that a search of the working directory for what was removed finds nothing,
-not even here. Cost: nobody can read off an order what it covers; who holds an address can ask (`webtext explain`).
+not even here. Cost: nobody can read off a request what it covers; who holds an address can ask (`webtext explain`).
 Alternative: a list in the config file, which keeps the very names that somebody wanted gone.
 
-The hash of a host is not salted: an order can be taken along to another working directory, and a salt that lies beside
+The hash of a host is not salted: a request can be taken along to another working directory, and a salt that lies beside
 the hash stops nobody who tries all hosts there are.
 """
 
@@ -43,7 +43,7 @@ EXPECTED = "expected one URL, host, doc_id or submission id a line"
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One file that an order rewrote, or deleted: then `sha256_after` is "". `rows` left it: rows, or WARC records."""
+    """One file that a request rewrote, or deleted: then `sha256_after` is "". `rows` left it: rows, or WARC records."""
 
     file: str  # below the working directory
     rows: int
@@ -78,7 +78,7 @@ class Span(msgspec.Struct, frozen=True):
     last: int
 
 
-class Order(msgspec.Struct, frozen=True):
+class RemovalRequest(msgspec.Struct, frozen=True):
     """One removal: what was asked, whom it met, and the proof."""
 
     asked_at: str  # ISO 8601, UTC
@@ -102,22 +102,22 @@ class Order(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Removals:
-    """All orders of a working directory, as one question: does a link have to go."""
+    """All requests of a working directory, as one question: does a link have to go."""
 
-    orders: tuple[Order, ...] = ()
+    requests: tuple[RemovalRequest, ...] = ()
 
     @classmethod
     def of(cls, work: Path) -> Removals:
-        """The orders in `removals/`. Raises IntegrityError: a file that is none."""
+        """The requests in `removals/`. Raises IntegrityError: a file that is none."""
         return cls(tuple(read(path) for path in paths(work)))
 
     def marks(self, *kinds: str) -> frozenset[str]:
         """What lines of these kinds name."""
-        return frozenset(line.mark for order in self.orders for line in order.lines if line.kind in kinds)
+        return frozenset(line.mark for request in self.requests for line in request.lines if line.kind in kinds)
 
     @cached_property
     def doc_ids(self) -> frozenset[str]:
-        met = (one for order in self.orders for line in order.lines for one in line.met)
+        met = (one for request in self.requests for line in request.lines for one in line.met)
         return self.marks("url", "doc_id").union(met)
 
     @cached_property
@@ -130,7 +130,7 @@ class Removals:
 
     def cover(self, doc_id: str, host: str, submissions: Iterable[str] = ()) -> bool:
         """Whether a link with this id and host, which these submissions posted, has to go."""
-        if not self.orders:
+        if not self.requests:
             return False
         return doc_id in self.doc_ids or self.cover_host(host) or not self.submissions.isdisjoint(submissions)
 
@@ -140,7 +140,7 @@ class Removals:
 
     def cover_address(self, url: str) -> bool:
         """Whether an address, in any spelling, is one that has to go."""
-        return bool(self.orders) and self.cover(*identity(url))
+        return bool(self.requests) and self.cover(*identity(url))
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Refusals:
 
     def of(self, *addresses: str) -> Outcome:
         """REMOVED or BLOCKED_DOMAIN if one of the addresses of a chain is refused, else KEPT."""
-        if not (self.removals.orders or self.domains.hosts):
+        if not (self.removals.requests or self.domains.hosts):
             return Outcome.KEPT
         known = [identity(one) for one in addresses]
         if any(self.removals.cover(*one) for one in known):
@@ -188,23 +188,23 @@ def domains(host: str) -> Iterator[str]:
 
 
 def paths(work: Path) -> list[Path]:
-    """The files of all orders, oldest first."""
+    """The files of all requests, oldest first."""
     return [path for path in storage.names(work / FOLDER, "[0-9]*.json") if path.stem.isdecimal()]
 
 
-def read(path: Path) -> Order:
-    """One order. Raises IntegrityError."""
+def read(path: Path) -> RemovalRequest:
+    """One request. Raises IntegrityError."""
     try:
         data = storage.read_bytes(path)
         if msgspec.json.decode(data, type=dict).get("format") != FORMAT:
-            return renewed(msgspec.json.decode(data, type=OldOrder))
-        return msgspec.json.decode(data, type=Order)
+            return renewed(msgspec.json.decode(data, type=OldRequest))
+        return msgspec.json.decode(data, type=RemovalRequest)
     except (OSError, msgspec.MsgspecError) as error:
-        raise IntegrityError(f"{path}: not an order of removal ({error}); without it pages might come back") from None
+        raise IntegrityError(f"{path}: not a removal request ({error}); without it pages might come back") from None
 
 
-class OldOrder(msgspec.Struct, frozen=True):
-    """An order of format 1, which named hosts in clear."""
+class OldRequest(msgspec.Struct, frozen=True):
+    """A request of format 1, which named hosts in clear."""
 
     asked_at: str
     hosts: tuple[str, ...] = ()
@@ -214,17 +214,17 @@ class OldOrder(msgspec.Struct, frozen=True):
     ended_at: str = ""
 
 
-def renewed(old: OldOrder) -> Order:
-    """An order of format 1 as one of today that has still to be carried out: it erased less than one of today does."""
+def renewed(old: OldRequest) -> RemovalRequest:
+    """A request of format 1 as one of today that has still to be carried out: it erased less than one of today does."""
     marks = [("host", hidden(one)) for one in old.hosts] + [("submission", one) for one in old.submissions]
     marks += [("doc_id", one) for one in dict.fromkeys((*old.doc_ids, *old.removed))]
     lines = tuple(Line(number, *mark) for number, mark in enumerate(marks, 1))
-    return Order(old.asked_at, lines)
+    return RemovalRequest(old.asked_at, lines)
 
 
-def write(path: Path, order: Order) -> None:
-    """Write an order, whole and durable."""
-    storage.write_bytes(path, msgspec.json.format(msgspec.json.encode(order), indent=1) + b"\n")
+def write(path: Path, request: RemovalRequest) -> None:
+    """Write a request, whole and durable."""
+    storage.write_bytes(path, msgspec.json.format(msgspec.json.encode(request), indent=1) + b"\n")
 
 
 def refuse_unfinished(work: Path) -> None:
@@ -243,22 +243,24 @@ def read_list(path: Path) -> list[str]:
 
 
 def stamp(moment: datetime) -> str:
-    """A time as WARC and orders write it."""
+    """A time as WARC and requests write it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # --- lists
 
 
-def order_of(lines: Iterable[str], now: datetime, whole_suffix: bool = False) -> Order:
-    """The order of a list: one entry a line, `#` begins a comment after a blank. Raises InputError with the line.
+def request_of(lines: Iterable[str], now: datetime, whole_suffix: bool = False) -> RemovalRequest:
+    """The request of a list: one entry a line, `#` begins a comment after a blank. Raises InputError with the line.
 
     `whole_suffix`: a public suffix may go, and with it the hosts of everybody under it.
     """
     entries = [(number, entry) for number, line in enumerate(lines, 1) if (entry := entry_of(line))]
     if not entries:
         raise InputError(f"the list names nothing to remove; {EXPECTED}")
-    return Order(stamp(now), tuple(Line(number, *meaning(one, number, whole_suffix)) for number, one in entries))
+    return RemovalRequest(
+        stamp(now), tuple(Line(number, *meaning(one, number, whole_suffix)) for number, one in entries)
+    )
 
 
 def entry_of(line: str) -> str:

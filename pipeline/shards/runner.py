@@ -2,7 +2,7 @@
 
 Choice: one element is one shard, and what crosses a shuffle is packed Arrow tables (see `crossing`), so that any Beam
 runner carries the work and its cost over plain processes stays at a few per cent. What a pipeline does lies in a file
-(`orders.py`); its graph has one size. The in-process FnApiRunner is named explicitly: `DirectRunner` would try to
+(`jobs.py`); its graph has one size. The in-process FnApiRunner is named explicitly: `DirectRunner` would try to
 download a binary and fall back silently. Its shuffle lies in memory, at 5 to 6 times the bytes; so parcels are spilled
 to files, and Beam carries where they lie. Cost: start-up of worker processes (8 s), so only extraction uses them; a
 shuffled byte is written and read once. Alternative: records as elements, which Beam's books describe and its shuffles
@@ -22,10 +22,10 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipeline.shards import crossing, interrupts, orders, reach, schemas, transfer, workers
+from pipeline.shards import crossing, interrupts, jobs, reach, schemas, transfer, workers
 from pipeline.shards.crossing import Parcel
 from pipeline.shards.failures import Guarded, unmarked
-from pipeline.shards.orders import Letter, Order
+from pipeline.shards.jobs import JobRef, JobSpec
 from pipeline.shards.outcomes import ConfigError, DryRun, WebTextError
 from pipeline.shards.places import name_of, place
 from pipeline.shards.receipts import Task
@@ -106,12 +106,12 @@ class BeamRun:
     def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
         if not tasks:
             return
-        with orders.posted(Order(function, list(tasks)), self.scratch) as letter:
+        with jobs.stored(JobSpec(function, list(tasks)), self.scratch) as job:
             if self.runner == LOCAL and heavy and min(self.workers, len(tasks)) > 1:
                 with workers.lifeline(self.scratch) as line:
-                    mapped(self.local_workers(line), letter, spread=True)
+                    mapped(self.local_workers(line), job, spread=True)
             else:
-                mapped(self.pipeline(), letter, spread=self.runner != LOCAL)
+                mapped(self.pipeline(), job, spread=self.runner != LOCAL)
         self.others_worked()
 
     def exchange(
@@ -124,9 +124,9 @@ class BeamRun:
         if not targets:
             return
         bundles = crossing.bundles(len(sources), here=self.runner == LOCAL)
-        order = Order(scatter, list(sources), gather, list(targets), bundles)
-        with orders.posted(order, self.scratch) as letter, self.spilling() as folder:
-            exchanged(self.pipeline(), letter, folder, spread=self.runner != LOCAL)
+        spec = JobSpec(scatter, list(sources), gather, list(targets), bundles)
+        with jobs.stored(spec, self.scratch) as job, self.spilling() as folder:
+            exchanged(self.pipeline(), job, folder, spread=self.runner != LOCAL)
         self.others_worked()
 
     def export(self, query: str, schema: Any, folder: Path) -> None:
@@ -243,40 +243,40 @@ def refuse_unknown(options: Sequence[str]) -> None:
         raise ConfigError(f"{unknown[0]}: neither an option of webtext build (see --help) nor of Beam")
 
 
-def mapped(running: Running, letter: Letter, spread: bool) -> None:
-    """Do what an order says that maps; `spread`: over several workers."""
+def mapped(running: Running, job: JobRef, spread: bool) -> None:
+    """Run a job that maps; `spread`: over several workers."""
     import apache_beam as beam
 
     with running as pipeline:
-        places = placed(pipeline | "order" >> beam.Create([0]), letter, spread)
-        places | "make" >> beam.Map(Guarded(orders.Make(letter)))
+        positions = placed(pipeline | "job" >> beam.Create([0]), job, spread)
+        positions | "make" >> beam.Map(Guarded(jobs.Make(job)))
 
 
-def exchanged(running: Running, letter: Letter, folder: Path | None, spread: bool) -> None:
-    """Do what an order says that exchanges; parcels cross in files of `folder`, if there is one.
+def exchanged(running: Running, job: JobRef, folder: Path | None, spread: bool) -> None:
+    """Run a job that exchanges; parcels cross in files of `folder`, if there is one.
 
     Types are named, so that what crosses is coded as a number and bytes, which every engine knows and none pickles.
     """
     import apache_beam as beam
 
-    scatter: Callable[[int], Iterator[Parcel]] = orders.Scatter(letter)
-    gather: Callable[[orders.Keyed], None] = orders.Gather(letter)
+    scatter: Callable[[int], Iterator[Parcel]] = jobs.Scatter(job)
+    gather: Callable[[jobs.Keyed], None] = jobs.Gather(job)
     if folder is not None:
-        scatter, gather = orders.Spill(scatter, folder), orders.Unspill(gather, folder)
+        scatter, gather = jobs.Spill(scatter, folder), jobs.Unspill(gather, folder)
     with running as pipeline:
-        order = pipeline | "order" >> beam.Create([0])
-        sent = placed(order, letter, spread) | "scatter" >> parcel_map(scatter)
-        empty = order | "targets" >> parcel_map(orders.Targets(letter))
+        begun = pipeline | "job" >> beam.Create([0])
+        sent = placed(begun, job, spread) | "scatter" >> parcel_map(scatter)
+        empty = begun | "targets" >> parcel_map(jobs.Targets(job))
         grouped = (sent, empty) | "all" >> beam.Flatten() | "to their lane" >> beam.GroupByKey()
         grouped | "gather" >> beam.Map(Guarded(gather))
 
 
-def placed(order: Any, letter: Letter, spread: bool) -> Any:
-    """The places of an order's inputs, `spread` over workers or not."""
+def placed(begun: Any, job: JobRef, spread: bool) -> Any:
+    """The positions of a job's inputs, `spread` over workers or not."""
     import apache_beam as beam
 
-    places = order | "places" >> beam.FlatMap(Guarded(orders.Places(letter))).with_output_types(int)
-    return places | "spread" >> beam.Reshuffle() if spread else places
+    positions = begun | "positions" >> beam.FlatMap(Guarded(jobs.Positions(job))).with_output_types(int)
+    return positions | "spread" >> beam.Reshuffle() if spread else positions
 
 
 def parcel_map(function: Callable[[Any], Iterator[Parcel]]) -> Any:

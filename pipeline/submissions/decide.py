@@ -201,7 +201,7 @@ def forgotten(posts: pa.Table, removals: Removals) -> pa.Table:
 
     It holds the doc_id and nothing else, so that the link is counted still and has its outcome.
     """
-    if not removals.orders:
+    if not removals.requests:
         return posts
     gone = pc.is_in(posts["doc_id"], pa.array(sorted(removals.doc_ids), pa.string()))
     gone = pc.or_(gone, pa.array(each_host(posts["host"], removals.cover_host), pa.bool_()))

@@ -50,7 +50,7 @@ def explain(root: Path, shards: int, url: str) -> Iterator[tuple[str, dict[str, 
     except urls.BadUrl as error:
         raise InputError(f"{url}: {error}") from None
     doc_id, found = urls.doc_id(canonical), False
-    for name, row in chain(life_of(root, shards, doc_id), orders(root, doc_id, urls.host_of(canonical))):
+    for name, row in chain(life_of(root, shards, doc_id), requests(root, doc_id, urls.host_of(canonical))):
         found = True
         yield name, {key: row[key] for key in SHOWN[name] if key in row}
     if not found:
@@ -100,18 +100,18 @@ def url_of(row: dict[str, Any] | None) -> str | None:
     return row["url"] if row else None
 
 
-def orders(root: Path, doc_id: str, host: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The orders of removal that cover an address, each with what its statement says of models that saw the page."""
+def requests(root: Path, doc_id: str, host: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The removal requests that cover an address, each with what its statement says of models that saw the page."""
     for path in removals.paths(root):
-        order = removals.read(path)
-        if removals.Removals((order,)).cover(doc_id, host):
+        request = removals.read(path)
+        if removals.Removals((request,)).cover(doc_id, host):
             statement = path.with_suffix(".statement.json")
             said = json.loads(storage.read_bytes(statement)) if storage.exists(statement) else {"checkpoints": []}
             trained = {one["path"]: told(one, doc_id) for one in said["checkpoints"]}
             proof = str((statement if storage.exists(statement) else path).relative_to(root))
             yield (
                 "removal",
-                {"asked_at": order.asked_at, "ended_at": order.ended_at, "proof": proof, "trained": trained},
+                {"asked_at": request.asked_at, "ended_at": request.ended_at, "proof": proof, "trained": trained},
             )
 
 

@@ -168,7 +168,7 @@ def drawn(seed: int, doc_id: str) -> bytes:
 def picked(
     corpus: Artefact, documents: Artefact, shard: int, wanted: Wanted, gone: removals.Removals
 ) -> Iterator[Pick]:
-    """The rows of a shard that are wanted, part by part, without those that an order of removal covers."""
+    """The rows of a shard that are wanted, part by part, without those that a removal request covers."""
     for part in wanted.parts():
         table = small(corpus, documents, shard, part, with_language=bool(wanted.languages))
         for row in np.flatnonzero(admitted(table, part, wanted)).tolist():

@@ -1,4 +1,4 @@
-"""Orders: what a line of a list is taken for, whom it covers, and that its file names nobody."""
+"""Removal requests: what a line of a list is taken for, whom it covers, and that its file names nobody."""
 
 import json
 from datetime import UTC, datetime
@@ -8,15 +8,15 @@ import pytest
 from pipeline import urls
 from pipeline.shards import removals
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
-from pipeline.shards.removals import Order, Refusals, Removals
+from pipeline.shards.removals import Refusals, RemovalRequest, Removals
 from pipeline.urls import HostList
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DOC = urls.doc_id("https://target.example/a")
 
 
-def order_of(*lines, **options):
-    return removals.order_of(lines, NOW, **options)
+def request_of(*lines, **options):
+    return removals.request_of(lines, NOW, **options)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def order_of(*lines, **options):
     ],
 )
 def test_a_line_is_taken_for_one_thing_and_says_for_which(line, kind):
-    (found,) = order_of("", "# a list", line).lines
+    (found,) = request_of("", "# a list", line).lines
     assert (found.kind, found.number) == (kind, 3)
 
 
@@ -51,18 +51,18 @@ def test_a_line_is_taken_for_one_thing_and_says_for_which(line, kind):
 )
 def test_a_public_suffix_is_refused_with_its_line_unless_it_is_meant(suffix):
     with pytest.raises(InputError, match=r"line 2: .* is a public suffix .*--whole-suffix"):
-        order_of("fine.example", suffix)
-    (line,) = order_of(suffix, whole_suffix=True).lines
+        request_of("fine.example", suffix)
+    (line,) = request_of(suffix, whole_suffix=True).lines
     assert line.kind == "host"
 
 
 @pytest.mark.parametrize("host", ["bbc.co.uk", "someone.github.io", "www.ck", "city.kawasaki.jp", "nosuch.invalid"])
 def test_a_host_of_one_owner_is_none(host):
-    assert order_of(host).lines[0].kind == "host"
+    assert request_of(host).lines[0].kind == "host"
 
 
 def test_an_order_covers_every_spelling_of_an_address_and_every_name_under_a_host():
-    every = Removals((order_of("https://target.example/a", "host.example", "t3_9z"),))
+    every = Removals((request_of("https://target.example/a", "host.example", "t3_9z"),))
     for address in ("http://www.target.example/a#top", "https://target.example:443/%61?utm_source=x"):
         assert every.cover_address(address)
     for address in ("https://host.example/", "http://deep.er.host.example:8080/x"):
@@ -76,7 +76,7 @@ def test_an_order_covers_every_spelling_of_an_address_and_every_name_under_a_hos
 
 def test_the_file_of_an_order_names_no_address_and_no_host(tmp_path):
     path = tmp_path / "removals/0001.json"
-    removals.write(path, order_of("https://target.example/secret", "host.example"))
+    removals.write(path, request_of("https://target.example/secret", "host.example"))
     assert not any(word in path.read_text() for word in ("target", "secret", "host.example", "https"))
     assert removals.Removals.of(tmp_path).cover_address("https://www.host.example/")
 
@@ -97,7 +97,7 @@ def test_an_order_of_the_first_format_counts_and_is_to_be_carried_out_again(tmp_
     assert found.cover_address("https://www.host.example/")
     assert found.cover(DOC, "", ())
     assert found.cover("", "", ["9"])
-    assert found.orders[0].ended_at == ""
+    assert found.requests[0].ended_at == ""
 
 
 def test_what_is_no_order_stops_rather_than_let_pages_back(tmp_path):
@@ -109,10 +109,10 @@ def test_what_is_no_order_stops_rather_than_let_pages_back(tmp_path):
 
 
 def test_a_chain_is_refused_for_any_of_its_addresses_and_a_removal_goes_before_a_block():
-    found = Refusals(Removals((order_of("https://target.example/a"),)), HostList(frozenset({"eval.example"})))
+    found = Refusals(Removals((request_of("https://target.example/a"),)), HostList(frozenset({"eval.example"})))
     assert found.of("https://short.example/", "http://target.example/a") is Outcome.REMOVED
     assert found.of("https://short.example/", "http://en.eval.example/q") is Outcome.BLOCKED_DOMAIN
     assert found.of("http://en.eval.example/q", "http://target.example/a") is Outcome.REMOVED
     assert found.of("https://short.example/", "https://target.example/b") is Outcome.KEPT
     assert Refusals().of("https://target.example/a") is Outcome.KEPT
-    assert Order("").removed == ()
+    assert RemovalRequest("").removed == ()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.shards.orders import Spill
+from pipeline.shards.jobs import Spill
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, StorageError
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun, PlainRun

@@ -173,7 +173,7 @@ def test_so_many_examples_are_shown_as_are_asked_for(tmp_path):
 def test_an_address_whose_removal_was_asked_for_on_either_side_is_not_shown(tmp_path):
     one, other = written(tmp_path / "one"), written(tmp_path / "other", lambda rows: rows["documents"].clear())
     line = removals.Line(1, "doc_id", "doc 3")
-    removals.write(other / removals.FOLDER / "000001.json", removals.Order("2026", (line,), ended_at="2026"))
+    removals.write(other / removals.FOLDER / "000001.json", removals.RemovalRequest("2026", (line,), ended_at="2026"))
     for pair in ((one, other), (other, one)):
         shown = [one for group in diff(*pair, 99).groups for one in group.examples]
         assert {example.url for example in shown if example.doc_id == "doc 3"} == {""}

@@ -130,13 +130,13 @@ def test_a_corpus_that_is_not_whole_is_not_shown(root, tmp_path):
 
 def test_of_what_was_asked_to_go_nothing_is_shown(root, tmp_path):
     work = shutil.copytree(root, tmp_path / "work")
-    order = removals.Order(
+    request = removals.RemovalRequest(
         "2026-01-01T00:00:00Z", (removals.Line(1, "doc_id", "doc 3"),), ended_at="2026-01-01T00:00:01Z"
     )
     host = removals.Line(2, "host", removals.hidden("host9.bbc.co.uk"))
     removals.write(
         work / removals.FOLDER / "000001.json",
-        order.__class__(order.asked_at, (*order.lines, host), ended_at=order.ended_at),
+        request.__class__(request.asked_at, (*request.lines, host), ended_at=request.ended_at),
     )
     assert set(ids(work, limit=0)) == {f"doc {n}" for n in range(8)} - {"doc 3"}
     assert set(ids(work, removed=True)) == {"doc 8", "doc 10"}
@@ -146,7 +146,7 @@ def test_of_what_was_asked_to_go_nothing_is_shown(root, tmp_path):
 def test_what_lost_to_a_removed_document_is_shown_without_it(root, tmp_path):
     work = shutil.copytree(root, tmp_path / "work")
     line = removals.Line(1, "doc_id", "doc 0")
-    removals.write(work / removals.FOLDER / "000001.json", removals.Order("2026", (line,), ended_at="2026"))
+    removals.write(work / removals.FOLDER / "000001.json", removals.RemovalRequest("2026", (line,), ended_at="2026"))
     (one,) = show(work, SHARDS, Wanted(outcomes=("near_duplicate",)))
     assert one.keeper == "doc 0"
     assert one.lost_to is None
@@ -155,7 +155,7 @@ def test_what_lost_to_a_removed_document_is_shown_without_it(root, tmp_path):
 
 def test_while_a_removal_was_cut_short_nothing_is_shown(root, tmp_path):
     work = shutil.copytree(root, tmp_path / "work")
-    removals.write(work / removals.FOLDER / "000001.json", removals.Order("2026"))
+    removals.write(work / removals.FOLDER / "000001.json", removals.RemovalRequest("2026"))
     with pytest.raises(BusyError, match="cut short"):
         ids(work)
 

@@ -1,8 +1,8 @@
 """Pages taken out, on request, of everything that has been built; and the proof that they were.
 
-Choice: an order is written, then searched for, then carried out file by file, and noted at each step, so that a kill
-leaves it to be ended by the next command; afterwards it is what every build asks. Cost: a build waits for an order that
-was cut short. Alternative: a build from the beginning, which takes days and proves nothing.
+Choice: a request is written, then searched for, then carried out file by file, and noted at each step, so that a kill
+leaves it to be ended by the next command; afterwards it is what every build asks. Cost: a build waits for a request
+that was cut short. Alternative: a build from the beginning, which takes days and proves nothing.
 
 Left as they are: files that a user brought, which the answer names; merges of the tokenizer; trained models.
 """
@@ -50,7 +50,7 @@ def remove(
     BusyError: another run holds `root`; ConfigError: `shards` is not the number that `root` was begun with.
     """
     moment = now or datetime.now(UTC)
-    asked = removals.order_of(lines, moment, whole_suffix) if lines else None
+    asked = removals.request_of(lines, moment, whole_suffix) if lines else None
     with lease.lock(root):
         same_shards(root, shards)
         leftovers.sweep(root)
@@ -60,31 +60,31 @@ def remove(
             removals.write(mine, asked)
             every = [*every, mine]
         each = [Removal(root, shards, path, removals.read(path)) for path in every]
-        waiting = [one for one in each if not one.order.ended_at]
+        waiting = [one for one in each if not one.request.ended_at]
         for one in waiting:
             carry_out(one, settings)
             names = [removals.entry_of(line) for line in lines] if name_addresses and one.path == every[-1] else []
-            one.order = msgspec.structs.replace(one.order, ended_at=removals.stamp(moment))
+            one.request = msgspec.structs.replace(one.request, ended_at=removals.stamp(moment))
             state(one, names)
-            removals.write(one.path, one.order)  # last: from now on builds go on
+            removals.write(one.path, one.request)  # last: from now on builds go on
     return waiting
 
 
 def foreseen(root: Path, shards: int, lines: Sequence[str], whole_suffix: bool = False) -> list[str]:
     """What each line of a list would meet, for a person; nothing is changed. Raises as `remove`, but BusyError."""
-    order = removals.order_of(lines, datetime.now(UTC), whole_suffix)
+    request = removals.request_of(lines, datetime.now(UTC), whole_suffix)
     same_shards(root, shards)
-    found = searched(order, search(root, shards, order))
+    found = searched(request, search(root, shards, request))
     return [*answers(found, [removals.entry_of(line) for line in lines]), "a dry run: nothing was changed"]
 
 
 def carry_out(removal: Removal, settings: Settings | None) -> None:
-    """Search for what an order names, take it out of everything, and note the proof."""
-    if removal.order.searched:  # cut short after that
-        removal.where = where(removal.root, removal.shards, removal.order.removed)
+    """Search for what a request names, take it out of everything, and note the proof."""
+    if removal.request.searched:  # cut short after that
+        removal.where = where(removal.root, removal.shards, removal.request.removed)
     else:
-        met = search(removal.root, removal.shards, removal.order)
-        removal.order, removal.where = searched(removal.order, met), met.shards
+        met = search(removal.root, removal.shards, removal.request)
+        removal.request, removal.where = searched(removal.request, met), met.shards
         removal.note(spans=spans(removal), held=held(removal), returning=tuple(sorted(returning(removal))))
     sweep(removal.root / "pages", older_s=0.0)  # segments that a kill left without a table
     for path in tables(removal.root / "pages"):
@@ -106,9 +106,9 @@ def returning(removal: Removal) -> set[str]:
 
 def report(removal: Removal, lines: Sequence[str] = ()) -> list[str]:
     """What a removal did, for a person; `lines`: the list, to be told of its lines in their own words."""
-    order = removal.order
+    request = removal.request
     rows: dict[str, int] = {}
-    for change in order.changes:
+    for change in request.changes:
         name = (
             "fetched"
             if "/segments/" in change.file or "/commoncrawl/" in change.file
@@ -118,9 +118,9 @@ def report(removal: Removal, lines: Sequence[str] = ()) -> list[str]:
     said = ", ".join(f"{name} {count}" for name, count in rows.items()) or "nothing built held any of them"
     as_json, as_text = paths_of(removal.path)
     return [
-        *answers(order, [removals.entry_of(line) for line in lines]),
-        f"{len(order.removed)} links removed; rows: {said}; {len(order.changes)} files written again or deleted",
-        *(f"had lost to a removed page, comes back at the next 'webtext build': {one}" for one in order.returning),
-        *(f"not reached: {name}: {why}" for name, why in order.left.items()),
+        *answers(request, [removals.entry_of(line) for line in lines]),
+        f"{len(request.removed)} links removed; rows: {said}; {len(request.changes)} files written again or deleted",
+        *(f"had lost to a removed page, comes back at the next 'webtext build': {one}" for one in request.returning),
+        *(f"not reached: {name}: {why}" for name, why in request.left.items()),
         f"statement: {as_text} and {as_json.name}",
     ]

@@ -22,7 +22,7 @@ from pipeline.shards import storage
 from pipeline.shards.outcomes import WebTextError
 from pipeline.shards.places import mirror, name_of
 from pipeline.shards.receipts import Artefact, mark_of
-from pipeline.shards.removals import Order, Span
+from pipeline.shards.removals import RemovalRequest, Span
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.search import concerned, made
 from pipeline.verbs.remove.traces import ABOUT, lying
@@ -51,7 +51,7 @@ def spans(removal: Removal) -> tuple[Span, ...]:
 
 
 def held(removal: Removal) -> dict[str, str]:
-    """The marks of what token shards, those of `train` alone, and corpus shards hold now: see `Order.held`."""
+    """The marks of what token shards, those of `train` alone, and corpus shards hold now: see `RemovalRequest.held`."""
     files = {stage: contents_of(artefact(removal.root, stage, removal.shards)) for stage in ("tokens", "corpus")}
     train = {name: sha256 for name, sha256 in files["tokens"].items() if name.startswith("train/")}
     return {name: mark_of(some) for name, some in {**files, "train": train}.items() if some}
@@ -66,10 +66,10 @@ def contents_of(one: Artefact) -> dict[str, str]:
 # --- checkpoints
 
 
-def checkpoints(removal: Removal, orders: Iterable[Order]) -> list[dict[str, Any]]:
-    """Of each checkpoint of the working directory whether it was trained on what the order removed, and how often.
+def checkpoints(removal: Removal, requests: Iterable[RemovalRequest]) -> list[dict[str, Any]]:
+    """Of each checkpoint of the working directory whether it was trained on what the request removed, and how often.
 
-    `orders`: all up to this one, oldest first.
+    `requests`: all up to this one, oldest first.
     """
     found = []
     for path in lying(removal.root):
@@ -77,11 +77,11 @@ def checkpoints(removal: Removal, orders: Iterable[Order]) -> list[dict[str, Any
             record = json.loads(storage.read_bytes(path))["record"]
             one = {"path": str(path.parent.relative_to(removal.root)), "step": record["step"]}
             one["sha256"] = storage.sha256_of(storage.local(path))
-            found.append(one | exposed(removal, record, list(orders)))
+            found.append(one | exposed(removal, record, list(requests)))
     return found
 
 
-def exposed(removal: Removal, record: Mapping[str, Any], orders: list[Order]) -> dict[str, Any]:
+def exposed(removal: Removal, record: Mapping[str, Any], requests: list[RemovalRequest]) -> dict[str, Any]:
     """`held` ("yes", "no", "unknown"), `why`, and how often each document was `shown`."""
     try:
         from trainer.data import Windows, load_split, permuted  # noqa: PLC0415 - torch, an extra, and 2 s to import
@@ -94,14 +94,14 @@ def exposed(removal: Removal, record: Mapping[str, Any], orders: list[Order]) ->
     identity = record["identity"]
     if identity.get("data") != data.fingerprint[:16]:
         return {"held": "unknown", "why": "made from other tokens than those that stand here now"}
-    trained = [one for one in removal.order.spans if one.file.startswith("train/")]
+    trained = [one for one in removal.request.spans if one.file.startswith("train/")]
     if not trained:
         return {"held": "no", "why": "its tokens held none of the documents"}
     windows = Windows(data, identity["train.block"], identity["train.seed"])
     consumed = record.get("consumed")
     if consumed is None:
         consumed = record["step"] * identity["train.batch"] * identity["train.accumulate"]
-    shown, between = {}, held_between(record.get("contents") or {}, consumed, orders)
+    shown, between = {}, held_between(record.get("contents") or {}, consumed, requests)
     for span in trained:
         mine = windows_of(windows, span)
         times = sum(
@@ -116,14 +116,14 @@ def exposed(removal: Removal, record: Mapping[str, Any], orders: list[Order]) ->
     return {"held": "yes" if between else "no", "why": why, "shown": shown}
 
 
-def held_between(contents: Mapping[str, int], consumed: int, orders: list[Order]) -> list[tuple[int, int]]:
-    """From which to which window a run was shown token shards that held what the last of `orders` removed.
+def held_between(contents: Mapping[str, int], consumed: int, requests: list[RemovalRequest]) -> list[tuple[int, int]]:
+    """From which to which window a run was shown token shards that held what the last of `requests` removed.
 
     `contents`: the fingerprint of what shards held -> windows shown before; none: all of the run is taken for it.
     """
     if not contents:
         return [(0, consumed)]
-    before = {"", *(order.held.get("train", "") for order in orders)}  # "": not known, and taken for it
+    before = {"", *(request.held.get("train", "") for request in requests)}  # "": not known, and taken for it
     begins = sorted((begin, mark) for mark, begin in contents.items())
     ends = [begin for begin, _ in begins[1:]] + [consumed]
     return [(begin, end) for (begin, mark), end in zip(begins, ends, strict=True) if mark in before and end > begin]
@@ -154,9 +154,9 @@ def visits(mine: range, count: int, seed: int, shown: int, permuted: Any) -> int
 # --- exports
 
 
-def exports(removal: Removal, orders: list[Order]) -> list[dict[str, Any]]:
-    """Of each export that is known whether it held what the last of the orders removed, and where it is now."""
-    deleted = {one.file for one in removal.order.changes if not one.sha256_after}
+def exports(removal: Removal, requests: list[RemovalRequest]) -> list[dict[str, Any]]:
+    """Of each export that is known whether it held what the last of the requests removed, and where it is now."""
+    deleted = {one.file for one in removal.request.changes if not one.sha256_after}
     found = {}
     for name, about in known_exports(removal.root):
         folder = mirror(name)
@@ -165,7 +165,7 @@ def exports(removal: Removal, orders: list[Order]) -> list[dict[str, Any]]:
         there = storage.exists(folder / ABOUT)
         state = "deleted" if gone else "not there any more" if not there else "there" if inside else "not reached"
         found[inside or name] = {"format": about.get("format"), "state": state}
-        found[inside or name] |= held_by(removal, orders, about, gone)
+        found[inside or name] |= held_by(removal, requests, about, gone)
     return [{"path": path, **said} for path, said in sorted(found.items())]
 
 
@@ -178,17 +178,17 @@ def known_exports(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name_of(path.parent), json.loads(storage.read_bytes(path))
 
 
-def held_by(removal: Removal, orders: list[Order], about: Mapping[str, Any], gone: bool) -> dict[str, str]:
-    """Whether an export held what the last of the orders removed, by the mark of what it was made from."""
+def held_by(removal: Removal, requests: list[RemovalRequest], about: Mapping[str, Any], gone: bool) -> dict[str, str]:
+    """Whether an export held what the last of the requests removed, by the mark of what it was made from."""
     if about.get("format") == "hf":
         return {"held": "unknown", "why": f"a model, of step {about.get('step')}: see the checkpoints"}
     if gone:
         return {"held": "yes", "why": "its files held them"}
     if not about.get("made_from"):
         return {"held": "unknown", "why": "it does not say what it was made from"}
-    if not removal.order.removed:
+    if not removal.request.removed:
         return {"held": "no", "why": "nothing that was built held any of them"}
     ((stage, mark),) = about["made_from"].items()
-    if mark in {order.held.get(stage) for order in orders}:
+    if mark in {request.held.get(stage) for request in requests}:
         return {"held": "yes", "why": f"made from {stage} as they were before"}
     return {"held": "no", "why": f"made from other {stage} than those before"}

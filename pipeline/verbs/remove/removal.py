@@ -1,4 +1,4 @@
-"""An order while it is carried out: whom it dooms, and the proof that grows with every file that is written."""
+"""A request while it is carried out: whom it dooms, and the proof that grows with every file that is written."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ import pyarrow as pa
 
 from pipeline.fetch.forget import Gone
 from pipeline.shards import removals
-from pipeline.shards.removals import Change, Order, Removals, hidden, identity
+from pipeline.shards.removals import Change, RemovalRequest, Removals, hidden, identity
 
 
 @dataclass
 class Removal:
-    """An order while it is carried out. `where`: the doc_ids it dooms, by the shard of their link."""
+    """A request while it is carried out. `where`: the doc_ids it dooms, by the shard of their link."""
 
     root: Path
     shards: int
     path: Path
-    order: Order
+    request: RemovalRequest
     where: dict[int, set[str]] = field(default_factory=dict)
 
     def note(self, **more: Any) -> None:
-        """Write the order with more of its proof."""
-        self.order = msgspec.structs.replace(self.order, **more)
-        removals.write(self.path, self.order)
+        """Write the request with more of its proof."""
+        self.request = msgspec.structs.replace(self.request, **more)
+        removals.write(self.path, self.request)
 
     def change(self, path: Path, rows: int, before: str, after: str) -> None:
         """Note a change before it is made: a run that is cut short in between makes the same one again."""
         one = Change(path.relative_to(self.root).as_posix(), rows, before, after)
-        if before != after and one not in self.order.changes:
-            self.note(changes=(*self.order.changes, one))
+        if before != after and one not in self.request.changes:
+            self.note(changes=(*self.request.changes, one))
 
     @cached_property
     def question(self) -> Removals:
-        """The order alone, as a question. Only once it is known whom it meets."""
-        return Removals((self.order,))
+        """The request alone, as a question. Only once it is known whom it meets."""
+        return Removals((self.request,))
 
     @cached_property
     def doomed(self) -> frozenset[str]:
@@ -54,12 +54,12 @@ class Removal:
     @property
     def fetched(self) -> Gone:
         """What has to go, as segments are asked."""
-        return Gone(self.doomed_ids, self.covers, self.covers_host, self.order.asked_at, self.change)
+        return Gone(self.doomed_ids, self.covers, self.covers_host, self.request.asked_at, self.change)
 
     @cached_property
     def emptied(self) -> frozenset[str]:
         """Hashes of hosts of which no link is left: what was learnt of them goes too."""
-        return frozenset(self.order.emptied)
+        return frozenset(self.request.emptied)
 
     def covers(self, url: str) -> bool:
         """Whether an address has to go, in any spelling; also a robots.txt that was asked for what is gone."""

@@ -1,8 +1,8 @@
-"""Whom an order meets: the links that its lines name, and those that are led to what they name.
+"""Whom a request meets: the links that its lines name, and those that are led to what they name.
 
 Choice: shard after shard is read, a few columns of it, and only doc_ids that are met are kept. Links are asked for what
 they are, the rows of pages, segments and archives for where they led: a short link in any shard may lead to the page.
-Cost: the small columns of all shards are read once an order; the large ones, texts and tokens, only where something is
+Cost: the small columns of all shards are read once a request; the large ones, texts and tokens, only where something is
 met. Alternative: an index by address, to be kept in step with every build.
 """
 
@@ -24,14 +24,14 @@ from pipeline.fetch.forget import tables
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
-from pipeline.shards.removals import KINDS, Line, Order, domains, hidden, identity, rows_told
+from pipeline.shards.removals import KINDS, Line, RemovalRequest, domains, hidden, identity, rows_told
 
 LED = ("doc_id", "final_url", "via")  # of a row that says where a link led
 
 
 @dataclass
 class Met:
-    """What a search found: of each line, by its place in the order, the doc_ids, and how many rows of each stage.
+    """What a search found: of each line, by its place in the request, the doc_ids, and how many rows of each stage.
 
     `shards`: doc_ids by the shard of their link. `emptied`: hashes of hosts of which no link is left.
     """
@@ -46,17 +46,17 @@ class Met:
 
 @dataclass(frozen=True)
 class Question:
-    """An order, asked of one link after the other: which of its lines cover it."""
+    """A request, asked of one link after the other: which of its lines cover it."""
 
     documents: dict[str, set[int]]  # doc_id, or the one of a URL, to the places of lines
     hosts: dict[str, set[int]]
     submissions: dict[str, set[int]]
 
     @classmethod
-    def of(cls, order: Order) -> Question:
-        """The question of an order."""
+    def of(cls, request: RemovalRequest) -> Question:
+        """The question of a request."""
         found: dict[str, dict[str, set[int]]] = {kind: {} for kind in KINDS}
-        for number, line in enumerate(order.lines):
+        for number, line in enumerate(request.lines):
             found["doc_id" if line.kind == "url" else line.kind].setdefault(line.mark, set()).add(number)
         return cls(found["doc_id"], found["host"], found["submission"])
 
@@ -73,16 +73,16 @@ class Question:
         return set().union(*(self.submissions.get(one, ()) for one in posts))
 
 
-def search(root: Path, shards: int, order: Order) -> Met:
-    """Whom the lines of an order meet in everything that is made."""
-    question = Question.of(order)
+def search(root: Path, shards: int, request: RemovalRequest) -> Met:
+    """Whom the lines of a request meet in everything that is made."""
+    question = Question.of(request)
     led: dict[str, set[int]] = {}
     for doc_id, addresses in destinations(root, shards):
         for address in addresses:
             if lines := question.of_address(*identity(address)):
                 led.setdefault(doc_id, set()).update(lines)
-    nothing = [0] * len(order.lines)
-    met = Met([set() for _ in order.lines], nothing.copy(), nothing.copy(), nothing.copy())
+    nothing = [0] * len(request.lines)
+    met = Met([set() for _ in request.lines], nothing.copy(), nothing.copy(), nothing.copy())
     for doc_id, lines in led.items():
         for line in lines:
             met.lines[line].add(doc_id)
@@ -97,15 +97,15 @@ def search(root: Path, shards: int, order: Order) -> Met:
     return met
 
 
-def searched(order: Order, met: Met) -> Order:
-    """The order, with whom its lines meet."""
+def searched(request: RemovalRequest, met: Met) -> RemovalRequest:
+    """The request, with whom its lines meet."""
     lines = [
         msgspec.structs.replace(
             line, met=tuple(sorted(met.lines[n])), links=met.links[n], pages=met.pages[n], documents=met.documents[n]
         )
-        for n, line in enumerate(order.lines)
+        for n, line in enumerate(request.lines)
     ]
-    return msgspec.structs.replace(order, lines=tuple(lines), emptied=tuple(sorted(met.emptied)), searched=True)
+    return msgspec.structs.replace(request, lines=tuple(lines), emptied=tuple(sorted(met.emptied)), searched=True)
 
 
 def find_links(links: Artefact, question: Question, led: dict[str, set[int]], met: Met) -> None:

@@ -22,7 +22,7 @@ from pipeline.fetch.forget import tables
 from pipeline.shards import removals, schemas, storage
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact
-from pipeline.shards.removals import KINDS, Order, rows_told
+from pipeline.shards.removals import KINDS, RemovalRequest, rows_told
 from pipeline.verbs.remove.exposure import checkpoints, exports
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.rows import SCRATCH
@@ -38,37 +38,37 @@ CHECKS = (
 
 
 def paths_of(path: Path) -> tuple[Path, Path]:
-    """The two files of the statement of an order."""
+    """The two files of the statement of a request."""
     return path.with_suffix(".statement.json"), path.with_suffix(".statement.txt")
 
 
 def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
-    """Write the statement of an order that was carried out; what it says. `names`: what its lines said, to be named."""
-    order = removal.order
-    earlier = [one for one in map(removals.read, removals.paths(removal.root)) if one.asked_at <= order.asked_at]
+    """Write the statement of a request that was carried out; what it says. `names`: its lines as asked, to be named."""
+    request = removal.request
+    earlier = [one for one in map(removals.read, removals.paths(removal.root)) if one.asked_at <= request.asked_at]
     lines = [
         {
             "number": line.number, "taken_as": line.kind, "mark": line.mark,
             **({"said": names[line.number - 1]} if names else {}),
             "links": line.links, "pages": line.pages, "documents": line.documents,
         }
-        for line in order.lines
+        for line in request.lines
     ]  # fmt: skip
     said = {
         "format": FORMAT,
-        "asked_at": order.asked_at,
-        "ended_at": order.ended_at,
+        "asked_at": request.asked_at,
+        "ended_at": request.ended_at,
         "lines": lines,
-        "doc_ids": list(order.removed),
+        "doc_ids": list(request.removed),
         "files": [
             {"file": one.file, "rows": one.rows, "sha256_before": one.sha256_before, "sha256_after": one.sha256_after}
-            for one in order.changes
+            for one in request.changes
         ],
         "checkpoints": checkpoints(removal, earlier),
-        "held_before": order.held,
+        "held_before": request.held,
         "exports": exports(removal, earlier),
-        "left": order.left,
-        "returning": list(order.returning),
+        "left": request.left,
+        "returning": list(request.returning),
         "check": list(CHECKS),
     }
     as_json, as_text = paths_of(removal.path)
@@ -129,10 +129,10 @@ def told_checkpoints(said: dict[str, Any]) -> list[str]:
     return lines or ["none"]
 
 
-def answers(order: Order, said: Sequence[str] = ()) -> list[str]:
+def answers(request: RemovalRequest, said: Sequence[str] = ()) -> list[str]:
     """For a person, a line for each line of a list: as what it was taken, and what it met."""
     lines = []
-    for line in order.lines:
+    for line in request.lines:
         name = said[line.number - 1] if len(said) >= line.number else line.mark
         none = "" if line.links or line.pages or line.documents else "  <- NOTHING that is made; kept in mind"
         hint = "; a host is named without https:// and path" if line.kind == "url" and name.count("/") == 3 else ""

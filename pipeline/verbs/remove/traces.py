@@ -28,7 +28,7 @@ from pipeline.config import Settings
 from pipeline.shards import inputs, objects, schemas, storage
 from pipeline.shards.outcomes import InputError
 from pipeline.shards.places import name_of, path_of, place
-from pipeline.shards.removals import FOLDER as ORDERS
+from pipeline.shards.removals import FOLDER as REQUESTS
 from pipeline.shards.removals import identity
 from pipeline.submissions.ledger import SUFFIX, Ledger
 from pipeline.verbs.remove.removal import Removal
@@ -36,7 +36,7 @@ from pipeline.verbs.remove.removal import Removal
 SEARCHED_BYTES = 64_000_000  # of one file of the user's, unpacked: lists and small dumps, not months of Reddit
 ABOUT = "webtext.json"  # in the folder of an export
 METRICS = "metrics.jsonl"
-OURS = {*STAGES, "scratch", ORDERS}
+OURS = {*STAGES, "scratch", REQUESTS}
 WORD = re.compile(
     rb"(?:https?:(?:\\?/){2})?[A-Za-z0-9\[][A-Za-z0-9.\-]*\.[A-Za-z0-9\-]{2,}[^\s\"'<>\\^`{|}]*", re.IGNORECASE
 )
@@ -63,7 +63,7 @@ def erase_traces(removal: Removal, settings: Settings | None) -> None:
                 delete(removal, path)
         elif inside.parts[0] != "model" and found(removal, path):
             left[str(inside)] = "holds it; it is yours, and as it was"
-    removal.note(left={**removal.order.left, **left, **named(removal, settings)})
+    removal.note(left={**removal.request.left, **left, **named(removal, settings)})
 
 
 def lying(root: Path) -> list[Path]:
@@ -86,7 +86,7 @@ def forget_scratch(removal: Removal) -> None:
     """
     scratch = removal.root / "scratch"
     once = [("queues", "*.parquet"), ("ledgers", "*.zst")]
-    if removal.order.removed:
+    if removal.request.removed:
         once += [("words/receipts", "*.json"), ("words", "*.parquet")]
     for folder, pattern in once:
         for path in storage.names(scratch / folder, pattern):
@@ -174,7 +174,7 @@ def delete_export(removal: Removal, folder: Path) -> None:
 def exported(removal: Removal, path: Path, kind: str) -> bool:
     """Whether a file of an export holds what has to go. Bare tokens name no document: they go if any went."""
     if kind in ("nanogpt", "megatron"):
-        return path.suffix == ".bin" and bool(removal.order.spans)
+        return path.suffix == ".bin" and bool(removal.request.spans)
     if path.suffix == ".parquet":
         ids = (one["doc_id"].to_pylist() for one in schemas.iterate_parquet(storage.local(path), ["doc_id"]))
         return any(not removal.doomed.isdisjoint(some) for some in ids)

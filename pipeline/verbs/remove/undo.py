@@ -1,6 +1,6 @@
-"""Orders taken back: what they kept away may come again, from where it came.
+"""Removal requests taken back: what they kept away may come again, from where it came.
 
-Choice: a line that is taken back is forgotten, and the shards that its order rewrote lose their receipts, so that the
+Choice: a line that is taken back is forgotten, and the shards that its request rewrote lose their receipts, so that the
 next build makes them anew from the user's files. Cost: those shards, whole. Alternative: keep what was removed for a
 while, which is no removal.
 """
@@ -15,7 +15,7 @@ import msgspec
 
 from pipeline.build import STAGES, same_shards
 from pipeline.shards import lease, removals, storage
-from pipeline.shards.removals import Line, Order
+from pipeline.shards.removals import Line, RemovalRequest
 
 LOST = {
     "pages/segments/": "what was crawled for it is gone; the web is asked again, and may have another page, or none",
@@ -31,23 +31,23 @@ def undo(root: Path, shards: int, lines: Sequence[str]) -> list[str]:
 
     Raises as `remove`; BusyError also while a removal was cut short.
     """
-    asked = removals.order_of(lines, datetime.now(UTC), whole_suffix=True)
+    asked = removals.request_of(lines, datetime.now(UTC), whole_suffix=True)
     said: list[str] = []
     with lease.lock(root):
         same_shards(root, shards)
         removals.refuse_unfinished(root)
-        orders = {path: removals.read(path) for path in removals.paths(root)}
+        requests = {path: removals.read(path) for path in removals.paths(root)}
         for line in asked.lines:
             entry, named = removals.entry_of(lines[line.number - 1]), 0
-            for path, order in orders.items():
-                kept = tuple(one for one in order.lines if not same(one, line))
-                if len(kept) < len(order.lines):
+            for path, request in requests.items():
+                kept = tuple(one for one in request.lines if not same(one, line))
+                if len(kept) < len(request.lines):
                     named += 1
-                    said += [f"line {line.number}: {entry}: {one}" for one in lost(order)]
-                    forget(root, order)
-                    undone = order.undone + len(order.lines) - len(kept)
-                    orders[path] = msgspec.structs.replace(order, lines=kept, undone=undone)
-                    removals.write(path, orders[path])
+                    said += [f"line {line.number}: {entry}: {one}" for one in lost(request)]
+                    forget(root, request)
+                    undone = request.undone + len(request.lines) - len(kept)
+                    requests[path] = msgspec.structs.replace(request, lines=kept, undone=undone)
+                    removals.write(path, requests[path])
             said.append(f"line {line.number}: {entry}: {back(named)}")
     return said
 
@@ -61,19 +61,19 @@ def same(one: Line, other: Line) -> bool:
 def back(named: int) -> str:
     """What came of one line."""
     if not named:
-        return "NO order names it; nothing was taken back"
+        return "NO request names it; nothing was taken back"
     return "taken back; the next 'webtext build' makes the shards concerned anew, from your own files"
 
 
-def lost(order: Order) -> list[str]:
-    """What cannot come back of an order, and why."""
-    found = {why for change in order.changes for mark, why in LOST.items() if mark in change.file}
+def lost(request: RemovalRequest) -> list[str]:
+    """What cannot come back of a request, and why."""
+    found = {why for change in request.changes for mark, why in LOST.items() if mark in change.file}
     return sorted(found)
 
 
-def forget(root: Path, order: Order) -> None:
-    """Take the receipts of the shards that an order rewrote, so that they are made anew."""
-    for change in order.changes:
+def forget(root: Path, request: RemovalRequest) -> None:
+    """Take the receipts of the shards that a request rewrote, so that they are made anew."""
+    for change in request.changes:
         path = root / change.file
         stage = change.file.partition("/")[0]
         if stage not in (*STAGES, "scratch") or "/segments/" in change.file or "/commoncrawl/" in change.file:

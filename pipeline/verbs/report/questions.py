@@ -136,7 +136,7 @@ def asking(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def to_be_shown(name: str, rows: list[Row], whole: Collection[str], gone: removals.Removals) -> list[Row]:
     """The rows of a question without those of artefacts that are not whole, and of pages that were asked to go.
 
-    A question that reads all manifests meets those that tell of what was once so; and an order of removal may have come
+    A question that reads all manifests meets those that tell of what was once so; and a removal request may have come
     to a working directory that no build has obeyed it in.
     """
     if column := BY_STAGE.get(name):

@@ -30,7 +30,7 @@ def test_a_removed_page_is_nowhere_and_everything_else_is_as_it_was(made, work):
     (row,) = [row for row in table(work, "links").to_pylist() if row["doc_id"] == doc_id_of(page)]
     assert row["outcome"] == "removed"
     assert (row["url"], row["fetch_url"], row["host"], row["submissions"]) == ("", "", "", [])
-    assert done.order.removed == (doc_id_of(page),)
+    assert done.request.removed == (doc_id_of(page),)
     address = page.url.partition("://")[2].removeprefix("www.")
     assert holding(work, address, text[: len(text) // 2]) == {}
 
@@ -128,7 +128,7 @@ def test_who_had_lost_to_a_removed_keeper_is_named_and_comes_back(tmp_path):
     keeper = lost["keeper"]
     assert keeper in table(work, "corpus")["doc_id"].to_pylist()
     (done,) = remove(work, 2, [keeper], NOW)
-    assert done.order.returning == (lost["doc_id"],)
+    assert done.request.returning == (lost["doc_id"],)
     assert report(done)[2] == f"had lost to a removed page, comes back at the next 'webtext build': {lost['doc_id']}"
     assert lost["doc_id"] not in table(work, "corpus")["doc_id"].to_pylist()
     rebuilt(work, tmp_path)
@@ -141,9 +141,9 @@ def test_hosts_ids_and_submissions_are_understood_and_what_is_unknown_is_kept_in
     one, other = links[0], next(link for link in links if link["host"] != links[0]["host"])
     (done,) = remove(work, 2, [f"  {one['host']}  # all of it", "", f"t3_{other['submissions'][0]['id']}"], NOW)
     gone = {link["doc_id"] for link in links if link["host"] == one["host"]} | {other["doc_id"]}
-    assert set(done.order.removed) == gone
+    assert set(done.request.removed) == gone
     (unknown,) = remove(work, 2, ["https://never.example/seen"], NOW)
-    assert unknown.order.removed == ()
+    assert unknown.request.removed == ()
     assert "nothing built held any of them" in report(unknown)[1]
     assert removals.Removals.of(work).cover(urls.doc_id("https://never.example/seen"), "never.example", ())
 
@@ -228,7 +228,7 @@ def proven(root, made, monkeypatch, tmp_path, stops):
         done = remove(work, 2, [], NOW)
         if not done and not removals.paths(work):  # nothing was asked yet
             done = remove(work, 2, [page.url], NOW)
-        assert [one.order.ended_at != "" for one in done] in ([True], []), stop
+        assert [one.request.ended_at != "" for one in done] in ([True], []), stop
         assert {stage: table(work, stage) for stage in stages} == after, stop
         assert holding(work, page.url.partition("://")[2].removeprefix("www.")) == {}, stop
         shutil.rmtree(work)
@@ -249,7 +249,7 @@ def test_builds_wait_for_a_removal_that_was_cut_short(made, work, monkeypatch):
     with pytest.raises(BusyError, match="a removal was cut short; run 'webtext remove'"):
         rebuilt(work, made[2])
     (done,) = remove(work, 2, [], NOW)
-    assert done.order.ended_at
+    assert done.request.ended_at
     rebuilt(work, made[2])
 
 

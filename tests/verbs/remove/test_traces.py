@@ -109,7 +109,7 @@ def test_a_link_its_redirects_and_its_page_are_nowhere_and_the_others_are_read_a
     for path in (work / "pages/segments").glob("*.warc.gz"):
         with path.open("rb") as file:
             assert all(record.rec_type for record in ArchiveIterator(file))
-    assert done.order.left == {}
+    assert done.request.left == {}
 
 
 def test_a_host_goes_with_all_that_was_learnt_of_it(here):
@@ -143,7 +143,7 @@ def test_files_of_the_user_are_named_and_left(here, tmp_path):
     (tmp_path / "elsewhere.txt").write_text(f"http://{one}/plain\n")
     more = config.parse({"links": {"submissions": [str(tmp_path / "elsewhere.txt")]}})
     (done,) = remove(work, 2, [f"http://{one}/plain"], NOW, settings=more)
-    assert set(done.order.left) == {"wanted.txt", str(tmp_path / "elsewhere.txt")}
+    assert set(done.request.left) == {"wanted.txt", str(tmp_path / "elsewhere.txt")}
     assert set(holding(work, f"{one}/plain")) == {"wanted.txt"}
     assert "not reached: wanted.txt" in "\n".join(report(done))
 
@@ -179,7 +179,7 @@ def test_what_is_taken_back_comes_again_from_where_it_came(here):
     said = undo(work, 2, [f"http://{one}/plain", "nosuch.test"])
     assert any("the web is asked again" in line for line in said)
     assert any("out of the ledger" in line for line in said)
-    assert said[-1].endswith("NO order names it; nothing was taken back")
+    assert said[-1].endswith("NO request names it; nothing was taken back")
     replies = {f"{one}/plain": (200, HTML, page_of("plainly"))}
     with local_web(replies, hosts=[HERE[0], THERE[0]]) as (values, _):
         tables = {"build": {"shards": 2}, "links": {"submissions": ["ledger.sqlite", "more.txt"]}, "pages": values}

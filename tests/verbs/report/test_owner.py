@@ -153,7 +153,7 @@ def test_nothing_of_a_page_that_was_asked_to_go_is_on_the_page_or_in_the_card(ro
     before = (tmp_path / PAGE).read_text("utf-8")
     assert all(f"https://{host}/" in before for host in hosts)
     lines = tuple(removals.Line(n, "host", removals.hidden(host)) for n, host in enumerate(hosts, 1))
-    removals.write(work / removals.FOLDER / "000001.json", removals.Order("2026", lines, ended_at="2026"))
+    removals.write(work / removals.FOLDER / "000001.json", removals.RemovalRequest("2026", lines, ended_at="2026"))
     report(work, SHARDS, tmp_path)
     for name in (PAGE, CARD):
         assert not [host for host in hosts if host in (tmp_path / name).read_text("utf-8")]
@@ -161,7 +161,7 @@ def test_nothing_of_a_page_that_was_asked_to_go_is_on_the_page_or_in_the_card(ro
 
 def test_while_a_removal_was_cut_short_no_report_is_written(root, tmp_path):
     work = shutil.copytree(root, tmp_path / "work")
-    removals.write(work / removals.FOLDER / "000001.json", removals.Order("2026"))
+    removals.write(work / removals.FOLDER / "000001.json", removals.RemovalRequest("2026"))
     with pytest.raises(BusyError, match="cut short"):
         report(work, SHARDS, tmp_path / "out")
     assert not (tmp_path / "out").exists()

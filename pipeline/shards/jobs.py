@@ -1,9 +1,9 @@
-"""Orders: what one pipeline has to do, as a file that its graph names.
+"""Job specifications: what one pipeline has to do, as a file that its graph names.
 
 Choice: the functions, tasks and sources of a pipeline are pickled into one file below the working directory; the graph
-carries the file's name and sha256, and what flows through it are places in the order's lists. So a graph has one size,
-whatever the number of shards and links (Dataflow takes 10 MB, and what a function closes over counts), and what a
-worker unpickles is what this build wrote. Cost: a file a pipeline, read once a worker process. Alternative:
+carries the file's name and sha256, and what flows through it are positions in the specification's lists. So a graph has
+one size, whatever the number of shards and links (Dataflow takes 10 MB, and what a function closes over counts), and
+what a worker unpickles is what this build wrote. Cost: a file a pipeline, read once a worker process. Alternative:
 `beam.Create` of the tasks, which writes each of them into the graph.
 """
 
@@ -40,7 +40,7 @@ NOTHING = b""  # crosses a shuffle to every lane, so that one that no parcel is 
 
 
 @dataclass(frozen=True)
-class Order:
+class JobSpec:
     """What one pipeline does: `function` maps, or scatters, each of `inputs`; `gather` is called for each target.
 
     What is scattered is read in `bundles`; 0: it maps.
@@ -54,15 +54,15 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Letter:
-    """Where an order lies, and what its bytes must be: all that a graph holds of it."""
+class JobRef:
+    """Where a job specification lies, and what its bytes must be: all that a graph holds of it."""
 
     name: str  # of the file, or of the object
     sha256: str
 
     @property
-    def order(self) -> Order:
-        """The order, read once a process. Raises StorageError: not to be seen from here; IntegrityError: changed."""
+    def spec(self) -> JobSpec:
+        """What is to be done, read once a process. Raises StorageError: unseen from here; IntegrityError: changed."""
         return opened(self.name, self.sha256)
 
     @property
@@ -77,20 +77,20 @@ class Letter:
 
 
 @contextmanager
-def posted(order: Order, folder: Path | None) -> Iterator[Letter]:
-    """The letter of an order that lies in `folder` (None: the system's for temporary files) while the block lasts.
+def stored(spec: JobSpec, folder: Path | None) -> Iterator[JobRef]:
+    """The reference of a job that lies in `folder` (None: the system's for temporary files) while the block lasts.
 
     The file is named as what a killed run leaves and a build sweeps. Raises StorageError: it cannot be written.
     """
-    path = (folder or Path(tempfile.gettempdir())) / f".order-{uuid.uuid4().hex}{PART}"
-    data = pickled(order)
+    path = (folder or Path(tempfile.gettempdir())) / f".job-{uuid.uuid4().hex}{PART}"
+    data = pickled(spec)
     with refusing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     if place(path):
         transfer.upload(path)
     try:
-        yield Letter(name_of(path), hashlib.sha256(data).hexdigest())
+        yield JobRef(name_of(path), hashlib.sha256(data).hexdigest())
     finally:
         storage.remove(path)
 
@@ -109,16 +109,16 @@ class Unpickler(pickle.Unpickler):
         return mirror(pid)
 
 
-def pickled(order: Order) -> bytes:
-    """An order as bytes."""
+def pickled(spec: JobSpec) -> bytes:
+    """A specification as bytes."""
     file = io.BytesIO()
-    Pickler(file).dump(order)
+    Pickler(file).dump(spec)
     return file.getvalue()
 
 
 @lru_cache(maxsize=4)
-def opened(name: str, sha256: str) -> Order:
-    """The order in a file; only what was written for this pipeline is unpickled."""
+def opened(name: str, sha256: str) -> JobSpec:
+    """The specification in a file; only what was written for this pipeline is unpickled."""
     try:
         data = storage.read_bytes(mirror(name))
     except FileNotFoundError:
@@ -126,47 +126,47 @@ def opened(name: str, sha256: str) -> Order:
         raise StorageError(f"{name}: not to be seen from worker {here}; workers need the same --dir as you") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise IntegrityError(f"{name}: changed since this build wrote it; run the same command again")
-    order: Order = Unpickler(io.BytesIO(data)).load()  # as safe as the graph, which its sha256 came with
-    return order
+    spec: JobSpec = Unpickler(io.BytesIO(data)).load()  # as safe as the graph, which its sha256 came with
+    return spec
 
 
 @lru_cache(maxsize=4)
 def by_shard(name: str, sha256: str) -> dict[int, Task]:
-    """The targets of the order in a file, by shard."""
+    """The targets of the specification in a file, by shard."""
     return {task.shard: task for task in sorted(opened(name, sha256).targets, key=attrgetter("shard"))}
 
 
 @dataclass(frozen=True)
-class Places:
-    """The places of the inputs, or the numbers of their bundles, from the one element that a graph begins with."""
+class Positions:
+    """The positions of the inputs, or the numbers of their bundles, from the one element that a graph begins with."""
 
-    letter: Letter
+    job: JobRef
 
     def __call__(self, _: Any) -> Iterator[int]:
-        order = self.letter.order
-        yield from range(order.bundles or len(order.inputs))
+        spec = self.job.spec
+        yield from range(spec.bundles or len(spec.inputs))
 
 
 @dataclass(frozen=True)
 class Targets:
     """NOTHING to every lane, likewise."""
 
-    letter: Letter
+    job: JobRef
 
     def __call__(self, _: Any) -> Iterator[Parcel]:
-        yield from ((lane, NOTHING) for lane in range(self.letter.lanes.count))
+        yield from ((lane, NOTHING) for lane in range(self.job.lanes.count))
 
 
 @dataclass(frozen=True)
 class Make:
-    """The function of an order, called with the input at a place."""
+    """The function of a job, called with the input at a position."""
 
-    letter: Letter
+    job: JobRef
 
-    def __call__(self, place: int) -> None:
-        order = self.letter.order
-        order.function(order.inputs[place])
-        if "://" in self.letter.name:  # the work lies on an object store, and what was read of it in the cache
+    def __call__(self, position: int) -> None:
+        spec = self.job.spec
+        spec.function(spec.inputs[position])
+        if "://" in self.job.name:  # the work lies on an object store, and what was read of it in the cache
             trim()
 
 
@@ -174,23 +174,23 @@ class Make:
 class Scatter:
     """The same for a scatter, called with each input of a bundle; what nobody waits for is dropped here."""
 
-    letter: Letter
+    job: JobRef
 
     def __call__(self, bundle: int) -> Iterator[Parcel]:
-        order = self.letter.order
-        inputs = order.inputs[bundle :: order.bundles]
-        yield from crossing.packed(chain.from_iterable(map(order.function, inputs)), self.letter.lanes)
+        spec = self.job.spec
+        inputs = spec.inputs[bundle :: spec.bundles]
+        yield from crossing.packed(chain.from_iterable(map(spec.function, inputs)), self.job.lanes)
 
 
 @dataclass(frozen=True)
 class Gather:
-    """The gather of an order, called for each shard of a lane, with an iterable that must not become a list here."""
+    """The gather of a job, called for each shard of a lane, with an iterable that must not become a list here."""
 
-    letter: Letter
+    job: JobRef
 
     def __call__(self, keyed: Keyed) -> None:
         lane, parcels = keyed
-        gather, targets, lanes = self.letter.order.gather, self.letter.targets, self.letter.lanes
+        gather, targets, lanes = self.job.spec.gather, self.job.targets, self.job.lanes
         assert gather is not None
         for shard, tables in crossing.gathered(Parcels(parcels), lanes.of(lane)):
             gather(targets[shard], tables)
@@ -220,9 +220,9 @@ class Spill:
         try:
             with path.open("wb") as file:
                 for lane, parcel in self.scatter(bundle):
-                    lies = json.dumps([path.name, file.tell(), len(parcel)]).encode()
+                    location = json.dumps([path.name, file.tell(), len(parcel)]).encode()
                     file.write(parcel)
-                    yield lane, lies
+                    yield lane, location
         except OSError as error:
             raise refused(path, error) from error
 
@@ -235,19 +235,19 @@ class Unspill:
     folder: Path
 
     def __call__(self, keyed: Keyed) -> None:
-        lane, places = keyed
-        self.gather((lane, Spilled(self.folder, Parcels(places))))
+        lane, locations = keyed
+        self.gather((lane, Spilled(self.folder, Parcels(locations))))
 
 
 @dataclass(frozen=True)
 class Spilled:
-    """The parcels that lie at these places of files, read anew each time they are gone through."""
+    """The parcels that lie at these locations in files, read anew each time they are gone through."""
 
     folder: Path
-    places: Iterable[bytes]
+    locations: Iterable[bytes]
 
     def __iter__(self) -> Iterator[bytes]:
-        return (self.parcel(*json.loads(one)) for one in self.places)
+        return (self.parcel(*json.loads(one)) for one in self.locations)
 
     def parcel(self, name: str, offset: int, length: int) -> bytes:
         """One parcel. Raises IntegrityError: the file has lost it."""
