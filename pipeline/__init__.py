@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.config import Settings, load, parse
     from pipeline.shards.outcomes import Outcome, WebTextError
     from pipeline.shards.receipts import Manifest
-    from pipeline.standing import Standing, standing
+    from pipeline.status import ArtefactStatus, status_of
     from pipeline.verbs.explain import explain
     from pipeline.verbs.export import export
     from pipeline.verbs.extract import extracts
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 HOMES = {
     "STAGES": "pipeline.build",
+    "ArtefactStatus": "pipeline.status",
     "Manifest": "pipeline.shards.receipts",
     "Outcome": "pipeline.shards.outcomes",
     "Settings": "pipeline.config",
-    "Standing": "pipeline.standing:Standing",
     "WebTextError": "pipeline.shards.outcomes",
     "build_stages": "pipeline.build:build",  # `pipeline.build` is the module
     "explain": "pipeline.verbs.explain",
@@ -48,17 +48,17 @@ HOMES = {
     "plan": "pipeline.verbs.plan.outlook:outlook",
     "remove": "pipeline.verbs.remove",
     "sample": "trainer.sample",
-    "standing": "pipeline.standing:standing",  # `pipeline.standing` is the module
+    "status_of": "pipeline.status",
     "train": "trainer.train",
     "trained": "trainer.checkpoint",
 }
 
 __all__ = [
     "STAGES",
+    "ArtefactStatus",
     "Manifest",
     "Outcome",
     "Settings",
-    "Standing",
     "WebTextError",
     "build_stages",
     "explain",
@@ -70,7 +70,7 @@ __all__ = [
     "plan",
     "remove",
     "sample",
-    "standing",
+    "status_of",
     "train",
     "trained",
 ]

@@ -16,7 +16,7 @@ from pipeline.shards import schemas
 from pipeline.shards.outcomes import ConfigError, InputError
 from pipeline.shards.receipts import Artefact, Books, Task, Undone, balanced, looking
 from pipeline.shards.runner import BeamRun, PlainRun
-from pipeline.standing import standing
+from pipeline.status import status_of
 from pipeline.text.normalize import words
 from pipeline.verbs.explain import explain
 from pipeline.verbs.grounds import Grounds
@@ -307,9 +307,9 @@ def test_explain_and_the_report_name_what_stands_elsewhere_and_status_tells_when
     page = (tmp_path / "out" / PAGE).read_text()
     assert "1 document went because they stand in a corpus of another build (corpus.against):" in page
     assert f"{row['rule'].split()[1]} is ../old, where 3 documents stand" in page
-    assert standing(new, chosen)["corpus"].state == "whole"
+    assert status_of(new, chosen)["corpus"].state == "whole"
     remove(old, 2, [row["url"]])
-    assert standing(new, chosen)["corpus"].state == "stale"
+    assert status_of(new, chosen)["corpus"].state == "stale"
     (done,) = remove(new, 2, [row["url"]])
     assert done.request.returning == ()  # it had not lost to itself
     assert build(new, chosen, "corpus", run=PlainRun())["corpus"].books["corpus"].outcomes == {"kept": 3}

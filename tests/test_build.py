@@ -9,7 +9,7 @@ from pipeline.config import parse
 from pipeline.shards.outcomes import BusyError, ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Task, balanced
 from pipeline.shards.runner import PlainRun
-from pipeline.standing import recorded
+from pipeline.status import recorded
 
 SHARDS = 2
 
@@ -62,8 +62,8 @@ def test_a_shard_without_receipt_makes_an_artefact_partly_made(root):
     pages = build.artefact(root, "pages", SHARDS)
     pages.receipt_path(0).unlink()
     pages.manifest_path.unlink()
-    stands = recorded(root, SHARDS)["pages"]
-    assert (stands.done, stands.shards, stands.state) == (1, 2, "partly made")
+    status = recorded(root, SHARDS)["pages"]
+    assert (status.done, status.shards, status.state) == (1, 2, "partly made")
 
 
 @pytest.mark.failure(

@@ -29,7 +29,7 @@ from pipeline.shards.outcomes import ConfigError, DryRun, InputError
 from pipeline.shards.places import mirror
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun, Running
-from pipeline.standing import recorded
+from pipeline.status import recorded
 from tests.engines import QUIET
 from tests.fetch import warcs
 from tests.fetch.test_commoncrawl import entry, write_index

@@ -37,7 +37,7 @@ LAYERS = [
     {"links", "kept", "pages", "documents", "elsewhere", "evidence", "copies", "corpus", "tokenizer", "tokens"},
     {"preflight"},
     {"build"},
-    {"standing"},
+    {"status"},
     {"verbs", "demo"},
     {"__main__", "cli"},
 ]

@@ -21,7 +21,7 @@ from pipeline.shards.outcomes import BusyError, ConfigError, IntegrityError, Sto
 from pipeline.shards.places import mirror, name_of, place
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun, PlainRun
-from pipeline.standing import recorded, standing
+from pipeline.status import recorded, status_of
 from tests import engines, stores
 from tests.own_data import write_both
 from tests.test_killed import REPOSITORY, begin
@@ -86,7 +86,7 @@ def test_every_stage_writes_to_a_store_what_it_writes_to_a_folder_and_another_ma
 
         monkeypatch.setenv("WEBTEXT_CACHE", str(tmp_path / "other"))
         there = mirror(name_of(root))
-        assert {one.state for one in standing(there, settings_of(there)).values()} == {"whole"}
+        assert {one.state for one in status_of(there, settings_of(there)).values()} == {"whole"}
         before = {at.key: found for at, found in objects.listed(there)}
         build.build(there, settings_of(there))
         assert {at.key: found for at, found in objects.listed(there)} == before
@@ -293,7 +293,7 @@ def test_a_build_whose_cache_is_cleared_between_two_stages_ends_as_it_would_have
     settings = config.parse({"build": {"shards": 2}, "tokenizer": {"vocab_size": 300}, **tables})
     clear = lambda _stage: shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # noqa: E731
     build.build(root, settings, run=PlainRun(), started=clear)
-    assert {one.state for one in standing(root, settings).values()} == {"whole"}
+    assert {one.state for one in status_of(root, settings).values()} == {"whole"}
 
 
 def test_an_export_goes_to_a_store_whole_or_says_that_it_is_not(root, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def build(
     """Make what is missing or stale, up to STAGE; killed at any moment, the next build goes on."""
     from pipeline.build import beam
     from pipeline.build import build as build_stages
-    from pipeline.standing import recorded
+    from pipeline.status import recorded
 
     until, options = stage_and_options([*([stage] if stage else []), *context.args])
     options += ("--dry_run=true",) * dry_run
@@ -58,23 +58,23 @@ def build(
 def status(folder: Folder = Path(), sets: Sets = None) -> None:
     """Show what a build would do now, the funnel, how many pages were found by year, and what stages have noted."""
     from pipeline.pages import waiting
-    from pipeline.standing import recorded, standing
+    from pipeline.status import recorded, status_of
     from pipeline.verbs.coverage import coverage
 
     settings = settings_of(folder, sets)
     table = Table("artefact", "shards", "state", "", box=None)
-    stands = standing(folder, settings)
-    for stage, one in stands.items():
+    statuses = status_of(folder, settings)
+    for stage, one in statuses.items():
         table.add_row(stage, f"{one.done}/{one.shards}", one.state, one.why)
     out.print(table)
     waits = waiting(folder, settings.build.shards)
-    if waits.links and stands["pages"].manifest is None:
+    if waits.links and statuses["pages"].manifest is None:
         rest = f", {waits.resting:,} of them for {waits.hosts:,} hosts that rest: they failed, or asked for less"
         links = f"{waits.links:,} links waited to be asked when the last round of the crawl began"
         out.print(f"pages: {links}{rest if waits.resting else ''}")
     lying = recorded(folder, settings.build.shards)
     print_karma(lying)
-    print_funnel(stands)
+    print_funnel(statuses)
     if lying["links"].manifest and lying["pages"].manifest:
         print_coverage(coverage(folder, settings.build.shards))
     for stage, one in lying.items():
@@ -87,7 +87,7 @@ def demo(
     """Run the whole chain offline: a Reddit-style dump, a local web full of traps, a corpus, a small GPT-2."""
     from pipeline.build import build as build_stages
     from pipeline.demo.run import prepared
-    from pipeline.standing import recorded
+    from pipeline.status import recorded
 
     with prepared(folder.absolute()) as settings:
         with Reporter(folder, settings.build.shards) as reporter:

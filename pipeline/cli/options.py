@@ -20,7 +20,7 @@ from pipeline.shards import storage, transfer
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, InputError, WebTextError
 from pipeline.shards.places import mirror
 from pipeline.shards.runner import flags
-from pipeline.standing import check
+from pipeline.status import check
 
 
 class Verb(typer.core.TyperCommand):
@@ -219,6 +219,6 @@ def stage_and_options(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def current(folder: Path, settings: config.Settings, stages: Sequence[str], stale: bool) -> None:
-    """Print what is to be said of artefacts that are taken as they are. Raises StaleError: see `standing.check`."""
+    """Print what is to be said of artefacts that are taken as they are. Raises StaleError: see `status.check`."""
     for said in check(folder, settings, stages, stale):
         err.print(f"note: {said}")

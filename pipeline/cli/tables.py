@@ -19,7 +19,7 @@ from pipeline.shards.outcomes import FATES, Outcome
 
 if TYPE_CHECKING:
     from pipeline.shards.receipts import Books
-    from pipeline.standing import Standing
+    from pipeline.status import ArtefactStatus
     from pipeline.verbs.coverage import Year
 
 LEAST_COLUMNS = 24  # of the reasons, however narrow the terminal
@@ -36,9 +36,9 @@ def reasons(book: Books) -> str:
     return ", ".join(f"{fate}\N{NO-BREAK SPACE}{count:,}" for fate, count in others)
 
 
-def print_funnel(stands: Mapping[str, Standing]) -> None:
+def print_funnel(statuses: Mapping[str, ArtefactStatus]) -> None:
     """Print the funnel of the artefacts that are whole, from the first to where the chain breaks off."""
-    manifests = (one.manifest for one in stands.values())
+    manifests = (one.manifest for one in statuses.values())
     whole = itertools.takewhile(lambda manifest: manifest is not None, manifests)
     books = (books for manifest in whole if manifest is not None for books in manifest.books.items())
     for line in funnel(books, out.width):
@@ -60,9 +60,9 @@ def funnel(books: Iterable[tuple[str, Books]], columns: int) -> Iterator[str]:
             yield f"{head if not number else ' ' * len(head)}  {line}".replace("\N{NO-BREAK SPACE}", " ").rstrip()
 
 
-def print_karma(stands: Mapping[str, Standing]) -> None:
+def print_karma(statuses: Mapping[str, ArtefactStatus]) -> None:
     """Print how many links each reading of karma would admit, once links are whole; the other rules hold."""
-    manifest = stands["links"].manifest
+    manifest = statuses["links"].manifest
     if manifest is None:
         return
     threshold, chosen = manifest.settings["karma"], manifest.settings["karma_of"]

@@ -64,7 +64,7 @@ ON CONFLICT (name) DO UPDATE SET began_utc = :now, items = 0, newest_utc = 0, af
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ListingState:
     """Where the reading of a listing stands: see the table `listings`. Times in seconds since 1970, UTC."""
 
     began_utc: int
@@ -114,20 +114,20 @@ class Ledger:
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
 
-    def standing(self, name: str) -> Standing | None:
+    def state_of(self, name: str) -> ListingState | None:
         """Where the reading of a listing stands; None: it was never read."""
         with told(self.path):
             columns = "began_utc, ended_utc, after, known_utc"
             row = self.db.execute(f"SELECT {columns} FROM listings WHERE name = ?", [name]).fetchone()
-            return Standing(*row) if row else None
+            return ListingState(*row) if row else None
 
-    def begin(self, name: str, now: int) -> Standing:
+    def begin(self, name: str, now: int) -> ListingState:
         """Begin a pass over a listing, or go on with one that was cut off within the last hour."""
-        found = self.standing(name)
+        found = self.state_of(name)
         if found is None or found.after is None or now - found.began_utc >= RESUMED_S:
             with self.transaction() as db:
                 db.execute(BEGIN_PASS, {"name": name, "now": now})
-            found = self.standing(name)
+            found = self.state_of(name)
             assert found is not None
         return found
 

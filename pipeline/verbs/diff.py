@@ -22,7 +22,7 @@ from pipeline.build import STAGES, artefact, begun_with
 from pipeline.config import Settings, slice_of
 from pipeline.shards import removals, storage
 from pipeline.shards.outcomes import FATES, InputError
-from pipeline.standing import Standing, recorded
+from pipeline.status import ArtefactStatus, recorded
 from pipeline.verbs.report.questions import TABLES
 
 SIDES = ("A", "B")
@@ -111,7 +111,7 @@ class Side:
 
     root: Path
     shards: int
-    stands: dict[str, Standing]
+    statuses: dict[str, ArtefactStatus]
     settings: Settings | None  # of its webtext.toml, if there is one
     gone: removals.Removals
 
@@ -129,7 +129,7 @@ class Side:
 
     def files(self, stage: str) -> dict[str, str]:
         """The files of an artefact that is whole, by name, with their sha256; {} of one that is not."""
-        manifest = self.stands[stage].manifest
+        manifest = self.statuses[stage].manifest
         return {name: stamp.sha256 for name, stamp in manifest.files.items()} if manifest else {}
 
     def tables(self, stage: str) -> list[list[str]]:
@@ -139,9 +139,9 @@ class Side:
 
     def values(self, section: str) -> dict[str, Any]:
         """The settings of a section, as the artefact was made with them, else as webtext.toml has them now."""
-        standing = self.stands.get(section)
-        if standing and standing.manifest:
-            return standing.manifest.settings
+        status = self.statuses.get(section)
+        if status and status.manifest:
+            return status.manifest.settings
         own = getattr(self.settings, section) if self.settings else None
         found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(slice_of(own))) if own else {}
         return found
@@ -153,7 +153,7 @@ def diff(first: Path, second: Path, examples: int = 3) -> Diff:
     Raises InputError: one of them is none. IntegrityError: a file is not as its receipt says. BusyError.
     """
     a, b = Side.of(first), Side.of(second)
-    found = Diff(states={stage: (a.stands[stage].state, b.stands[stage].state) for stage in STAGES})
+    found = Diff(states={stage: (a.statuses[stage].state, b.statuses[stage].state) for stage in STAGES})
     found.settings = dict(unequal_settings(a, b))
     found.versions = dict(unequal_versions(a, b))
     found.funnel = funnel(a, b)
@@ -185,7 +185,7 @@ def unequal_settings(a: Side, b: Side) -> Iterator[tuple[str, tuple[Any, Any]]]:
 def unequal_versions(a: Side, b: Side) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
     """(artefact: library, its two versions) of libraries that differ."""
     for stage in STAGES:
-        one, other = a.stands[stage].manifest, b.stands[stage].manifest
+        one, other = a.statuses[stage].manifest, b.statuses[stage].manifest
         if one and other:
             for library in sorted({*one.versions, *other.versions}):
                 pair = one.versions.get(library), other.versions.get(library)
@@ -195,7 +195,7 @@ def unequal_versions(a: Side, b: Side) -> Iterator[tuple[str, tuple[str | None, 
 
 def funnel(a: Side, b: Side) -> dict[tuple[str, str], tuple[int | None, int | None]]:
     """(step, outcome) to the rows on both sides, and (step, "") to the rows in; None where a side has no such step."""
-    sides = [books_of(side.stands) for side in (a, b)]
+    sides = [books_of(side.statuses) for side in (a, b)]
     found = {}
     for step, fates in FATES.items():
         if any(step in side for side in sides):
@@ -206,9 +206,9 @@ def funnel(a: Side, b: Side) -> dict[tuple[str, str], tuple[int | None, int | No
     return found
 
 
-def books_of(stands: Mapping[str, Standing]) -> dict[str, dict[str, int]]:
+def books_of(statuses: Mapping[str, ArtefactStatus]) -> dict[str, dict[str, int]]:
     """By step: outcome -> rows, and "" -> the rows that came in, of the artefacts that are whole."""
-    books = [one.manifest.books for one in stands.values() if one.manifest]
+    books = [one.manifest.books for one in statuses.values() if one.manifest]
     return {step: {"": book.inputs, **book.outcomes} for one in books for step, book in one.items()}
 
 

@@ -22,7 +22,7 @@ from pipeline.build import artefact
 from pipeline.shards import removals, schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome, WebTextError
 from pipeline.shards.receipts import Artefact
-from pipeline.standing import recorded
+from pipeline.status import recorded
 
 SHOWN = {
     "links": (

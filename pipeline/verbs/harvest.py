@@ -155,9 +155,9 @@ def harvest(
 def read_source(settings: HarvestSettings, client: Client, ledger: Ledger, source: str) -> Iterator[Reading]:
     """Read the listings of a source that are due; a source that is closed to us is asked once."""
     for listing, every_s in LISTINGS.items():
-        standing = ledger.standing(f"{source}/{listing}")
+        state = ledger.state_of(f"{source}/{listing}")
         now = int(client.clock.now())
-        if standing and standing.after is None and now - (standing.ended_utc or 0) < every_s:
+        if state and state.after is None and now - (state.ended_utc or 0) < every_s:
             continue
         reading = read_listing(settings, client, ledger, source, listing)
         yield reading
@@ -169,17 +169,17 @@ def read_listing(settings: HarvestSettings, client: Client, ledger: Ledger, sour
     """Take in a listing page by page; `new` to what an earlier whole pass has seen, the others to their end."""
     name = f"{source}/{listing}"
     settle_s = int(settings.settle_hours * HOUR)
-    standing = ledger.begin(name, int(client.clock.now()))
+    state = ledger.begin(name, int(client.clock.now()))
     sort, _, span = listing.partition("?t=")
     fates: Counter[Outcome] = Counter()
     outcome = Outcome.KEPT
     try:
-        for page in pages_of(client, f"{source}/{sort}", {"t": span} if span else {}, standing.after):
+        for page in pages_of(client, f"{source}/{sort}", {"t": span} if span else {}, state.after):
             found = ledger.record(name, page, int(client.clock.now()), settle_s)
             if found.total() != page.items:
                 raise BooksError(f"{name}: {page.items} items in, {found.total()} accounted for")
             fates += found
-            if sort == "new" and 0 < page.newest_utc < standing.known_utc:  # all of it: one odd date ends nothing
+            if sort == "new" and 0 < page.newest_utc < state.known_utc:  # all of it: one odd date ends nothing
                 break
     except Unreadable as refused:
         outcome = refused.outcome

@@ -20,7 +20,7 @@ from pipeline.plaintext import decoded
 from pipeline.shards import removals, transfer
 from pipeline.shards.outcomes import ConfigError, InputError
 from pipeline.shards.places import mirror, place
-from pipeline.standing import recorded
+from pipeline.status import recorded
 from pipeline.verbs.report.questions import asking, prove, questions, reasons, sources_of, to_be_shown, wholes
 
 HEAD = re.compile(r"(?:^--.*\n)+", re.MULTILINE)
@@ -58,10 +58,10 @@ def query(root: Path, shards: int, name: str) -> Answer:
     sources = sources_of(sql)
     if place(root) and "model" in sources:
         transfer.bring(root / "model")
-    stands = recorded(root, shards)
-    if reason := next(reasons([one for one in sources if one in (*STAGES, "*", "model")], stands, root), ""):
+    statuses = recorded(root, shards)
+    if reason := next(reasons([one for one in sources if one in (*STAGES, "*", "model")], statuses, root), ""):
         raise InputError(f"{name}: {reason}")
-    whole = wholes(stands)
+    whole = wholes(statuses)
     prove(root, shards, [one for one in STAGES if one in sources])
     with asking(root) as base:
         try:

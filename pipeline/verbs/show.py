@@ -26,7 +26,7 @@ from pipeline.config import nearest
 from pipeline.shards import removals, schemas
 from pipeline.shards.outcomes import FATES, ConfigError, InputError, IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact
-from pipeline.standing import recorded
+from pipeline.status import recorded
 from pipeline.verbs.grounds import Grounds
 
 BATCH = 1_000  # documents read at once

@@ -140,13 +140,13 @@ def test_a_pass_cut_off_goes_on_within_the_hour_and_only_a_whole_one_proves_what
     record(ledger, post(1, created=500), now=600, after="t3_a1")
     assert ledger.begin(NEW, 700).after == "t3_a1"
     ledger.end(NEW, Outcome.SERVER_ERROR, 710)
-    assert ledger.begin(NEW, 720) == ledgers.Standing(720, None, None, 0)
+    assert ledger.begin(NEW, 720) == ledgers.ListingState(720, None, None, 0)
     record(ledger, post(2, created=600), now=730, after="t3_a2")
     assert ledger.begin(NEW, 720 + 3_600).after is None  # too old: it begins again
     record(ledger, post(2, created=600), now=730)
     ledger.end(NEW, Outcome.KEPT, 740)
-    standing = ledger.standing(NEW)
-    assert (standing.ended_utc, standing.after, standing.known_utc) == (740, None, 600)
+    state = ledger.state_of(NEW)
+    assert (state.ended_utc, state.after, state.known_utc) == (740, None, 600)
 
 
 def test_a_page_is_taken_in_whole_or_not_at_all(ledger):

@@ -28,7 +28,7 @@ from pipeline.pages import may_crawl
 from pipeline.shards import inputs, schemas
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Manifest
-from pipeline.standing import standing
+from pipeline.status import status_of
 from pipeline.text.rules import Judge, read_rules
 from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import SIGNALS
@@ -70,10 +70,10 @@ class Probe:
 
 def probe(root: Path, settings: Settings) -> Probe:
     """What is known of a working directory and its inputs. Raises ConfigError, InputError, IntegrityError."""
-    stands = standing(root, settings)
+    statuses = status_of(root, settings)
     made = {}
     for stage in STAGES:  # what stands behind something stale will be made anew
-        manifest = stands[stage].manifest
+        manifest = statuses[stage].manifest
         if manifest is None:
             break
         made[stage] = manifest

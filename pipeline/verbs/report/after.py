@@ -139,7 +139,7 @@ def provenance(answers: Answers) -> Markup:
             (
                 (
                     row["stage"],
-                    answers.stands[row["stage"]].state,
+                    answers.statuses[row["stage"]].state,
                     exact(row["shards"]),
                     exact(row["row_count"]) if row["row_count"] else "–",
                     size(row["bytes"]),

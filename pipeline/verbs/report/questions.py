@@ -24,7 +24,7 @@ from pipeline.config import Settings
 from pipeline.shards import removals, transfer
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
 from pipeline.shards.places import place
-from pipeline.standing import Standing, recorded
+from pipeline.status import ArtefactStatus, recorded
 from pipeline.text.rules import Rule, read_rules
 from pipeline.text.signals import SIGNALS
 from pipeline.verbs.fertility import Group, fertility
@@ -47,7 +47,7 @@ Row = dict[str, Any]
 class Answers:
     """The rows of each question, or why there are none; and what no SQL can read."""
 
-    stands: dict[str, Standing]
+    statuses: dict[str, ArtefactStatus]
     rows: dict[str, list[Row]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, tuple[int, int]] | None = None  # split -> documents, tokens
@@ -87,11 +87,11 @@ def answers(root: Path, shards: int, settings: Settings | None = None) -> Answer
     if place(root):
         transfer.bring(root / "model")
     found = Answers(recorded(root, shards), settings=settings or Settings())
-    whole = wholes(found.stands)
+    whole = wholes(found.statuses)
     prove(root, shards, whole)
     with asking(root) as base:
         for question, sql in questions().items():
-            reason = next(reasons(sources_of(sql), found.stands, root), "")
+            reason = next(reasons(sources_of(sql), found.statuses, root), "")
             if reason:
                 found.missing[question] = reason
             else:
@@ -108,9 +108,9 @@ def answers(root: Path, shards: int, settings: Settings | None = None) -> Answer
     return found
 
 
-def wholes(stands: dict[str, Standing]) -> set[str]:
+def wholes(statuses: dict[str, ArtefactStatus]) -> set[str]:
     """The artefacts that are whole: questions are asked of these alone."""
-    return {stage for stage, one in stands.items() if one.state == "whole"}
+    return {stage for stage, one in statuses.items() if one.state == "whole"}
 
 
 def prove(root: Path, shards: int, stages: Iterable[str]) -> None:
@@ -164,17 +164,17 @@ def sources_of(sql: str) -> list[str]:
     return list(dict.fromkeys(SOURCE.findall(sql)))
 
 
-def reasons(sources: list[str], stands: dict[str, Standing], root: Path) -> Iterator[str]:
+def reasons(sources: list[str], statuses: dict[str, ArtefactStatus], root: Path) -> Iterator[str]:
     """A sentence for each artefact that a question needs and does not have."""
     for source in sources:
         if source == "model":
             if not (root / METRICS).is_file():
                 yield "No model has been trained here yet: webtext train."
         elif source == "*":
-            if all(one.manifest is None for one in stands.values()):
+            if all(one.manifest is None for one in statuses.values()):
                 yield "Nothing is built here yet: webtext build."
-        elif stands[source].state != "whole":
-            yield f"Not told: the artefact “{source}” is {stands[source].state}. Run webtext build {source}."
+        elif statuses[source].state != "whole":
+            yield f"Not told: the artefact “{source}” is {statuses[source].state}. Run webtext build {source}."
 
 
 def ask(base: duckdb.DuckDBPyConnection, name: str, sql: str) -> list[Row]:
@@ -203,4 +203,4 @@ def count_tokens(root: Path, shards: int, split: str) -> tuple[int, int]:
 
 def unmade(found: Answers) -> list[str]:
     """The artefacts that are not whole, each with its state."""
-    return [f"{stage} is {found.stands[stage].state}" for stage in STAGES if found.stands[stage].state != "whole"]
+    return [f"{stage} is {found.statuses[stage].state}" for stage in STAGES if found.statuses[stage].state != "whole"]

@@ -67,13 +67,13 @@ def test_what_stands_is_told_by_its_manifest_and_costs_nothing(planned):
 @pytest.mark.parametrize("made", [("links",), ("links", "pages"), ("links", "pages", "documents")])
 def test_stages_that_stand_make_the_rest_surer(planned, made, monkeypatch):
     work, settings, _, _, manifests = planned
-    stands = probe.__globals__["standing"]
+    real = probe.__globals__["status_of"]
 
     def some(root, settings):
-        found = stands(root, settings)
+        found = real(root, settings)
         return {stage: one if stage in made else one._replace(manifest=None) for stage, one in found.items()}
 
-    monkeypatch.setitem(probe.__globals__, "standing", some)
+    monkeypatch.setitem(probe.__globals__, "status_of", some)
     found = probe(work, settings)
     assert tuple(found.made) == made
     assert (found.submissions, found.captures is None) == (None, "pages" in made)

@@ -1,4 +1,4 @@
-"""What a build would do now, artefact by artefact: the one answer that all verbs give, use and refuse by.
+"""Artefact status, what a build would do now with each: the one answer that all verbs give, use and refuse by.
 
 Choice: each stage is asked by its own code, which stops where it would begin to work (`receipts.looking`); so no second
 list of what decides an artefact can disagree with the first. Cost: whoever asks imports all stages (a second), and
@@ -25,7 +25,7 @@ from pipeline.shards.receipts import Artefact, Manifest, Undone
 VERB = dict.fromkeys(("links", "pages", "documents", "tokens"), "were")
 
 
-class Standing(NamedTuple):
+class ArtefactStatus(NamedTuple):
     """How far an artefact is. `manifest`: only while it is whole, so that nothing old is shown as today's.
 
     `state`: "not made", "partly made", "damaged" (a file is gone or has another length), "stale" (a build would make it
@@ -39,7 +39,7 @@ class Standing(NamedTuple):
     why: str = ""
 
 
-def standing(root: Path, settings: Settings) -> dict[str, Standing]:
+def status_of(root: Path, settings: Settings) -> dict[str, ArtefactStatus]:
     """What a build with these settings would do now, of each stage's artefact, in order.
 
     Raises ConfigError: begun with another number of shards.
@@ -58,7 +58,7 @@ def standing(root: Path, settings: Settings) -> dict[str, Standing]:
     return found
 
 
-def recorded(root: Path, shards: int) -> dict[str, Standing]:
+def recorded(root: Path, shards: int) -> dict[str, ArtefactStatus]:
     """What the artefacts say of themselves: whole is what was made to its end, from what stands today.
 
     Whatever the config and the inputs say by now: for who shows or takes artefacts as they are. Raises ConfigError.
@@ -67,10 +67,10 @@ def recorded(root: Path, shards: int) -> dict[str, Standing]:
         return records(root, shards)
 
 
-def records(root: Path, shards: int) -> dict[str, Standing]:
+def records(root: Path, shards: int) -> dict[str, ArtefactStatus]:
     """The same, asked file by file."""
     same_shards(root, shards)
-    found: dict[str, Standing] = {}
+    found: dict[str, ArtefactStatus] = {}
     for stage in STAGES:
         one, why = artefact(root, stage, shards), ""
         try:
@@ -85,11 +85,11 @@ def records(root: Path, shards: int) -> dict[str, Standing]:
                 state = "whole"
         except IntegrityError as error:
             manifest, state, why = None, "damaged", str(error)
-        found[stage] = Standing(one.done(), one.shards, manifest if state == "whole" else None, state, why)
+        found[stage] = ArtefactStatus(one.done(), one.shards, manifest if state == "whole" else None, state, why)
     return found
 
 
-def is_from(root: Path, name: str, found: dict[str, Standing], manifest: Manifest) -> bool:
+def is_from(root: Path, name: str, found: dict[str, ArtefactStatus], manifest: Manifest) -> bool:
     """Whether an artefact stands as it was when that of a manifest was made from it."""
     one = found[name]
     return one.manifest is not None and manifest.made_from[name] == Artefact(root, name, one.shards).fingerprint()
@@ -145,7 +145,7 @@ def check(root: Path, settings: Settings, stages: Iterable[str], stale: bool = F
     Yields what is to be said of those that are taken as they are: because `stale` means it, or because what they were
     made from is not here, as on a machine that they were copied to.
     """
-    found = standing(root, settings)
+    found = status_of(root, settings)
     for stage in stages:
         one = found[stage]
         if one.state not in ("stale", "damaged"):

@@ -8,7 +8,7 @@ import pytest
 from pipeline import config, tokens
 from pipeline.build import STAGES, build
 from pipeline.shards.outcomes import StaleError
-from pipeline.standing import check, recorded, standing
+from pipeline.status import check, recorded, status_of
 from tests.own_data import write_both
 from tests.test_moved import Counted
 
@@ -48,12 +48,12 @@ def made(work):
 
 
 def states(work):
-    return {name: one.state for name, one in standing(work, config.load(work / config.FILE_NAME)).items()}
+    return {name: one.state for name, one in status_of(work, config.load(work / config.FILE_NAME)).items()}
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    found = begun(tmp_path_factory.mktemp("standing") / "work")
+    found = begun(tmp_path_factory.mktemp("status") / "work")
     assert set(states(found).values()) == {"not made"}
     assert sorted(path.name for path in found.iterdir() if path.is_dir()) == []
     made(found)
