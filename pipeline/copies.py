@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline import elsewhere
 from pipeline.config import slice_of
-from pipeline.dedup import exact_duplicates, meter, near_duplicates, nodes
+from pipeline.dedup import evaluation, exact_duplicates, near_duplicates, nodes
 from pipeline.dedup.nodes import MASK_32, REMOVALS, SHIFT_32
 from pipeline.evidence import VERSION, Recipe
 from pipeline.shards import receipts, schemas
@@ -29,7 +29,7 @@ HEAVY_DOCUMENTS = 50_000  # elsewhere, from which on worker processes are worth 
 
 
 def find(recipe: Recipe, run: Run) -> list[list[str]]:
-    """Make the removals of all copies; what is to be said of them, by shard. Raises DedupError: see `meter.judge`."""
+    """Make the removals of all copies; what is to be said of them, by shard. Raises DedupError: `evaluation.judge`."""
     describe_others(recipe, run)
     find_copies(recipe, run)
     find_elsewhere(recipe, run)
@@ -210,11 +210,11 @@ def judge(recipe: Recipe, run: Run) -> list[list[str]]:
     run.map_shards(
         partial(measure, recipe), recipe.begin("scratch/meter", ("jaccard", "measure", "sample"), [measured])
     )
-    meter.judge(recipe.reading_of(), corpus.min_precision, corpus.max_swallowed, corpus.min_recall)
+    evaluation.judge(recipe.reading_of(), corpus.min_precision, corpus.max_swallowed, corpus.min_recall)
     notes = [list(one.notes) for one in recipe.artefact("scratch/pairs").receipts()]
     for shard, one in enumerate(recipe.artefact("scratch/pairs_elsewhere").receipts()):
         notes[shard] += one.notes
-    notes[0] += meter.told(recipe.reading_of(), corpus)
+    notes[0] += evaluation.summary(recipe.reading_of(), corpus)
     return notes
 
 
@@ -228,9 +228,9 @@ def measure(recipe: Recipe, task: Task) -> None:
     survived = [nodes.node_ids(shard, recipe.survivors(shard)["row"].to_numpy()) for shard in recipe.every]
     stayed = [one[~np.isin(one, np.concatenate(gone))] for one in survived]
     theirs = [nodes.node_ids(shard, documents_elsewhere(recipe, shard, "doc_id")[0]) for shard in recipe.beyond]
-    reading = meter.measure(
-        meter.Result(stayed, removals, near_duplicates.unite(pairs), pa.concat_tables(edges), theirs),
+    reading = evaluation.measure(
+        evaluation.Result(stayed, removals, near_duplicates.unite(pairs), pa.concat_tables(edges), theirs),
         recipe.settings.corpus, recipe.settings.documents.shingle_words,
-        meter.Sources(recipe.signatures_of, recipe.words_of, recipe.places_of),
+        evaluation.Sources(recipe.signatures_of, recipe.words_of, recipe.places_of),
     )  # fmt: skip
     recipe.commit("scratch/meter", task, reading.table())

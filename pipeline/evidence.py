@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline import elsewhere
 from pipeline.config import Settings, slice_of
-from pipeline.dedup import meter, minhash, nodes
+from pipeline.dedup import evaluation, minhash, nodes
 from pipeline.dedup.nodes import MASK_32, SHIFT_32, Nodes
 from pipeline.shards import inputs, receipts, schemas, storage
 from pipeline.shards.outcomes import BooksError, Outcome
@@ -156,10 +156,10 @@ class Recipe:
         found: npt.NDArray[np.uint64] = table["hash"].to_numpy()
         return found
 
-    def reading_of(self) -> meter.Reading:
+    def reading_of(self) -> evaluation.Reading:
         """What was measured."""
         (table,) = self.tables("scratch/meter")
-        return meter.Reading(**table.to_pylist()[0])
+        return evaluation.Reading(**table.to_pylist()[0])
 
     def at(self, name: str, asked: Nodes, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Columns of `documents` or votes at ascending nodes, in their order."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline import config, corpus, elsewhere, preflight, urls
 from pipeline.build import build
-from pipeline.dedup import meter
+from pipeline.dedup import evaluation
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import ConfigError, InputError
 from pipeline.shards.receipts import Artefact, Books, Task, Undone, balanced, looking
@@ -117,9 +117,9 @@ def test_a_copy_of_what_went_elsewhere_names_what_stands_there(tmp_path, shards)
 def test_what_goes_elsewhere_takes_no_document_with_it(tmp_path):
     near, far = (" ".join([*prose("tail", k).split(), *prose("base", 120 - k).split()]) for k in (7, 14))
     stands(tmp_path / "old", [Page("https://old.example/", prose("base", 120))])
-    alike = meter.exact_jaccard(words(near), words(far), 5)
+    alike = evaluation.exact_jaccard(words(near), words(far), 5)
     pages = [Page("https://near.example/", near, score=900), Page("https://far.example/", far)]
-    assert alike >= 0.8 > meter.exact_jaccard(words(prose("base", 120)), words(far), 5)
+    assert alike >= 0.8 > evaluation.exact_jaccard(words(prose("base", 120)), words(far), 5)
     built(tmp_path / "alone", pages)
     assert why(tmp_path / "alone") == {"https://far.example/": ("near_duplicate", "jaccard")}
     built(tmp_path / "new", pages, against=["../old"])
@@ -130,7 +130,7 @@ def test_what_goes_elsewhere_takes_no_document_with_it(tmp_path):
 
 
 def likeness(one, other):
-    return np.float32(meter.exact_jaccard(words(one.text), words(other.text), 5))
+    return np.float32(evaluation.exact_jaccard(words(one.text), words(other.text), 5))
 
 
 def slowly(pages, corpora):

@@ -5,7 +5,7 @@ norm, residual scale); github.com/openai/gpt-2, src/model.py (tanh GELU, biases,
 al. 2017, "Attention Is All You Need".
 
 Choice: the released model to the letter, so that published weights load and `transformers` gives the same logits. The
-names of the parameters are the released ones too. Three later habits can be switched on, each alone: RoPE (Su et al.
+names of the parameters are the released ones too. Three later variants can be switched on, each alone: RoPE (Su et al.
 2021) for learned positions, RMSNorm (Zhang and Sennrich 2019) for the layer norm, attention that stays in a document.
 Cost: an `if` each. Alternative: a library's configurable decoder, ten times the lines for switches that GPT-2 does not
 have.
@@ -65,7 +65,7 @@ class Shape:
 
     @property
     def published(self) -> bool:
-        """Whether it is GPT-2 as released, without later habits."""
+        """Whether it is GPT-2 as released, without later variants."""
         return not (self.rope or self.rms)
 
 

@@ -166,7 +166,7 @@ def options_of(**changes):
 
 
 @pytest.mark.parametrize("changes", [{"rope": True}, {"rms": True}, {"rope": True, "rms": True}])
-def test_later_habits_count_their_parameters_and_keep_cause_before_effect(changes):
+def test_later_variants_count_their_parameters_and_keep_cause_before_effect(changes):
     model = options_of(**changes)
     padding = (model.shape.padded_vocab - model.shape.vocab) * model.shape.width
     assert model.shape.parameters == sum(one.numel() for one in model.parameters()) - padding

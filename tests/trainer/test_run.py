@@ -1,4 +1,4 @@
-"""What a run is asked for by name: allowed changes, smaller micro-batches, published weights, later habits, logs."""
+"""What a run is asked for by name: allowed changes, smaller micro-batches, published weights, later variants, logs."""
 
 import json
 
@@ -91,13 +91,13 @@ def test_a_run_may_start_from_published_weights(tmp_path):
         run(root, tmp_path / "other", settings_with(start_from=str(folder), preset="micro"))
 
 
-HABITS = [{"rope": True}, {"rms_norm": True}, {"optimizer": "muon"}, {"same_document": True}, {"logit_rows": 8}]
+VARIANTS = [{"rope": True}, {"rms_norm": True}, {"optimizer": "muon"}, {"same_document": True}, {"logit_rows": 8}]
 
 
-@pytest.mark.parametrize("habit", HABITS, ids=[next(iter(one)) for one in HABITS])
-def test_each_later_habit_learns_and_goes_on_to_the_same_bits(tmp_path, habit):
+@pytest.mark.parametrize("variant", VARIANTS, ids=[next(iter(one)) for one in VARIANTS])
+def test_each_later_variant_learns_and_goes_on_to_the_same_bits(tmp_path, variant):
     root = working_directory(tmp_path)
-    settings = settings_with(steps=4, eval_every=4, checkpoint_every=2, **habit)
+    settings = settings_with(steps=4, eval_every=4, checkpoint_every=2, **variant)
     whole, seen = run(root, tmp_path / "whole", settings)
     assert whole.loss < seen[1].loss
     run(root, tmp_path / "parts", settings)
