@@ -23,8 +23,8 @@ from pipeline.dedup import minhash
 from pipeline.fetch.heads import header
 from pipeline.fetch.readback import BadRecord, Response, read_response
 from pipeline.shards import receipts, schemas, storage
+from pipeline.shards.locations import deletion, is_given, pointed_at
 from pipeline.shards.outcomes import IntegrityError, Outcome
-from pipeline.shards.places import deletion, is_given, pointed_at
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Run

@@ -24,8 +24,8 @@ from pipeline.config import DocumentsSettings
 from pipeline.dedup import minhash
 from pipeline.dedup.nodes import RANK_TYPES
 from pipeline.shards import receipts, schemas, storage
+from pipeline.shards.locations import location_of, mirror, name_of
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError
-from pipeline.shards.places import mirror, name_of, place
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.storage import Stamp
 from pipeline.text.normalize import text_hash, words
@@ -120,14 +120,14 @@ def manifest_in(name: str, folder: Path, work: Path) -> tuple[Manifest, Artefact
                 f"('webtext build corpus --dir {root}'), run the same command again"
             )
     where = f"from {name_of(work.absolute())}"
-    if place(folder) is None and not folder.exists():
+    if location_of(folder) is None and not folder.exists():
         raise InputError(f"{SETTING}: {name}: no such folder ({where}); correct it")
     raise InputError(f"{SETTING}: {name}: no corpus is built there ({where}); {wanted}")
 
 
 def is_there(path: Path, stamp: Stamp) -> bool:
     """Whether a file is there; of an object, whoever reads it finds out."""
-    return place(path) is not None or storage.is_there(path, stamp)
+    return location_of(path) is not None or storage.is_there(path, stamp)
 
 
 def refuse_circle(name: str, corpus: Artefact, manifest: Manifest, work: Path) -> None:
@@ -161,7 +161,7 @@ def manifest_at(folder: Path) -> Manifest | None:
 
 def identity(folder: Path) -> str:
     """What tells two names of one folder: its path without links; of objects their address."""
-    return os.path.realpath(folder) if place(folder) is None else name_of(folder)
+    return os.path.realpath(folder) if location_of(folder) is None else name_of(folder)
 
 
 def told(every: Iterable[Other]) -> Iterator[str]:

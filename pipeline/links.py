@@ -26,9 +26,9 @@ from pipeline.config import LinksSettings, Settings, slice_of
 from pipeline.fetch.captures import addresses
 from pipeline.fetch.kinds import LEFT_OUT, NotAnArchive, is_archive
 from pipeline.shards import inputs, receipts, schemas, storage
+from pipeline.shards.locations import name_of
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
-from pipeline.shards.places import name_of
-from pipeline.shards.receipts import Artefact, Books, Manifest, Task
+from pipeline.shards.receipts import Artefact, Manifest, RowCounts, Task
 from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Run
 from pipeline.submissions import bigquery
@@ -71,7 +71,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
         scatter, gather = partial(scatter_shards, submissions, splits), partial(decide_shard, rules, splits, links)
         run.exchange(scatter, list(groups(submissions)), gather, tasks)
     notes = notes_of(read_from, sources, left_out)
-    return links.finish(used, LIBRARIES, books={BOOK: whole_book(sources, submissions)}, notes=notes)
+    return links.finish(used, LIBRARIES, books={BOOK: submission_counts(sources, submissions)}, notes=notes)
 
 
 def find(links: LinksSettings, work: Path, folders: list[str] | None = None) -> list[Path]:
@@ -324,12 +324,12 @@ def decide_shard(
         attempt.commit({"links": book}, counts=admitted)
 
 
-def whole_book(sources: Artefact, submissions: Artefact) -> Books:
-    """The book of all lines: what reading the sources found, with the repeats that only the scratch shards could see.
+def submission_counts(sources: Artefact, submissions: Artefact) -> RowCounts:
+    """The counts of all lines: what reading the sources found, with the repeats that only the scratch shards could see.
 
     Raises BooksError: rows were lost or doubled between the two.
     """
-    read = receipts.added(one.books for one in sources.receipts()).get(BOOK, Books(0, {}))
+    read = receipts.added(one.books for one in sources.receipts()).get(BOOK, RowCounts(0, {}))
     gathered = receipts.added(one.books for one in submissions.receipts())[BOOK]
     if read.outcomes.get(Outcome.KEPT, 0) != gathered.inputs:
         raise BooksError(f"submissions: {read.outcomes.get(Outcome.KEPT, 0)} rows sent, {gathered.inputs} received")

@@ -19,8 +19,8 @@ from pipeline.fetch import commoncrawl
 from pipeline.fetch.kinds import is_archive
 from pipeline.pages import may_crawl
 from pipeline.shards import inputs, storage
+from pipeline.shards.locations import location_of, name_of
 from pipeline.shards.outcomes import ConfigError, InputError, StorageError, WebTextError
-from pipeline.shards.places import name_of, place
 from pipeline.submissions.decide import Rules
 from pipeline.text.contamination import read_evaluation
 from pipeline.text.extract import engine_named
@@ -72,7 +72,7 @@ def check(root: Path, settings: Settings, stages: Sequence[str]) -> list[str]:
         if stage in CHECKS:
             CHECKS[stage](root, settings, faults)
     notes = []
-    if not faults.found and place(root) is None:
+    if not faults.found and location_of(root) is None:
         with faults.noting():
             notes = space(root, faults.read_bytes)
     if faults.found:
@@ -156,8 +156,8 @@ def files(root: Path, setting: str, patterns: Sequence[str], faults: Faults) -> 
     if folders and not found:
         faults.found.append(InputError(folders[0]))
     found = list(dict.fromkeys(found))
-    faults.read_bytes += sum(path.stat().st_size for path in found if place(path) is None)
-    most = LOOKED_INTO if all(place(path) is None for path in found) else OBJECTS_LOOKED_INTO
+    faults.read_bytes += sum(path.stat().st_size for path in found if location_of(path) is None)
+    most = LOOKED_INTO if all(location_of(path) is None for path in found) else OBJECTS_LOOKED_INTO
     for path in found[:: -(-len(found) // most) or 1]:
         faults.ask(lambda path=path: begins_well(path))  # type: ignore[misc]
     return found

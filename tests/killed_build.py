@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline import build, config
 from pipeline.shards import storage, transfer
-from pipeline.shards.places import mirror
+from pipeline.shards.locations import mirror
 
 CALLS = {"left": 0}
 

@@ -14,7 +14,7 @@ from pipeline.build import build
 from pipeline.dedup import evaluation
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import ConfigError, InputError
-from pipeline.shards.receipts import Artefact, Books, Task, Undone, balanced, looking
+from pipeline.shards.receipts import Artefact, RowCounts, Task, Undone, balanced, looking
 from pipeline.shards.runner import BeamRun, PlainRun
 from pipeline.status import status_of
 from pipeline.text.normalize import words
@@ -79,7 +79,7 @@ def test_what_stands_elsewhere_goes_out_here_and_its_row_names_it(tmp_path, shar
     values = {row["url"]: row["value"] for row in rows(work, "removed").values()}
     assert values["https://b.example/chapter"] == pytest.approx(136 / 156)
     assert values["https://a.example/chapter"] == 1.0
-    assert manifest.books["corpus"] == Books(11, {"kept": 6, "duplicate_elsewhere": 5})
+    assert manifest.books["corpus"] == RowCounts(11, {"kept": 6, "duplicate_elsewhere": 5})
     assert manifest.notes[0] == f"against {other.mark} is {named.format(tmp_path)}, where 3 documents stand"
     assert files_of(tmp_path / "old") == before
 
@@ -297,7 +297,7 @@ def test_explain_and_the_report_name_what_stands_elsewhere_and_status_tells_when
     build(old, config.parse(versions.SETTINGS), "corpus", run=PlainRun())
     chosen = config.parse({**versions.SETTINGS, "corpus": {"min_words": 50, "against": ["../old"]}})
     manifest = build(new, chosen, "corpus", run=PlainRun())["corpus"]
-    assert manifest.books["corpus"] == Books(4, {"kept": 3, "duplicate_elsewhere": 1})
+    assert manifest.books["corpus"] == RowCounts(4, {"kept": 3, "duplicate_elsewhere": 1})
     (row,) = rows(new, "removed").values()
     told = dict(explain(new, 2, row["url"]))["removed"]
     assert (told["keeper_url"], told["keeper_corpus"]) == (row["url"], "../old")  # the same page, there

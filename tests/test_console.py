@@ -15,7 +15,7 @@ from pipeline.cli.progress import Reporter
 from pipeline.cli.tables import reasons
 from pipeline.fetch import queues
 from pipeline.pages import queue
-from pipeline.shards.receipts import Artefact, Books, Manifest
+from pipeline.shards.receipts import Artefact, Manifest, RowCounts
 
 CLEAR = "\x1b[2J\x1b]0;mine\x07\u009b31m\u202egnp.exe\u2066\x08\x7f\rwebtext: done\nforged"
 JOINED = "\u0645\u06cc\u200c\u062e\u0648\u0627 \u0915\u094d\u200d\u0937 \U0001f469\u200d\U0001f680 soft\u00adhyphen"
@@ -111,7 +111,7 @@ def test_notes_and_fates_of_a_stage_are_printed_as_seen(tmp_path, capsys):
     told = capsys.readouterr().err
     assert r"links: note: \u001b[2J" in told
     assert not obeyed(told)
-    assert reasons(Books(1, {"bad_line": 1})) == "bad_line\N{NO-BREAK SPACE}1"
+    assert reasons(RowCounts(1, {"bad_line": 1})) == "bad_line\N{NO-BREAK SPACE}1"
 
 
 @given(st.text())

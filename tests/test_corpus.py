@@ -13,7 +13,7 @@ from pipeline.dedup import minhash, near_duplicates
 from pipeline.documents import SIGNAL_TYPES
 from pipeline.shards import schemas
 from pipeline.shards.outcomes import BooksError, DedupError, InputError
-from pipeline.shards.receipts import Artefact, Books, Task
+from pipeline.shards.receipts import Artefact, RowCounts, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.text import overlap
 from pipeline.text.normalize import text_hash, words
@@ -171,7 +171,7 @@ def test_each_rule_removes_and_names_itself(tmp_path):
     short = rows(tmp_path, "removed")[pages[3].doc_id]
     assert (short["value"], short["threshold"], short["keeper"]) == (19.0, 20.0, None)
     counts = {"wikipedia_host": 1, "other_language": 1, "too_short": 1, "low_quality": 3, "wikipedia_text": 1}
-    assert manifest.books == {"corpus": Books(8, {"kept": 1, **counts})}
+    assert manifest.books == {"corpus": RowCounts(8, {"kept": 1, **counts})}
 
 
 def test_copies_go_and_name_the_better_liked_page_that_stays(tmp_path):
@@ -192,7 +192,7 @@ def test_copies_go_and_name_the_better_liked_page_that_stays(tmp_path):
     # 150 words are 146 shingles, of which two changes spoil ten: 136 shared of 156
     assert values["https://a.example/story"] == 1.0
     assert values["https://b.example/chapter"] == pytest.approx(136 / 156)
-    assert manifest.books["corpus"] == Books(11, {"kept": 8, "exact_duplicate": 2, "near_duplicate": 1})
+    assert manifest.books["corpus"] == RowCounts(11, {"kept": 8, "exact_duplicate": 2, "near_duplicate": 1})
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -458,7 +458,7 @@ def test_a_build_whose_removals_are_wrong_stops_before_it_writes(tmp_path, monke
 
 def test_nothing_to_decide_makes_whole_and_empty_shards(tmp_path):
     manifest = built(tmp_path, [Page("https://d.example/gone", "", outcome="no_text")])
-    assert manifest.books == {"corpus": Books(0, {})}
+    assert manifest.books == {"corpus": RowCounts(0, {})}
     assert rows(tmp_path) == rows(tmp_path, "removed") == {}
     assert len(manifest.files) == 4
 

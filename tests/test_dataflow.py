@@ -25,8 +25,8 @@ from pipeline import build, config
 from pipeline.cli.options import stage_and_options
 from pipeline.demo import dump, site
 from pipeline.shards import failures, runner
+from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import ConfigError, DryRun, InputError
-from pipeline.shards.places import mirror
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun, Running
 from pipeline.status import recorded

@@ -14,7 +14,7 @@ LAYERS = [
     {"urls", "config", "plaintext", "shards.outcomes"},
     {
         "shards.schemas",
-        "shards.places",
+        "shards.locations",
         "shards.objects",
         "shards.transfer",
         "shards.storage",
@@ -45,7 +45,7 @@ TRAINER_MAY_KNOW = {
     "pipeline.config",
     *(
         f"pipeline.shards.{m}"
-        for m in ("outcomes", "schemas", "places", "storage", "transfer", "receipts", "artefacts")
+        for m in ("outcomes", "schemas", "locations", "storage", "transfer", "receipts", "artefacts")
     ),
 }
 LONGEST_FILE = 350

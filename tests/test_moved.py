@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import config
 from pipeline.build import build
-from pipeline.shards import places
+from pipeline.shards import locations
 from pipeline.shards.runner import PlainRun
 from tests.own_data import write_both
 
@@ -65,16 +65,16 @@ def test_the_same_files_named_otherwise_make_nothing_anew(tmp_path):
 
 def test_pointers_name_files_from_where_the_pages_lie(tmp_path, monkeypatch):
     monkeypatch.setenv("WEBTEXT_CACHE", str(tmp_path / "cache"))
-    for root in (tmp_path / "work", places.mirror("s3://bucket/work")):
-        pages, outside = root / "pages", places.mirror("s3://other/x.warc.gz")
+    for root in (tmp_path / "work", locations.mirror("s3://bucket/work")):
+        pages, outside = root / "pages", locations.mirror("s3://other/x.warc.gz")
         for file, name in (
             (root / "x.warc.gz", "../x.warc.gz"),
             (root / ".." / "y" / "x.warc.gz", "../../y/x.warc.gz"),
             (tmp_path / "z.warc.gz", str(tmp_path / "z.warc.gz")),
             (outside, "s3://other/x.warc.gz"),
         ):
-            assert places.pointer_to(file, pages) == name
-            assert places.pointed_at(name, pages) == file
-            assert places.is_given(name)
-        assert places.pointed_at("segments/a.warc.gz", pages) == pages / "segments" / "a.warc.gz"
-        assert not places.is_given("segments/a.warc.gz")
+            assert locations.pointer_to(file, pages) == name
+            assert locations.pointed_at(name, pages) == file
+            assert locations.is_given(name)
+        assert locations.pointed_at("segments/a.warc.gz", pages) == pages / "segments" / "a.warc.gz"
+        assert not locations.is_given("segments/a.warc.gz")

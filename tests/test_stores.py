@@ -17,8 +17,8 @@ from pipeline.build import STAGES
 from pipeline.config import TrainSettings
 from pipeline.demo.web import LocalWeb
 from pipeline.shards import lease, leftovers, objects, receipts, storage, transfer
+from pipeline.shards.locations import location_of, mirror, name_of
 from pipeline.shards.outcomes import BusyError, ConfigError, IntegrityError, StorageError
-from pipeline.shards.places import mirror, name_of, place
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun, PlainRun
 from pipeline.status import recorded, status_of
@@ -100,7 +100,7 @@ def test_every_stage_writes_to_a_store_what_it_writes_to_a_folder_and_another_ma
 
 def test_a_store_that_loses_refuses_and_delays_requests_gets_the_same_bytes(address, root, tmp_path):
     faults = stores.Faults(period=23)
-    bucket = place(root).bucket.removeprefix("s3://")
+    bucket = location_of(root).bucket.removeprefix("s3://")
     with LocalWeb() as web:
         put_inputs(tmp_path / "local", root, web)
         with stores.proxy(address, faults) as through, stores.bucket(through, tmp_path / "faulty", bucket):
@@ -416,7 +416,7 @@ def test_dumps_and_warc_files_on_a_store_give_the_corpus_that_files_give(root, t
     for path in storage.names(root / "pages" / "segments", "*.warc.gz"):
         (given / path.name).write_bytes(storage.read_bytes(path))
     monkeypatch.setenv("WEBTEXT_CACHE", str(tmp_path / "other"))
-    bucket, found = place(root).bucket, {}
+    bucket, found = location_of(root).bucket, {}
     inputs = {
         "objects": (f"{bucket}/work/*.ndjson", f"{bucket}/**/segments/*.warc.gz", mirror(f"{bucket}/second")),
         "files": (str(tmp_path / "local" / "*.ndjson"), str(given / "*.warc.gz"), tmp_path / "second"),

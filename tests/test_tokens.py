@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline import config, tokens
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import IntegrityError
-from pipeline.shards.receipts import Artefact, Books, Task
+from pipeline.shards.receipts import Artefact, RowCounts, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.text import bpe
 
@@ -226,7 +226,7 @@ def test_the_stage_puts_each_document_into_its_split_once(tmp_path):
     corpus_and_tokenizer(tmp_path, 3, documents)
     settings = config.parse({"build": {"shards": 3}, "tokens": {"val_share": 0.4}})
     manifest = tokens.stage(settings, tmp_path, PlainRun())
-    assert manifest.books == {"tokens": Books(30, {"kept": 30})}
+    assert manifest.books == {"tokens": RowCounts(30, {"kept": 30})}
     found = {}
     for split in ("train", "val"):
         for path in sorted((tmp_path / "tokens" / split).iterdir()):

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.shards import storage, transfer
+from pipeline.shards.locations import location_of
 from pipeline.shards.outcomes import InputError, IntegrityError, TrainingError
-from pipeline.shards.places import place
 from trainer.distributed import shard_like
 from trainer.model import GPT, Shape
 
@@ -141,7 +141,7 @@ def latest(folder: Path, moments: bool) -> tuple[Checkpoint | None, list[str], l
 
 def trained(folder: Path) -> tuple[Checkpoint, list[str]]:
     """The newest whole checkpoint for sampling or export, and notes on damaged ones. Raises TrainingError: none."""
-    if place(folder):
+    if location_of(folder):
         transfer.bring(folder)
     checkpoint, notes, _ = latest(folder, moments=False)
     if checkpoint is None:

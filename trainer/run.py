@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pipeline.config import TrainSettings, nearest, slice_of
 from pipeline.shards import transfer
+from pipeline.shards.locations import location_of
 from pipeline.shards.outcomes import ConfigError, TrainingError
-from pipeline.shards.places import place
 from trainer import checkpoint, distributed
 from trainer.checkpoint import Record
 from trainer.data import TokenData, Windows
@@ -117,7 +117,7 @@ def save(run: Run) -> Path:
     )
     if run.world.first:
         checkpoint.save(run.out, record, weights, optimizer_state)
-        if place(run.out):
+        if location_of(run.out):
             transfer.send(run.out)
     distributed.barrier(run.world)
     run.saved = run.out / checkpoint.name_of(run.step)

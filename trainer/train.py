@@ -32,8 +32,8 @@ from torch import Tensor
 
 from pipeline.config import TrainSettings, slice_of
 from pipeline.shards import transfer
+from pipeline.shards.locations import location_of
 from pipeline.shards.outcomes import TrainingError
-from pipeline.shards.places import place
 from pipeline.shards.receipts import Artefact
 from trainer import checkpoint, distributed
 from trainer.data import load_split, step_windows
@@ -77,7 +77,7 @@ def train(
     or go on), ConfigError, IntegrityError, StorageError; SystemExit 75 or 130 after SIGTERM or SIGINT, once the state
     is saved.
     """
-    if place(out):
+    if location_of(out):
         transfer.bring(out)
     data, val = load_split(root, "train"), load_split(root, "val")
     tokenizer = Artefact(root, "tokenizer", 1).whole("tokenizer.json")

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.shards.places import said
+from pipeline.shards.locations import with_addresses
 
 PIPE_CLOSED = 141  # what a shell reports of a process that SIGPIPE ended: 128 + 13
 # What moves a cursor, sets a title or turns a line around, and is seen by nobody: controls (C0, C1, DEL), the ends of
@@ -50,7 +50,7 @@ class Stream(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """The text as seen, with the addresses of objects and not where they lie in the cache."""
-        return super().render_str(seen(said(text)), **options)
+        return super().render_str(seen(with_addresses(text)), **options)
 
     def write(self, data: str) -> None:
         """Write text that is the answer itself, for a file or another program: every character as it is.

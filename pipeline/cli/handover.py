@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli.console import err, out
 from pipeline.cli.options import Folder, Sets, Stale, completing, current, needing, settings_of
-from pipeline.shards.places import mirror
+from pipeline.shards.locations import mirror
 
 
 def formats() -> list[str]:

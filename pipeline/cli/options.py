@@ -17,8 +17,8 @@ from pipeline.build import STAGES, same_shards
 from pipeline.cli.console import err, out
 from pipeline.plaintext import is_text
 from pipeline.shards import storage, transfer
+from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, InputError, WebTextError
-from pipeline.shards.places import mirror
 from pipeline.shards.runner import flags
 from pipeline.status import check
 

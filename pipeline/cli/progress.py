@@ -21,8 +21,8 @@ from rich.progress import Progress as Bars
 from pipeline.build import artefact, made_since, now, segments_since
 from pipeline.cli.console import err, out, print_notes
 from pipeline.cli.tables import kept, reasons
+from pipeline.shards.locations import location_of
 from pipeline.shards.outcomes import WebTextError
-from pipeline.shards.places import place
 
 if TYPE_CHECKING:
     from pipeline.shards.receipts import Manifest
@@ -62,7 +62,7 @@ class Reporter:
 
     def watch(self) -> None:
         looks = 0
-        while not self.stop.wait(0.5 if place(self.folder) is None else 5):
+        while not self.stop.wait(0.5 if location_of(self.folder) is None else 5):
             looks += 1
             with suppress(WebTextError):  # the build will meet it too
                 if looks % LOOKS == 0 and self.stage == "pages":

@@ -12,7 +12,7 @@ from rich.table import Table
 from pipeline.cli.console import err, out
 from pipeline.cli.options import Folder, Sets, Stale, completing, current, needing, one_of, settings_of
 from pipeline.config import ENGINES
-from pipeline.shards.places import mirror
+from pipeline.shards.locations import mirror
 
 
 def report(

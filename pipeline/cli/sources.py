@@ -15,8 +15,8 @@ from pipeline import config
 from pipeline.cli.console import err, out
 from pipeline.cli.options import Folder, Sets, completing, named, needing, one_of, settings_of
 from pipeline.shards import storage
+from pipeline.shards.locations import location_of, mirror, name_of
 from pipeline.shards.outcomes import ConfigError
-from pipeline.shards.places import mirror, name_of, place
 
 LEDGER = Path("harvest/ledger.sqlite")
 REFERENCES = ("wikipedia",)
@@ -39,7 +39,7 @@ def init(
             whole = [placed(pattern, path.parent.absolute()) for pattern in globs]
             text = text.replace(f"{key} = []", f"{key} = {json.dumps(whole, ensure_ascii=False)}", 1)  # TOML too
     storage.write_bytes(path, text.encode())
-    work = shlex.quote(name_of(path.parent) if place(path) else str(folder))
+    work = shlex.quote(name_of(path.parent) if location_of(path) else str(folder))
     out.print(f"{path} written; next: webtext build --dir {work}")
     if not submissions:
         out.print(f"without dumps: webtext harvest --subreddit books --dir {work}   # Reddit's API, see its --help")
@@ -73,7 +73,7 @@ def harvest(
         from pipeline.verbs.harvest import harvested, schedule, sources_of
     sources = sources_of(subreddit or (), domain or (), multireddit or ())
     path = folder / ledger
-    if place(path):
+    if location_of(path):
         raise ConfigError("a ledger is a database file: --ledger has to name a place on this machine")
     counts = harvested(settings, path, sources, schedule(every, until), err.print)
     out.print(f"{path}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))

@@ -18,19 +18,19 @@ from pipeline.cli.console import out
 from pipeline.shards.outcomes import FATES, Outcome
 
 if TYPE_CHECKING:
-    from pipeline.shards.receipts import Books
+    from pipeline.shards.receipts import RowCounts
     from pipeline.status import ArtefactStatus
     from pipeline.verbs.coverage import Year
 
 LEAST_COLUMNS = 24  # of the reasons, however narrow the terminal
 
 
-def kept(book: Books) -> int:
-    """How many rows of a set of books go on."""
+def kept(book: RowCounts) -> int:
+    """How many of these rows go on."""
     return book.outcomes.get(str(Outcome.KEPT), 0)
 
 
-def reasons(book: Books) -> str:
+def reasons(book: RowCounts) -> str:
     """Why rows do not go on, and how many each; a reason and its number are one word to whoever wraps lines."""
     others = ((fate, count) for fate, count in book.outcomes.items() if fate != Outcome.KEPT)
     return ", ".join(f"{fate}\N{NO-BREAK SPACE}{count:,}" for fate, count in others)
@@ -45,7 +45,7 @@ def print_funnel(statuses: Mapping[str, ArtefactStatus]) -> None:
         out.print(line)
 
 
-def funnel(books: Iterable[tuple[str, Books]], columns: int) -> Iterator[str]:
+def funnel(books: Iterable[tuple[str, RowCounts]], columns: int) -> Iterator[str]:
     """Rows in, rows kept and the reasons between, a step of the chain each; lines of at most so many columns."""
     steps = list(FATES)
     chain = sorted(books, key=lambda one: steps.index(one[0]))

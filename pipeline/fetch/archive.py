@@ -33,8 +33,8 @@ from pipeline.fetch.response import Refused
 from pipeline.fetch.revisits import REQUEST
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import schemas, storage
+from pipeline.shards.locations import location_of
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
-from pipeline.shards.places import place
 from pipeline.urls import BadUrl, canonical_url, doc_id
 
 FOLDER = "commoncrawl"  # of the segments, below `pages/`
@@ -64,7 +64,7 @@ def fetched(
         ends.update((row["doc_id"], row) for row in read_table(table))
     unasked = [match for match in matches if not settled(ends.get(match["doc_id"]), match, settings)]
     # on an object store another machine may still be at what a killed build seems to have left
-    taken = storage.names(folder / FOLDER, f"{shard}.*") if place(folder) else tables
+    taken = storage.names(folder / FOLDER, f"{shard}.*") if location_of(folder) else tables
     number = 1 + max((int(path.name.split(".")[1]) for path in taken), default=-1)
     notes: list[str] = []
     for start in range(0, len(unasked), settings.segment_links):

@@ -23,8 +23,8 @@ from pipeline.fetch.nearest import posted
 from pipeline.fetch.pointers import Splits, files_of
 from pipeline.fetch.surt import surt
 from pipeline.shards import inputs, receipts, schemas, storage
+from pipeline.shards.locations import pointer_to
 from pipeline.shards.outcomes import ConfigError, InputError, Outcome
-from pipeline.shards.places import pointer_to
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, host_of, shard_of

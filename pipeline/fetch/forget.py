@@ -24,7 +24,7 @@ from pipeline.fetch.erase import Needed, erased
 from pipeline.fetch.shelf import FOLDER as SEGMENTS
 from pipeline.fetch.shelf import damaged
 from pipeline.shards import schemas, storage
-from pipeline.shards.places import is_given
+from pipeline.shards.locations import is_given
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.removals import identity
 from pipeline.shards.runner import Run

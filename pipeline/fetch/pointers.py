@@ -25,8 +25,8 @@ from pipeline.fetch.originals import is_seeking
 from pipeline.fetch.revisits import REQUEST, REVISIT, of_pages, with_originals
 from pipeline.fetch.warc import Pointer
 from pipeline.shards import inputs, receipts, schemas
+from pipeline.shards.locations import name_of, pointer_to
 from pipeline.shards.outcomes import InputError, Outcome
-from pipeline.shards.places import name_of, pointer_to
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.removals import Removals
 from pipeline.shards.runner import Block, Run

@@ -31,8 +31,8 @@ from pipeline.fetch import heads
 from pipeline.fetch.nearest import PAGE, Row, nearest
 from pipeline.fetch.readback import answer_of, cut_of, read_record
 from pipeline.fetch.response import Refused, judge
+from pipeline.shards.locations import pointed_at
 from pipeline.shards.outcomes import Outcome
-from pipeline.shards.places import pointed_at
 
 # What a row of CAPTURES is.
 RESPONSE, REVISIT, HEAD, REQUEST = "response", "revisit", "head", "request"

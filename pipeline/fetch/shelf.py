@@ -20,8 +20,8 @@ from pipeline.fetch.continuations import Continuation, Memory
 from pipeline.fetch.pointers import Row, nowhere
 from pipeline.fetch.verdicts import Verdicts
 from pipeline.shards import objects, schemas, storage
+from pipeline.shards.locations import location_of
 from pipeline.shards.outcomes import IntegrityError, Outcome
-from pipeline.shards.places import place
 
 FOLDER = "segments"
 ORPHAN_S = 3_600.0  # an attempt needs seconds from its WARC file to its table; what is older was left by a kill
@@ -124,7 +124,7 @@ def queued(one: Waiting) -> Row:
 
 def written_at(path: Path) -> float:
     """When a file or an object was written, in seconds since 1970."""
-    found = objects.known(path) if place(path) else None
+    found = objects.known(path) if location_of(path) else None
     return found.written if found else path.stat().st_mtime
 
 

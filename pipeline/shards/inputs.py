@@ -13,8 +13,8 @@ import msgspec
 
 from pipeline.plaintext import is_text
 from pipeline.shards import objects, storage
+from pipeline.shards.locations import location_of, mirror, name_of
 from pipeline.shards.outcomes import InputError, StorageError
-from pipeline.shards.places import mirror, name_of, place
 
 HASHES = "scratch/sha256.json"  # what input files held when they were last read
 SETTLED_S = 2
@@ -29,7 +29,7 @@ def matching(patterns: Iterable[str], root: Path, setting: str, folders: list[st
     found: set[Path] = set()
     for pattern in patterns:
         wanted = mirror(pattern)
-        if place(root / wanted) is not None:
+        if location_of(root / wanted) is not None:
             files = set(objects.matching(root / wanted))
             folder = not (files or glob.has_magic(pattern)) and bool(objects.inside(root / wanted))
         else:
@@ -64,7 +64,7 @@ def sha256_of_each(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
         known = {}
     found, kept, root = {}, {}, cache.parents[1]
     for path in paths:
-        if place(path) is not None:
+        if location_of(path) is not None:
             found[path] = hashlib.sha256(objects.identity(path).encode()).hexdigest()
             continue
         status = path.stat()

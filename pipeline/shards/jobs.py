@@ -29,8 +29,8 @@ import pyarrow as pa
 
 from pipeline.shards import crossing, storage, transfer
 from pipeline.shards.crossing import Lanes, Parcel
+from pipeline.shards.locations import location_of, mirror, name_of, trim
 from pipeline.shards.outcomes import IntegrityError, StorageError
-from pipeline.shards.places import mirror, name_of, place, trim
 from pipeline.shards.receipts import Task
 from pipeline.shards.storage import PART, refused, refusing
 
@@ -87,7 +87,7 @@ def stored(spec: JobSpec, folder: Path | None) -> Iterator[JobRef]:
     with refusing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    if place(path):
+    if location_of(path):
         transfer.upload(path)
     try:
         yield JobRef(name_of(path), hashlib.sha256(data).hexdigest())
@@ -99,7 +99,7 @@ class Pickler(pickle.Pickler):
     """Names objects by their address: where they lie in the cache is another place on another machine."""
 
     def persistent_id(self, obj: Any) -> str | None:
-        return name_of(obj) if isinstance(obj, Path) and place(obj) else None
+        return name_of(obj) if isinstance(obj, Path) and location_of(obj) else None
 
 
 class Unpickler(pickle.Unpickler):

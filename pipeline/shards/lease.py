@@ -24,8 +24,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from pipeline.shards import interrupts, objects, storage, transfer
+from pipeline.shards.locations import location_of, name_of
 from pipeline.shards.outcomes import BusyError, StorageError, WebTextError
-from pipeline.shards.places import name_of, place
 from pipeline.shards.storage import LOCK
 
 LEASE = ".lease"
@@ -52,7 +52,7 @@ def lock(root: Path) -> Iterator[Callable[[], None]]:
         file.truncate(0)
         file.write(myself())
         file.flush()
-        with leased(root) if place(root) else nullcontext(lambda: None) as check:
+        with leased(root) if location_of(root) else nullcontext(lambda: None) as check:
             yield check
 
 
@@ -63,7 +63,7 @@ def myself() -> str:
 
 def busy(root: Path, holder: str) -> BusyError:
     """The one line for a directory that another run holds."""
-    dead = f"; if it died, its lease ends within {LEASE_S:g} s" if place(root) else ""
+    dead = f"; if it died, its lease ends within {LEASE_S:g} s" if location_of(root) else ""
     return BusyError(f"{name_of(root)}: in use by {holder or 'another process'}; wait for it to end, or stop it{dead}")
 
 

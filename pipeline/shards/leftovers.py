@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from pipeline.shards import objects, pending, storage, transfer
-from pipeline.shards.places import path_of, place
+from pipeline.shards.locations import location_of, path_of
 from pipeline.shards.storage import LOCK, MARKED, PART
 
 WRITER = re.compile(r"\.([0-9a-f]{8})-(\d+)\.part$")  # in the name of a part: the process that writes it
@@ -32,7 +32,7 @@ def sweep(root: Path) -> int:
     Only under the lock of the working directory. What somebody else is writing there (an export, say) stays, and what
     was decided is done first.
     """
-    if place(root) is None:
+    if location_of(root) is None:
         pending.finish(root)
     parts = [path for path in parts_below(root) if abandoned(path)]
     for path in parts:
@@ -40,7 +40,7 @@ def sweep(root: Path) -> int:
     for folder in (root / "scratch").glob("exchange-*"):
         with suppress(OSError):  # somebody's blocks are in it
             folder.rmdir()
-    if place(root) is None:
+    if location_of(root) is None:
         return len(parts)
     listed = [path_of(root, at.key) for at, _ in objects.listed(root)]
     receipts = [path for path in listed if path.parent.name == "receipts"]

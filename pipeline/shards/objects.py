@@ -27,8 +27,8 @@ from obstore.exceptions import (
 )
 
 from pipeline.shards import reach
+from pipeline.shards.locations import Location, location_of, name_of, path_of
 from pipeline.shards.outcomes import ConfigError, StorageError
-from pipeline.shards.places import Place, name_of, path_of, place
 
 
 class Object(NamedTuple):
@@ -70,7 +70,7 @@ def asking(path: Path) -> Iterator[None]:
     except BaseError as error:
         if "NoSuchBucket" in str(error):  # as S3 and GCS name it
             raise no_bucket(path) from error
-        found = place(path)
+        found = location_of(path)
         if known := reach.diagnosis(found.bucket, str(error)) if found else None:
             raise known from error
         raise StorageError(
@@ -81,7 +81,7 @@ def asking(path: Path) -> Iterator[None]:
 
 def no_bucket(path: Path) -> StorageError:
     """The one line for a bucket that does not exist."""
-    found = place(path)
+    found = location_of(path)
     return StorageError(f"{found.bucket if found else path}: no such bucket; make it first, or correct the name")
 
 
@@ -123,19 +123,19 @@ def view_of(path: Path) -> View | None:
     return next((view for root, view in _views.items() if path.is_relative_to(root)), None)
 
 
-def listed(folder: Path) -> Iterator[tuple[Place, Object]]:
+def listed(folder: Path) -> Iterator[tuple[Location, Object]]:
     """All objects below a folder, as the store lists them now."""
-    here = place(folder)
+    here = location_of(folder)
     assert here is not None
     with asking(folder):
         for page in store(here.bucket).list(f"{here.key}/" if here.key else None, chunk_size=1000):
             for one in page:
-                yield Place(here.bucket, one["path"]), described(one)
+                yield Location(here.bucket, one["path"]), described(one)
 
 
 def inside(folder: Path) -> list[Path]:
     """The paths of all objects in a folder, not of those in folders below it."""
-    here, view = place(folder), view_of(folder)
+    here, view = location_of(folder), view_of(folder)
     assert here is not None
     if view:
         keys = [key for key in view.objects if key.rpartition("/")[0] == here.key]
@@ -147,7 +147,7 @@ def inside(folder: Path) -> list[Path]:
 
 def matching(pattern: Path) -> list[Path]:
     """The paths of the objects that a glob names; `*` stays within a folder, `**` is any number of folders."""
-    here = place(pattern)
+    here = location_of(pattern)
     assert here is not None
     parts = here.key.split("/")
     fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
@@ -181,7 +181,7 @@ def identity(path: Path) -> str:
 
 def known(path: Path) -> Object | None:
     """What is at a path, or None."""
-    here = place(path)
+    here = location_of(path)
     assert here is not None
     if view := view_of(path):
         return view.objects.get(here.key)
@@ -194,7 +194,7 @@ def known(path: Path) -> Object | None:
 
 def noted(path: Path, found: Object | None) -> None:
     """Note in the view what this process has just done to an object."""
-    here, view = place(path), view_of(path)
+    here, view = location_of(path), view_of(path)
     if here is not None and view is not None:
         if found is None:
             view.objects.pop(here.key, None)

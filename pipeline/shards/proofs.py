@@ -1,4 +1,4 @@
-"""Receipts and manifests as values: what is done, from what, with which books; and the fingerprint of all that decides.
+"""Receipts and manifests as values: what is done, from what, with which row counts; and the fingerprint of it all.
 
 Choice: one small JSON file a shard, written after the shard and never before, is all the state there is; a stage asks
 only "does a receipt with today's fingerprint exist?". Cost: a file a shard. Alternative: completion markers, as
@@ -30,7 +30,7 @@ class Task(msgspec.Struct, frozen=True):
     fingerprint: str
 
 
-class Books(msgspec.Struct, frozen=True):
+class RowCounts(msgspec.Struct, frozen=True):
     """So many rows came in, and what became of each: inputs = sum of outcomes."""
 
     inputs: int
@@ -44,7 +44,7 @@ class Receipt(msgspec.Struct, frozen=True):
     shards: int
     fingerprint: str
     files: dict[str, Stamp]
-    books: dict[str, Books]
+    books: dict[str, RowCounts]  # by step
     notes: tuple[str, ...] = ()
     counts: dict[str, int] = {}  # numbers a person asks for that are no fates, by name
     before: dict[str, str] = {}  # of files that `remove` rewrote: their sha256 when they were made
@@ -60,7 +60,7 @@ class Manifest(msgspec.Struct, frozen=True):
     settings: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, Stamp]
-    books: dict[str, Books]
+    books: dict[str, RowCounts]
     notes: tuple[str, ...] = ()
     counts: dict[str, int] = {}
     made_from: dict[str, str] = {}  # artefact that was read -> the fingerprint it had then
@@ -100,22 +100,22 @@ def written(value: Receipt | Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
 
 
-def balanced(name: str, inputs: int, outcomes: Mapping[str, int]) -> Books:
-    """Books that add up, with outcomes in the order of FATES. Raises BooksError: they do not, or an unknown fate."""
+def balanced(name: str, inputs: int, outcomes: Mapping[str, int]) -> RowCounts:
+    """Row counts that add up, outcomes in the order of FATES. Raises BooksError: they do not, or an unknown fate."""
     counts = {str(fate): count for fate, count in outcomes.items() if count}
     known = [str(fate) for fate in FATES[name]]
     strangers = sorted(set(counts) - set(known))
     if strangers or sum(counts.values()) != inputs:
         raise BooksError(f"{name}: {inputs} rows in, {sum(counts.values())} accounted for as {counts} ({strangers=})")
-    return Books(inputs, {fate: counts[fate] for fate in known if fate in counts})
+    return RowCounts(inputs, {fate: counts[fate] for fate in known if fate in counts})
 
 
-def added(books: Iterable[Mapping[str, Books]]) -> dict[str, Books]:
-    """The sum of several sets of books, by name."""
+def added(books: Iterable[Mapping[str, RowCounts]]) -> dict[str, RowCounts]:
+    """The sum of several sets of row counts, by name."""
     inputs: Counter[str] = Counter()
     outcomes: dict[str, Counter[str]] = {}
-    for one in books:
-        for name, book in one.items():
-            inputs[name] += book.inputs
-            outcomes.setdefault(name, Counter()).update(book.outcomes)
+    for shard in books:
+        for name, rows in shard.items():
+            inputs[name] += rows.inputs
+            outcomes.setdefault(name, Counter()).update(rows.outcomes)
     return {name: balanced(name, inputs[name], outcomes[name]) for name in sorted(outcomes)}

@@ -21,13 +21,13 @@ from typing import Any
 import msgspec
 
 from pipeline.shards import pending, storage
+from pipeline.shards.locations import deletion, location_of
 from pipeline.shards.outcomes import IntegrityError
-from pipeline.shards.places import deletion, place
 from pipeline.shards.proofs import (
     UNICODE,
-    Books,
     Manifest,
     Receipt,
+    RowCounts,
     Task,
     added,
     balanced,
@@ -40,8 +40,8 @@ from pipeline.shards.proofs import (
 from pipeline.shards.storage import HashingFile, Stamp
 
 __all__ = [
-    "UNICODE", "Artefact", "Attempt", "Books", "Manifest", "Receipt", "Task", "Undone", "added", "balanced", "checked",
-    "fingerprint", "looking", "mark_of", "versions", "written",
+    "UNICODE", "Artefact", "Attempt", "Manifest", "Receipt", "RowCounts", "Task", "Undone", "added", "balanced",
+    "checked", "fingerprint", "looking", "mark_of", "versions", "written",
 ]  # fmt: skip
 
 _wanted: dict[Artefact, tuple[str, ...]] = {}  # the fingerprints that this process began each artefact with
@@ -170,7 +170,7 @@ class Artefact:
         """The path of the same file to hand on: where it lies on an object store, any machine finds it there."""
         name = self.file_name(shard, suffix)
         path, stamp = self.folder / name, self.made(shard).files[name]
-        return storage.attempted(path, stamp) if place(path) else self.file(shard, suffix)
+        return storage.attempted(path, stamp) if location_of(path) else self.file(shard, suffix)
 
     def named(self, shard: int, name: str) -> Path:
         """The same of a file whose name is not made from the shard's number."""
@@ -181,7 +181,7 @@ class Artefact:
 
     def whole(self, name: str) -> Path:
         """The path of a file of the tokenizer, for those who check it by other means; an object is verified."""
-        return self.named(0, name) if place(self.root) else self.folder / name
+        return self.named(0, name) if location_of(self.root) else self.folder / name
 
     def files(self, suffix: str, part: str = "") -> list[Path]:
         """That file of every shard, in shard order, verified against the manifest; no other may lie among them.
@@ -205,7 +205,7 @@ class Artefact:
 
     def lying(self, suffix: str, part: str) -> list[Path]:
         """The files of such names that lie in the folder. Of objects none: the names of those come from receipts."""
-        return [] if place(self.folder) else storage.names(self.folder / part, f"*{suffix}")
+        return [] if location_of(self.folder) else storage.names(self.folder / part, f"*{suffix}")
 
     def refresh(self) -> None:
         """Write the manifest anew from the receipts that `remove` rewrote; it goes where one is missing."""
@@ -233,7 +233,7 @@ class Artefact:
         settings: Any,
         libraries: Iterable[str],
         made_from: Iterable[Artefact] = (),
-        books: Mapping[str, Books] | None = None,
+        books: Mapping[str, RowCounts] | None = None,
         notes: Iterable[str] = (),
     ) -> Manifest:
         """Write manifest.json from the receipts of all shards; `books` and `notes` add those of earlier phases.
@@ -311,7 +311,7 @@ class Attempt:
         self.files[name] = (self.files[name][0], count)
 
     def commit(
-        self, books: Mapping[str, Books], notes: Iterable[str] = (), counts: Mapping[str, int] | None = None
+        self, books: Mapping[str, RowCounts], notes: Iterable[str] = (), counts: Mapping[str, int] | None = None
     ) -> None:
         """Name the files, then write the receipt, unless another attempt of the same task was quicker."""
         if self.artefact.current(self.task):
@@ -329,7 +329,7 @@ class Attempt:
             )
         )
 
-    def rewrite(self, books: Mapping[str, Books]) -> None:
+    def rewrite(self, books: Mapping[str, RowCounts]) -> None:
         """Commit files that only lack what `remove` took out: the shard, and what was made from it, stay current.
 
         Cut short, it is either not begun or ended by the next sweep: see `pending`.
@@ -338,7 +338,7 @@ class Attempt:
         new = {name: file.stamp(rows) for name, (file, rows) in self.files.items()}
         before = {name: old.files[name].sha256 for name in new} | old.before
         receipt = msgspec.structs.replace(old, files={**old.files, **new}, books=dict(books), before=before)
-        if place(self.artefact.folder) is not None:  # there a receipt is replaced at once
+        if location_of(self.artefact.folder) is not None:  # there a receipt is replaced at once
             self.publish(receipt)
             return
         path = self.artefact.receipt_path(self.task.shard)

@@ -26,8 +26,8 @@ from pipeline.shards import crossing, interrupts, jobs, reach, schemas, transfer
 from pipeline.shards.crossing import Parcel
 from pipeline.shards.failures import Guarded, unmarked
 from pipeline.shards.jobs import JobRef, JobSpec
+from pipeline.shards.locations import location_of, name_of
 from pipeline.shards.outcomes import ConfigError, DryRun, WebTextError
-from pipeline.shards.places import name_of, place
 from pipeline.shards.receipts import Task
 
 Source = TypeVar("Source")
@@ -135,7 +135,7 @@ class BeamRun:
 
         if find_spec("apitools") is None:
             raise ConfigError("links.bigquery needs Google's client; run: pip install 'webtext[gcp]'")
-        if place(folder) is None:
+        if location_of(folder) is None:
             folder.mkdir(parents=True, exist_ok=True)
         with self.pipeline() as pipeline:
             rows = pipeline | "query" >> bigquery_source(query)
@@ -210,7 +210,7 @@ def refuse_unfit(runner: str, options: Sequence[str], scratch: Path | None) -> N
     if kind == DATAFLOW and not parsed.view_as(WorkerOptions).sdk_container_image:
         wanted = "--sdk_container_image=…"
         raise ConfigError(f"{DATAFLOW}: name the image of its workers, which docker/worker.Dockerfile makes: {wanted}")
-    if kind == DATAFLOW and not dry and (scratch is None or place(scratch) is None):
+    if kind == DATAFLOW and not dry and (scratch is None or location_of(scratch) is None):
         raise ConfigError(f"{DATAFLOW}: its workers see no folder of this machine; work in a bucket: --dir gs://…")
     if kind == DATAFLOW and find_spec("apitools") is None:
         raise ConfigError(f"{DATAFLOW} needs Google's client; run: pip install 'webtext[gcp]'")

@@ -4,9 +4,9 @@ Choice: write beside the final name, fsync, rename, fsync the folder; hash while
 reading. Cost: one fsync a file and one extra read of a shard a process. Alternative: trust the file system; Arrow's IPC
 format has no checksum, and a killed writer of its stream format leaves a file that reads as a valid, shorter one.
 
-Where a path stands for an object (see `places`), what is published is uploaded, and the store alone says what is there.
-There is no rename there: each attempt at a shard uploads under a name of its own, with the sha256 of its bytes in it,
-and the receipt, written on the condition that it is still the one that was found, picks one.
+Where a path stands for an object (see `locations`), what is published is uploaded, and the store alone says what is
+there. There is no rename there: each attempt at a shard uploads under a name of its own, with the sha256 of its bytes
+in it, and the receipt, written on the condition that it is still the one that was found, picks one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from pipeline.shards import objects, transfer
+from pipeline.shards.locations import deletion, location_of, name_of
 from pipeline.shards.outcomes import IntegrityError, StorageError
-from pipeline.shards.places import deletion, name_of, place
 
 PART = ".part"
 LOCK = ".lock"  # whoever works in a folder for longer than one file holds this one in it
@@ -132,7 +132,7 @@ def publish(paths: Iterable[Path], once: bool = False) -> None:
         except OSError as error:
             raise refused(path, error) from error
         folders.add(path.parent)
-        if place(path) is not None:
+        if location_of(path) is not None:
             upload(path, once)
     for folder in sorted(folders):
         sync_folder(folder)
@@ -153,7 +153,7 @@ def commit(receipt: Path, data: bytes, files: Mapping[Path, Stamp], before: Mapp
     `before`: the files that the receipt so far names. A receipt never outlives its files: where files are renamed, the
     old one goes first; where they are objects, the new one replaces it, and then what the old one named is deleted.
     """
-    if place(receipt) is None:
+    if location_of(receipt) is None:
         if receipt.exists():
             receipt.unlink()
             sync_folder(receipt.parent)
@@ -229,7 +229,7 @@ def refused(path: Path, error: OSError) -> StorageError:
 
 def local(path: Path) -> Path:
     """`path`, holding here what it stands for. Raises FileNotFoundError, of objects also StorageError."""
-    return path if place(path) is None else transfer.fetch(path)
+    return path if location_of(path) is None else transfer.fetch(path)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -239,12 +239,12 @@ def read_bytes(path: Path) -> bytes:
 
 def exists(path: Path) -> bool:
     """Whether there is a file or an object of this name."""
-    return path.exists() if place(path) is None else objects.known(path) is not None
+    return path.exists() if location_of(path) is None else objects.known(path) is not None
 
 
 def remove(path: Path) -> None:
     """Delete a file or an object, if it is there."""
-    if place(path) is None:
+    if location_of(path) is None:
         path.unlink(missing_ok=True)
     else:
         transfer.remove(path)
@@ -253,7 +253,7 @@ def remove(path: Path) -> None:
 def discard(path: Path) -> None:
     """Delete a file of a shard that no receipt describes, if it is there; of objects, those of all attempts."""
     remove(path)
-    if place(path) is not None:
+    if location_of(path) is not None:
         for one in names(path.parent, f"{path.stem}.*{path.suffix}"):
             if MARKED.sub("", one.name) == path.name:
                 transfer.remove(one)
@@ -261,19 +261,19 @@ def discard(path: Path) -> None:
 
 def names(folder: Path, pattern: str) -> list[Path]:
     """The paths in a folder whose last part matches a pattern, in order. Objects are not brought here."""
-    if place(folder) is None:
+    if location_of(folder) is None:
         return sorted(folder.glob(pattern))
     return sorted(path for path in objects.inside(folder) if fnmatchcase(path.name, pattern))
 
 
 def reading(path: Path, ahead_bytes: int = AHEAD_BYTES) -> BinaryIO:
     """A file, or an object without a copy of it here, `ahead_bytes` at a time. Raises FileNotFoundError, OSError."""
-    return path.open("rb") if place(path) is None else transfer.opened(path, ahead_bytes)
+    return path.open("rb") if location_of(path) is None else transfer.opened(path, ahead_bytes)
 
 
 def size_of(path: Path) -> int:
     """How many bytes a file or an object has. Raises FileNotFoundError."""
-    if place(path) is None:
+    if location_of(path) is None:
         return path.stat().st_size
     found = objects.known(path)
     if found is None:
@@ -283,7 +283,7 @@ def size_of(path: Path) -> int:
 
 def written_since(folder: Path, pattern: str, since: float) -> int:
     """How many files in a folder that match a pattern were written since a time (seconds since 1970)."""
-    if place(folder) is None:
+    if location_of(folder) is None:
         return sum(path.stat().st_mtime >= since for path in folder.glob(pattern))
     found = objects.listed(folder)
     return sum(fnmatchcase(at.key.rpartition("/")[2], pattern) and one.written >= since for at, one in found)
@@ -305,7 +305,7 @@ def verified(path: Path, stamp: Stamp, receipt: Path) -> Path:
     """
     mend = f"run: {deletion(receipt)} and build again: only this shard is made anew"
     try:
-        if place(path) is not None:
+        if location_of(path) is not None:
             transfer.fetch(path, attempted(path, stamp))
         status = path.stat()
     except FileNotFoundError:
@@ -325,5 +325,5 @@ def verified(path: Path, stamp: Stamp, receipt: Path) -> Path:
 def is_there(path: Path, stamp: Stamp) -> bool:
     """Whether a file of the right length stands at `path`: all that can be told without reading it."""
     with suppress(FileNotFoundError):
-        return size_of(path if place(path) is None else attempted(path, stamp)) == stamp.bytes
+        return size_of(path if location_of(path) is None else attempted(path, stamp)) == stamp.bytes
     return False

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
+from pipeline.shards.locations import Location, location_of, name_of, path_of
 from pipeline.shards.objects import (
     Object,
     asking,
@@ -37,7 +38,6 @@ from pipeline.shards.objects import (
     watch,
 )
 from pipeline.shards.outcomes import StorageError
-from pipeline.shards.places import Place, name_of, path_of, place
 
 STATE = ("receipts/", "removals/", "manifest.json", "webtext.toml")  # small, read often: brought down all at once
 AT_ONCE = 32  # requests
@@ -50,7 +50,7 @@ class LostError(Exception):
 
 def look(root: Path) -> None:
     """Look at a whole directory at once, and bring its state down; see `objects.watch`."""
-    if place(root) is None:
+    if location_of(root) is None:
         return
     state = [key for key in watch(root).objects if any(part in key for part in STATE)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -61,7 +61,7 @@ def look(root: Path) -> None:
 @contextmanager
 def looking(root: Path) -> Iterator[None]:
     """A look at a directory for the length of a block, where nobody keeps one."""
-    if place(root) is None or view_of(root):
+    if location_of(root) is None or view_of(root):
         yield
         return
     look(root)
@@ -137,7 +137,7 @@ def fetch_if_there(path: Path) -> None:
 
 def download(path: Path, source: Path) -> Path:
     """Bring an object down, whole, and note which state of it that is."""
-    here = place(source)
+    here = location_of(source)
     assert here is not None
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}-{os.getpid()}.part")
     with refusing_disk(path), asking(source):
@@ -181,7 +181,7 @@ class Ranges(io.RawIOBase):
         length = min(len(buffer), self.size - self.at)
         if length <= 0:
             return 0
-        here = place(self.path)
+        here = location_of(self.path)
         assert here is not None
         with asking(self.path):
             buffer[:length] = memoryview(store(here.bucket).get_range(here.key, start=self.at, length=length))
@@ -200,7 +200,7 @@ def opened(path: Path, ahead_bytes: int) -> BinaryIO:
 def upload(path: Path, target: Path | None = None) -> None:
     """Put a file of the mirror where it stands, or as the object at `target`, whatever lies there."""
     target = target or path
-    here = place(target)
+    here = location_of(target)
     assert here is not None
     mark_of(path).unlink(missing_ok=True)
     with asking(target):
@@ -222,7 +222,7 @@ def put_bytes_once(path: Path, data: bytes, before: str = "") -> Object:
 
     Raises LostError: another writer was quicker. A write whose answer got lost is recognised by what it wrote.
     """
-    here = place(path)
+    here = location_of(path)
     assert here is not None
     for left in reversed(range(TRIES)):
         try:
@@ -245,7 +245,7 @@ def put_bytes_once(path: Path, data: bytes, before: str = "") -> Object:
     raise AssertionError("the last try returns or raises")
 
 
-def condition(here: Place, before: str) -> Any:
+def condition(here: Location, before: str) -> Any:
     """How a client says "only if there is none", or "only if it is still this one" (GCS asks for its generation)."""
     if not before:
         return "create"
@@ -260,7 +260,7 @@ def condition(here: Place, before: str) -> Any:
 
 def content(path: Path) -> bytes | None:
     """What an object holds now, asked of the store; None: there is none."""
-    here = place(path)
+    here = location_of(path)
     assert here is not None
     with suppress(FileNotFoundError), asking(path):
         return bytes(store(here.bucket).get(here.key).bytes())
@@ -270,7 +270,7 @@ def content(path: Path) -> bytes | None:
 def now(folder: Path) -> float:
     """The store's clock, in seconds since 1970: when it says that an object was written that is written now."""
     path = folder / f".clock-{uuid.uuid4().hex[:8]}"
-    here = place(path)
+    here = location_of(path)
     assert here is not None
     with asking(path):
         store(here.bucket).put(here.key, b"")
@@ -281,7 +281,7 @@ def now(folder: Path) -> float:
 
 def remove(path: Path) -> None:
     """Delete an object, if it is there, and what lies here of it."""
-    here = place(path)
+    here = location_of(path)
     assert here is not None
     with suppress(FileNotFoundError), asking(path):
         store(here.bucket).delete(here.key)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pipeline import urls
 from pipeline.config import LinksSettings
 from pipeline.shards import schemas, storage
+from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import Outcome
-from pipeline.shards.places import mirror
 from pipeline.shards.removals import Removals
 from pipeline.urls import HostList
 

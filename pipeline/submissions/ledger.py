@@ -23,8 +23,8 @@ import msgspec
 import zstandard
 
 from pipeline.shards import storage
+from pipeline.shards.locations import name_of
 from pipeline.shards.outcomes import BusyError, InputError, Outcome, StorageError, WebTextError
-from pipeline.shards.places import name_of
 from pipeline.submissions.listings import Page
 from pipeline.submissions.rows import Block, Submission
 

@@ -19,8 +19,8 @@ from pipeline import urls
 from pipeline.config import CorpusSettings
 from pipeline.plaintext import decoded
 from pipeline.shards import storage
+from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import ConfigError, InputError, Outcome
-from pipeline.shards.places import mirror
 from pipeline.text import overlap
 
 HOSTS = "wikipedia_hosts.txt"

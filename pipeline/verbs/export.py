@@ -28,8 +28,8 @@ import pyarrow as pa
 
 from pipeline.config import Settings, nearest
 from pipeline.shards import schemas, storage
+from pipeline.shards.locations import name_of
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, IntegrityError, StorageError
-from pipeline.shards.places import name_of
 from pipeline.shards.receipts import Artefact, Manifest, mark_of
 from pipeline.shards.storage import Stamp
 from pipeline.text import bpe

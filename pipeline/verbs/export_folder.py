@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pipeline.shards import lease, objects, storage, transfer
+from pipeline.shards.locations import cache, location_of, name_of, path_of
 from pipeline.shards.outcomes import BusyError, ConfigError
-from pipeline.shards.places import cache, name_of, path_of, place
 
 ABOUT = "webtext.json"
 
@@ -26,7 +26,7 @@ def replacing(out: Path, force: bool) -> AbstractContextManager[Path]:
 
     Raises ConfigError: `out` is there, and not `force`, or it is no export. BusyError: another export writes it.
     """
-    return replacing_objects(out, force) if place(out) else replacing_files(out.resolve(), force)
+    return replacing_objects(out, force) if location_of(out) else replacing_files(out.resolve(), force)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.shards import storage
+from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import InputError, Outcome
-from pipeline.shards.places import mirror
 from pipeline.shards.receipts import Artefact
 from pipeline.text import overlap
 from pipeline.text.signals import SIGNALS

@@ -18,8 +18,8 @@ from pipeline.build import STAGES
 from pipeline.config import nearest
 from pipeline.plaintext import decoded
 from pipeline.shards import removals, transfer
+from pipeline.shards.locations import location_of, mirror
 from pipeline.shards.outcomes import ConfigError, InputError
-from pipeline.shards.places import mirror, place
 from pipeline.status import recorded
 from pipeline.verbs.report.questions import asking, prove, questions, reasons, sources_of, to_be_shown, wholes
 
@@ -56,7 +56,7 @@ def query(root: Path, shards: int, name: str) -> Answer:
     root = root.absolute()
     removals.refuse_unfinished(root)
     sources = sources_of(sql)
-    if place(root) and "model" in sources:
+    if location_of(root) and "model" in sources:
         transfer.bring(root / "model")
     statuses = recorded(root, shards)
     if reason := next(reasons([one for one in sources if one in (*STAGES, "*", "model")], statuses, root), ""):

@@ -15,8 +15,8 @@ from pipeline.fetch.captures import addresses, index
 from pipeline.fetch.kinds import NotAnArchive, is_archive
 from pipeline.fetch.readback import BadRecord, read_response
 from pipeline.shards import storage
+from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import Outcome
-from pipeline.shards.places import mirror
 from tests import stores
 from tests.fetch.archives import PAGE, arc_record, filedesc, http, packed, record, wacz
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.fetch.readback import read_response
-from pipeline.shards.places import pointed_at
+from pipeline.shards.locations import pointed_at
 from pipeline.urls import canonical_url, doc_id
 from tests.fetch import warcs
 from tests.fetch.warcs import SHARDS, brief, look

@@ -6,7 +6,7 @@ import hashlib
 from pipeline.config import PagesSettings
 from pipeline.fetch import originals, pointers
 from pipeline.fetch.lookup import Held, Wanted, lookup
-from pipeline.shards.places import pointed_at
+from pipeline.shards.locations import pointed_at
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import canonical_url, doc_id, host_of
 

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from pipeline.shards import objects, reach, storage, transfer
+from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import ConfigError, StorageError
-from pipeline.shards.places import mirror
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun
 from tests import stores

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.shards import lease, receipts
 from pipeline.shards.outcomes import BooksError, BusyError, IntegrityError, Outcome
-from pipeline.shards.receipts import Artefact, Books, Task
+from pipeline.shards.receipts import Artefact, RowCounts, Task
 
 
 def made(artefact, shard, mark, data=b"data"):
@@ -52,7 +52,7 @@ def test_the_manifest_adds_up_its_shards_and_goes_when_one_is_stale(tmp_path):
         tokens.finish({}, [])
     made(tokens, 1, "a")
     manifest = tokens.finish({"karma": 3}, ["pyarrow"])
-    assert manifest.books == {"tokens": Books(2, {"kept": 2})}
+    assert manifest.books == {"tokens": RowCounts(2, {"kept": 2})}
     assert tokens.manifest() == manifest
     assert tokens.begin(["a", "b"]) == [Task(1, "b")]
     assert tokens.manifest() is None

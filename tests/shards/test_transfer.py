@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.shards import inputs, objects, places, storage, transfer
+from pipeline.shards import inputs, locations, objects, storage, transfer
+from pipeline.shards.locations import location_of, mirror, name_of
 from pipeline.shards.outcomes import ConfigError, InputError, StorageError
-from pipeline.shards.places import mirror, name_of, place
 from tests import stores
 
 
@@ -47,10 +47,10 @@ def test_a_path_tells_which_object_it_stands_for(monkeypatch):
     for name in ("s3://bucket/a/b", "gs://bucket/a/b"):
         assert name_of(mirror(name)) == name_of(mirror(Path(name))) == name
         assert name_of(mirror(mirror(name))) == name
-        assert place(mirror(name) / "links" / "x.parquet").key == "a/b/links/x.parquet"
+        assert location_of(mirror(name) / "links" / "x.parquet").key == "a/b/links/x.parquet"
     assert mirror("s3://bucket/a") == Path("/cache/s3:/bucket/a")
     for ordinary in ("/data/a:b", "work", "/c/s3", "C:/x", "/data/s3:"):
-        assert place(Path(ordinary)) is None
+        assert location_of(Path(ordinary)) is None
         assert name_of(Path(ordinary)) == ordinary == str(mirror(ordinary))
     with pytest.raises(ConfigError, match=r"names no bucket; expected s3://BUCKET/FOLDER"):
         mirror("s3://")
@@ -58,10 +58,10 @@ def test_a_path_tells_which_object_it_stands_for(monkeypatch):
 
 def test_a_message_names_objects_and_not_the_cache(monkeypatch):
     monkeypatch.setenv("WEBTEXT_CACHE", "/cache")
-    assert places.said(f"{mirror('s3://b/x')}: missing, but {mirror('gs://b/y')} is there") == (
+    assert locations.with_addresses(f"{mirror('s3://b/x')}: missing, but {mirror('gs://b/y')} is there") == (
         "s3://b/x: missing, but gs://b/y is there"
     )
-    assert places.deletion(mirror("gs://b/it's")) == "gcloud storage rm 'gs://b/it'\"'\"'s'"
+    assert locations.deletion(mirror("gs://b/it's")) == "gcloud storage rm 'gs://b/it'\"'\"'s'"
 
 
 # --- down
@@ -171,7 +171,7 @@ def test_a_replacement_is_refused_once_another_came_first(root, elsewhere):
 @pytest.mark.failure("the object store refuses or loses requests", "nothing, as a rule: they are repeated", "nothing")
 def test_whatever_happens_to_requests_a_condition_holds_and_every_byte_arrives(address, root, tmp_path):
     faults = stores.Faults(period=3)
-    bucket = place(root).bucket.removeprefix("s3://")
+    bucket = location_of(root).bucket.removeprefix("s3://")
     with stores.proxy(address, faults) as through, stores.bucket(through, tmp_path / "faulty", bucket):
         here = mirror(name_of(root))
         for number in range(6):
@@ -247,20 +247,20 @@ def test_the_cache_gives_up_what_nobody_uses_and_it_comes_back(root):
     for name in ("old", "new"):
         storage.write_bytes(root / name, name.encode() * 100)
     os.utime(transfer.mark_of(root / "old"), (1_000, 1_000))
-    assert places.trim(limit=10_000) == 0
-    assert places.trim(limit=10) == 300
+    assert locations.trim(limit=10_000) == 0
+    assert locations.trim(limit=10) == 300
     assert not (root / "old").exists()
     assert (root / "new").exists()  # somebody may be about to read it
     assert storage.read_bytes(root / "old") == b"old" * 100
 
 
 def test_the_size_of_the_cache_is_a_number(monkeypatch):
-    for said, meant in (("", places.MOST_BYTES), ("1000", 1000), ("5e9", 5 * 10**9)):
+    for said, meant in (("", locations.MOST_BYTES), ("1000", 1000), ("5e9", 5 * 10**9)):
         monkeypatch.setenv("WEBTEXT_CACHE_BYTES", said)
-        assert places.most_bytes() == meant
+        assert locations.most_bytes() == meant
     monkeypatch.setenv("WEBTEXT_CACHE_BYTES", "50 GB")
     with pytest.raises(ConfigError, match="is '50 GB'; expected a number of bytes"):
-        places.trim()
+        locations.trim()
 
 
 def test_a_folder_is_the_same_there_and_here_after_it_was_sent_and_brought(root, elsewhere):

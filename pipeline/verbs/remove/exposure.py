@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from pipeline.build import artefact
 from pipeline.shards import storage
+from pipeline.shards.locations import mirror, name_of
 from pipeline.shards.outcomes import WebTextError
-from pipeline.shards.places import mirror, name_of
 from pipeline.shards.receipts import Artefact, mark_of
 from pipeline.shards.removals import RemovalRequest, Span
 from pipeline.verbs.remove.removal import Removal

@@ -1,4 +1,4 @@
-"""The rows of removed documents, taken out of the shards that are made, and the books corrected.
+"""The rows of removed documents, taken out of the shards that are made, and the row counts corrected.
 
 Choice: the touched shards of each artefact are written again without them, under the fingerprint that they had, so that
 nothing else becomes stale. Of a link its doc_id stays, so that it is counted. Tokens are overwritten by end-of-text,
@@ -22,7 +22,7 @@ from pipeline.build import artefact
 from pipeline.fetch import pointers
 from pipeline.shards import receipts, schemas, storage
 from pipeline.shards.outcomes import Outcome
-from pipeline.shards.receipts import Artefact, Books, Task
+from pipeline.shards.receipts import Artefact, RowCounts, Task
 from pipeline.submissions import decide
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.search import concerned, made
@@ -68,7 +68,7 @@ def suffix_of(one: Artefact) -> str:
 
 
 def rewrite(removal: Removal, one: Artefact, shard: int, parts: tuple[str, ...]) -> None:
-    """Write the files of one shard that hold a doomed row without it, and correct the books."""
+    """Write the files of one shard that hold a doomed row without it, and correct the row counts."""
     receipt = one.made(shard)
     gone: Counter[str] = Counter()
     suffix, write = suffix_of(one), REWRITE.get(one.name, without)
@@ -87,8 +87,8 @@ def rewrite(removal: Removal, one: Artefact, shard: int, parts: tuple[str, ...])
             attempt.rewrite(corrected(one.name, receipt.books, gone))
 
 
-def corrected(name: str, books: dict[str, Books], gone: Counter[str]) -> dict[str, Books]:
-    """The books of a shard after rows of these outcomes left it; in those of `links` they stay, as removed."""
+def corrected(name: str, books: dict[str, RowCounts], gone: Counter[str]) -> dict[str, RowCounts]:
+    """The row counts of a shard after rows of these outcomes left it; in those of `links` they stay, as removed."""
     if name not in books or name.startswith("scratch/"):
         return books
     book = books[name]

@@ -26,8 +26,8 @@ import zstandard
 from pipeline.build import STAGES
 from pipeline.config import Settings
 from pipeline.shards import inputs, objects, schemas, storage
+from pipeline.shards.locations import location_of, name_of, path_of
 from pipeline.shards.outcomes import InputError
-from pipeline.shards.places import name_of, path_of, place
 from pipeline.shards.removals import FOLDER as REQUESTS
 from pipeline.shards.removals import identity
 from pipeline.submissions.ledger import SUFFIX, Ledger
@@ -68,7 +68,7 @@ def erase_traces(removal: Removal, settings: Settings | None) -> None:
 
 def lying(root: Path) -> list[Path]:
     """All files below the working directory; of one on an object store, all objects."""
-    if place(root) is not None:
+    if location_of(root) is not None:
         return sorted(path_of(root, at.key) for at, _ in objects.listed(root))
     return sorted(path for path in root.rglob("*") if path.is_file())
 
@@ -147,7 +147,7 @@ def forget_posts(removal: Removal, path: Path) -> None:
         ledger.settle()
     if rows:
         removal.change(path, rows, before, storage.sha256_of(path))
-        if place(path) is not None:
+        if location_of(path) is not None:
             storage.upload(path, once=False)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from pipeline.fetch.captures import moment
 from pipeline.fetch.readback import read_record
+from pipeline.shards.locations import is_given, location_of, pointed_at
 from pipeline.shards.outcomes import WebTextError
-from pipeline.shards.places import is_given, place, pointed_at
 
 MOST_ARCHIVES = 500  # read: a second or two
 HEAD_BYTES = 1 << 16  # of a record's block that are read
@@ -43,7 +43,7 @@ def captured(root: Path, archives: Sequence[dict[str, Any]]) -> Captured:
 def dates_in(root: Path, archive: dict[str, Any]) -> Iterator[date]:
     """The dates of two records of an archive; none of one that is not on this machine, or not what it was."""
     path = pointed_at(archive["warc"], root / "pages")
-    if is_given(archive["warc"]) and place(path) is not None:  # somebody else's store: not asked for a date
+    if is_given(archive["warc"]) and location_of(path) is not None:  # somebody else's store: not asked for a date
         return
     for offset in sorted({archive["first_offset"], archive["last_offset"]}):
         try:

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from pipeline.build import STAGES, artefact
 from pipeline.config import Settings
 from pipeline.shards import removals, transfer
+from pipeline.shards.locations import location_of
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
-from pipeline.shards.places import place
 from pipeline.status import ArtefactStatus, recorded
 from pipeline.text.rules import Rule, read_rules
 from pipeline.text.signals import SIGNALS
@@ -84,7 +84,7 @@ def answers(root: Path, shards: int, settings: Settings | None = None) -> Answer
     root = root.absolute()  # questions are asked from within it
     removals.refuse_unfinished(root)
     gone = removals.Removals.of(root)
-    if place(root):
+    if location_of(root):
         transfer.bring(root / "model")
     found = Answers(recorded(root, shards), settings=settings or Settings())
     whole = wholes(found.statuses)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.shards.receipts import Books, Manifest
+from pipeline.shards.receipts import Manifest, RowCounts
 from pipeline.verbs.plan.machines import Machines
 from pipeline.verbs.plan.probe import Texts
 from pipeline.verbs.plan.sample import Captures, Submissions
@@ -33,7 +33,7 @@ def texts(**changed):
 
 def manifest(stage, **books):
     """A manifest with books (inputs, kept)."""
-    known = {name: Books(inputs, {"kept": kept, "x": inputs - kept}) for name, (inputs, kept) in books.items()}
+    known = {name: RowCounts(inputs, {"kept": kept, "x": inputs - kept}) for name, (inputs, kept) in books.items()}
     return Manifest(stage, 4, "", {}, {}, {}, known)
 
 
