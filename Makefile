@@ -38,7 +38,7 @@ demo: install ## the whole chain on an embedded web, offline: links to a trained
 test: install ## lint, types and tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy pipeline trainer docs/make.py
+	$(BIN)/mypy webtext pipeline trainer docs/make.py
 	$(BIN)/pytest -n 2 -m "not long"
 
 test-long: install ## the tests marked long as well

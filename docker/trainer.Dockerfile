@@ -14,6 +14,7 @@ RUN uv pip install --no-cache --constraint requirements.lock --torch-backend "$B
 COPY LICENSE ./
 COPY pipeline pipeline
 COPY trainer trainer
+COPY webtext webtext
 COPY sql sql
 RUN uv pip install --no-cache --no-deps --build-constraints requirements.lock .
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-import pipeline as webtext
+import webtext
 
 work = Path(sys.argv[1])
 settings = webtext.parse({

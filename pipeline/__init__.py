@@ -1,6 +1,6 @@
 """Rebuild WebText: what the command `webtext` does, as functions.
 
-    import pipeline as webtext
+    import webtext
 
     settings = webtext.parse({"links": {"submissions": ["dump.ndjson"]}, "pages": {"warc": ["*.warc.gz"]}})
     manifests = webtext.build_stages(Path("work"), settings)

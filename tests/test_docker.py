@@ -63,7 +63,7 @@ def test_a_linter_finds_nothing(name):
 def test_an_image_copies_what_exists_and_what_is_sent(name):
     copied = [rest.split()[:-1] for word, rest in steps(name) if word == "COPY" and "--from" not in rest]
     sources = [source for each in copied for source in each]
-    assert {"requirements.lock", "pyproject.toml", "pipeline", "trainer", "sql", "LICENSE"} == set(sources)
+    assert {"requirements.lock", "pyproject.toml", "webtext", "pipeline", "trainer", "sql", "LICENSE"} == set(sources)
     assert [source for source in sources if not ((ROOT / source).exists() and sent(source))] == []
     assert not any(map(sent, ("work", "tests/conftest.py", ".venv", ".git/config", "webtext-demo/links", "README.md")))
 
@@ -100,7 +100,7 @@ def test_every_entry_point_is_there():
     assert ("COPY", "--from=beam /opt/apache/beam /opt/apache/beam") in stage("worker", -1)
     assert ("ENTRYPOINT", '["/opt/apache/beam/boot"]') in stage("worker", -1)
     assert ("ENTRYPOINT", '["webtext"]') in stage("trainer", -1)
-    assert 'webtext = "pipeline.__main__:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
+    assert 'webtext = "webtext.__main__:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
     for name in IMAGES:
         assert ("COPY", "--from=build /opt/webtext /opt/webtext") in stage(name, -1)
         assert any(rest.startswith("PATH=/opt/webtext/bin:$PATH") for word, rest in stage(name, -1) if word == "ENV")

@@ -1,10 +1,11 @@
-"""What is installed is what is developed: the wheel holds all it needs, and runs where another `pipeline` lies."""
+"""What is installed is what is developed: the wheel holds all it needs, and runs where others of its names lie."""
 
 import os
 import re
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -31,18 +32,32 @@ def installed(wheel, tmp_path_factory):
     return target
 
 
-@pytest.fixture
-def python(installed, tmp_path):
-    """Runs the installed wheel's Python in a folder whose own `pipeline` must not be imported."""
-    foreign = tmp_path / "pipeline"
-    foreign.mkdir()
-    (foreign / "__init__.py").write_text("raise SystemExit('a foreign pipeline was imported')\n")
+FOREIGN = "raise SystemExit(f'{__file__} was imported, a module of the user')\n"
+NAMES = ("config", "queue", "random", "tokens", "typer", "numpy", "regex")  # of ours, Python's and others' modules
 
-    def run(*arguments):
+
+@pytest.fixture
+def user(tmp_path):
+    """A folder of a user's, with packages and modules that have the names of ours, of Python's and of others'."""
+    for name in ("pipeline", "trainer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(FOREIGN)
+    for name in NAMES:
+        (tmp_path / f"{name}.py").write_text(FOREIGN)
+    return tmp_path
+
+
+@pytest.fixture
+def python(installed, user):
+    """Runs Python in the user's folder, with the installed wheel on its path and nothing else that helps."""
+
+    def run(*arguments, path=()):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*path, installed)))}
+        environment.pop("PYTHONSAFEPATH", None)
         return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(installed)},
+            [sys.executable, *map(str, arguments)],
+            cwd=user,
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -60,12 +75,14 @@ def sources(folder, below):
 
 def test_the_wheel_holds_code_data_sql_and_types_and_nothing_else(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert names == sources("pipeline", "pipeline") | sources("trainer", "trainer") | sources("sql", "pipeline/sql")
+    packages = [sources(name, name) for name in ("webtext", "pipeline", "trainer")]
+    assert names == set().union(*packages, sources("sql", "pipeline/sql"))
     assert {
         "pipeline/data/wikipedia_hosts.txt",
         "pipeline/sql/report/balance.sql",
         "pipeline/py.typed",
         "trainer/py.typed",
+        "webtext/py.typed",
     } <= names
 
 
@@ -74,41 +91,94 @@ def test_the_wheel_names_its_licence_and_its_command(wheel):
     (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
     (commands,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
     assert "License-Expression: MIT\n" in archive.read(metadata).decode()
-    assert "webtext = pipeline.__main__:main" in archive.read(commands).decode()
+    assert "webtext = webtext.__main__:main" in archive.read(commands).decode()
 
 
-def test_the_wheel_reads_its_own_data_beside_a_foreign_package_of_the_same_name(python, installed):
-    code = "import pipeline.urls as u; print(len(u.packaged_entries('wikipedia_hosts.txt')) > 0); print(u.__file__)"
-    done = python("-c", code)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["True", str(installed / "pipeline" / "urls.py")]
+def asked_by(way, installed):
+    """The words by which a person starts the command."""
+    script = {"the script": installed / "bin" / "webtext", "torchrun": Path(sys.executable).with_name("torchrun")}
+    return {
+        "the script": [script["the script"]],
+        "python -m": ["-m", "webtext"],
+        "torchrun": [script["torchrun"], "--nproc-per-node", "1", "-m", "webtext"],
+    }[way]
 
 
-def test_the_command_builds_from_the_wheel_beside_a_foreign_pipeline_with_two_workers(python, tmp_path):
-    write_both(tmp_path, pages=4)
-    begun = python("-m", "pipeline", "init", "--submissions", "dump.ndjson", "--warc", "pages.warc.gz")
+@pytest.mark.parametrize("way", ["the script", "python -m", "torchrun"])
+def test_the_command_starts_beside_modules_of_any_name(way, python, installed):
+    done = python(*asked_by(way, installed), "--version")
+    assert (done.returncode, done.stdout) == (0, f"webtext {version('webtext')}\n"), done.stderr
+
+
+@pytest.mark.parametrize("way", ["the script", "python -m"])
+def test_the_command_is_its_own_also_where_the_path_of_imports_leads_to_others_first(way, python, installed, user):
+    for name in NAMES:
+        (user / f"{name}.py").unlink()  # of these Python itself takes the first
+    done = python(*asked_by(way, installed), "train", path=[user])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("webtext: webtext.toml"), done.stderr
+
+
+def test_the_command_builds_beside_modules_of_any_name_with_two_workers(python, user):
+    write_both(user, pages=4)
+    begun = python("-m", "webtext", "init", "--submissions", "dump.ndjson", "--warc", "pages.warc.gz")
     assert begun.returncode == 0, begun.stderr
-    built = python("-m", "pipeline", "build", "documents", "--set", "build.workers=2")
+    for name in NAMES:
+        (user / f"{name}.py").unlink()
+    built = python("-m", "webtext", "build", "documents", "--set", "build.workers=2", path=[user])
     assert built.returncode == 0, built.stderr
     assert "documents: done; documents: 4 in, 4 kept" in built.stderr
 
 
+def test_the_command_keeps_its_children_off_the_current_folder(python):
+    code = (
+        "import os, subprocess, sys; sys.path.pop(0); sys.argv[1:] = ['--version']\n"
+        "import webtext.__main__ as command\n"
+        "command.main()\n"
+        "subprocess.run([sys.executable, '-c', 'import random, queue; print(random.__name__)'])\n"
+    )
+    done = python("-c", code)
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("random", "")
+
+
+def test_the_functions_are_to_be_had_beside_a_foreign_package(python, installed):
+    code = (
+        "import sys; sys.path.append(sys.path.pop(0)); import webtext\n"
+        "print(webtext.STAGES[0], 'train' in dir(webtext)); import pipeline; print(pipeline.__file__)"
+    )
+    done = python("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["links True", str(installed / "pipeline" / "__init__.py")]
+
+
+def test_who_has_imported_a_package_of_the_same_name_is_told_so(python, user):
+    (user / "trainer" / "__init__.py").write_text("")
+    done = python("-c", "import sys, trainer; sys.path.append(sys.path.pop(0)); import webtext; webtext.parse")
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("ImportError: webtext needs the package 'trainer' of "), done.stderr
+    assert said.endswith(f"another was imported before: {user / 'trainer' / '__init__.py'}")
+
+
 def test_the_wheel_writes_a_report_with_its_own_questions_and_style(python, installed, tmp_path):
     (tmp_path / "webtext.toml").write_text("")
-    done = python("-m", "pipeline", "report")
+    done = python("-m", "webtext", "report")
     assert done.returncode == 0, done.stderr
     assert "--ground: #" in (tmp_path / "report" / "report.html").read_text("utf-8")
     code = (
         "from pipeline.verbs.report import questions; print(questions.sql_folder(), 'funnel' in questions.questions())"
     )
-    done = python("-c", code)
+    done = python("-P", "-c", code)
     assert (done.stdout, done.stderr) == (f"{installed}/pipeline/sql/report True\n", "")
 
 
-def test_the_wheel_makes_a_ledger_by_its_own_schema(python, installed):
-    code = "import pipeline.submissions.ledger as l, pathlib; l.Ledger(pathlib.Path('l.sqlite')); print(l.__file__)"
-    done = python("-c", code)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{installed}/pipeline/submissions/ledger.py\n", "")
+def test_the_wheel_reads_its_own_lists_and_makes_a_ledger_by_its_own_schema(python, installed):
+    code = (
+        "import pathlib, pipeline.urls as u, pipeline.submissions.ledger as l; l.Ledger(pathlib.Path('l.sqlite'))\n"
+        "print(len(u.packaged_entries('wikipedia_hosts.txt')) > 0, u.__file__, l.__file__)"
+    )
+    done = python("-P", "-c", code)
+    files = f"{installed}/pipeline/urls.py {installed}/pipeline/submissions/ledger.py"
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"True {files}\n", "")
 
 
 def test_the_lock_names_exact_versions_and_no_place():

@@ -1,6 +1,6 @@
 """Distributed training: several processes, one run, which `torchrun` starts, each on its share of every step's windows.
 
-    torchrun --nproc-per-node 2 -m pipeline train --dir work
+    torchrun --nproc-per-node 2 -m webtext train --dir work
 
 Choice: two ways. `ddp`: every process holds all weights, gradients are averaged once a step. `fsdp`: every process
 holds its share of weights, gradients and optimizer state (FSDP2's `fully_shard`), and gathers a layer while it is

@@ -5,7 +5,7 @@ What a person would type:
     webtext train                                  the config's [train], on the shards of this working directory
     webtext train --set train.preset=nano --set train.block=256 --set train.device=cpu
     webtext train --fresh                          start over; what was there is set aside
-    torchrun --nproc-per-node 8 -m pipeline train                 one process a GPU
+    torchrun --nproc-per-node 8 -m webtext train                 one process a GPU
 
 Choice: everything random is a function of (seed, step), so a resumed run has nothing to remember but weights, optimizer
 state and the step, and ends in the same weights to the bit. Cost: one seeding a step. Alternative: saving generators

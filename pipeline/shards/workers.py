@@ -46,12 +46,22 @@ def lifeline(folder: Path | None) -> Iterator[Path]:
 def command(line: Path, main: str) -> str:
     """What a shell runs to start a worker on a lifeline: this Python, then the statement `main`.
 
-    -P keeps the current folder off the import path: a user's own folder named `pipeline` would take our place. The
-    shell ignores an interrupt for it, which is the parent's to act on, from before Python begins.
+    The shell ignores an interrupt for it, which is the parent's to act on, from before Python begins.
     """
     quiet = logging.root.manager.disable >= logging.ERROR  # as the command line sets it without --debug
     code = f"from pipeline.shards.workers import hold; hold({str(line)!r}, {quiet}); {main}"
-    return "trap '' INT; exec " + shlex.join([sys.executable, "-P", "-c", code])
+    return "trap '' INT; exec " + shlex.join(python(code))
+
+
+def python(code: str) -> list[str]:
+    """The command line of a child that runs `code` in this Python, with these very packages.
+
+    -P keeps the current folder off the import path. A user's own folder named `pipeline` may be on it all the same, by
+    PYTHONPATH; and ours may not be, where the parent came by them in another way.
+    """
+    home = str(Path(__file__).resolve().parents[2])
+    ours = f"sys.path.insert(0, {home!r}); import webtext; sys.path.append(sys.path.pop(0)); webtext.claim()"
+    return [sys.executable, "-P", "-c", f"import sys; {ours}; {code}"]
 
 
 def hold(line: str, quiet: bool) -> None:

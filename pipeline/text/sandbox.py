@@ -13,10 +13,10 @@ import contextlib
 import os
 import re
 import resource
+import shlex
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -25,10 +25,11 @@ from typing import IO, Self
 import msgspec
 
 from pipeline.shards.outcomes import Outcome, WebTextError
-from pipeline.shards.workers import die_with_parent
+from pipeline.shards.workers import die_with_parent, python
 from pipeline.text.extract import Extraction, engine_named, extract
 
 WALL = 30  # times the CPU limit, in real time: only for a child that sleeps; a loaded machine stays far below
+CHILD = "from pipeline.text.sandbox import serve; serve()"
 LENGTH = struct.Struct("<Q")
 # What Rust's allocator says before it aborts, and Python's last words when even raising fails.
 OUT_OF_MEMORY = (b"memory allocation", b"MemoryError", b"bad_alloc")
@@ -130,12 +131,12 @@ class Sandbox:
         self.complaints.truncate(0)
         pipe = subprocess.PIPE
         self.child = subprocess.Popen(
-            command(), stdin=pipe, stdout=pipe, stderr=self.complaints, env=environment(), start_new_session=True
+            python(CHILD), stdin=pipe, stdout=pipe, stderr=self.complaints, start_new_session=True
         )
         if self.ask(msgspec.msgpack.encode(self.limits)) != b"ready":
             lines = self.last_words().decode(errors="replace").strip().splitlines() or ["no message"]
             self.stop()
-            raise WebTextError(f"extraction process: does not start: {lines[-1]}; try: {' '.join(command())}")
+            raise WebTextError(f"extraction process: does not start: {lines[-1]}; try: {shlex.join(python(CHILD))}")
 
     def stop(self) -> None:
         """End the child, if there is one: it holds nothing worth keeping."""
@@ -148,17 +149,6 @@ class Sandbox:
                 with contextlib.suppress(OSError):  # bytes that the dead child did not read
                     pipe.close()
         self.child = None
-
-
-def command() -> list[str]:
-    """The child's command line; -P keeps a `pipeline` folder of the working directory off its path."""
-    return [sys.executable, "-P", "-m", "pipeline.text.sandbox"]
-
-
-def environment() -> dict[str, str]:
-    """The parent's environment, with the folder of this very package first on the module path."""
-    here = str(Path(__file__).resolve().parents[2])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))}
 
 
 def send(pipe: IO[bytes], message: bytes) -> None:
@@ -245,7 +235,3 @@ def answer(message: bytes, limits: Limits, much: int) -> bytes:
     signal.setitimer(signal.ITIMER_PROF, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     return reply
-
-
-if __name__ == "__main__":
-    serve()

@@ -247,6 +247,9 @@ def test_of_a_damaged_member_of_several_records_what_came_before_is_read(tmp_pat
     except NotAnArchive:
         assert at < 20  # not even the beginning of one can be told
         return
+    if how == "flip" and 4 <= at < 10:  # when, how hard and on what system it was compressed (RFC 1952, section 2.3)
+        assert [one.url for one in captures if one.outcome is Outcome.KEPT] == list(held)
+        return
     assert Outcome.BAD_RECORD in {one.outcome for one in captures}
     for one in captures:
         if one.outcome is Outcome.KEPT:

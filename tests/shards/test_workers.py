@@ -16,14 +16,7 @@ from pipeline.shards.outcomes import InputError, WorkerError
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun
 
-ROOT = Path(__file__).resolve().parents[2]
 WAIT = "import signal; print('begun', flush=True); signal.pause()"
-
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    """Workers import what is developed here."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 def started(line):

@@ -3,16 +3,16 @@ import re
 import select
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.config import DocumentsSettings
 from pipeline.shards.outcomes import ConfigError, Outcome, WebTextError
+from pipeline.shards.workers import python
 from pipeline.text import sandbox as room
 from pipeline.text.extract import Extraction, extract
-from pipeline.text.sandbox import Sandbox, command, environment
+from pipeline.text.sandbox import Sandbox
 
 ROOMY = 2_000_000_000
 ARTICLE = (
@@ -42,7 +42,7 @@ def misbehaving(monkeypatch, body):
         "room.WALL = 3\n"
         "room.serve()\n"
     )
-    monkeypatch.setattr(room, "command", lambda: [sys.executable, "-P", "-c", child])
+    monkeypatch.setattr(room, "CHILD", child)
 
 
 def test_the_sandbox_gives_what_extract_gives():
@@ -108,9 +108,7 @@ def test_the_child_ends_when_its_parent_is_killed():
         "    print(box.child.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-P", "-c", parent], capture_output=True, env=environment(), timeout=60, check=False
-    )
+    run = subprocess.run(python(parent), capture_output=True, timeout=60, check=False)
     assert run.returncode == -signal.SIGKILL
     wait_until_gone(int(run.stdout))
 
@@ -139,13 +137,13 @@ def test_a_foreign_pipeline_in_the_working_directory_is_not_imported(monkeypatch
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with Sandbox("resiliparse", 5.0, ROOMY) as box:
         assert box.extract(b"<p>text", "", "").text == "text"
-    asked = [*command()[:2], "-c", "import pipeline; print(pipeline.__file__)"]
-    printed = subprocess.run(asked, capture_output=True, text=True, env=environment(), check=True).stdout
+    asked = python("import pipeline; print(pipeline.__file__)")
+    printed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     assert Path(printed.strip()).parent == Path(room.__file__).resolve().parents[1]
 
 
 def test_a_child_that_cannot_start_says_why(monkeypatch):
-    monkeypatch.setattr(room, "command", lambda: [sys.executable, "-c", "import no_such_module"])
+    monkeypatch.setattr(room, "CHILD", "import no_such_module")
     with (
         pytest.raises(WebTextError, match=r"does not start: .*no_such_module.*; try: "),
         Sandbox("cascade", 1.0, ROOMY),
