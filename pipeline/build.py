@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config import Settings
-from pipeline.shards import lease, leftovers, removals, storage
-from pipeline.shards.outcomes import ConfigError, DryRun
+from pipeline.shards import engine, lease, leftovers, removals, storage
+from pipeline.shards.outcomes import ConfigError, DryRun, EngineError
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.runner import BeamRun, Run
 
@@ -41,7 +41,7 @@ def build(
     """
     from pipeline import preflight  # noqa: PLC0415 - all that stages read with, a second that --help need not pay
 
-    chosen = run or beam(settings, root)
+    chosen = run or beam(settings, root, noted=noted)
     manifests: dict[str, Manifest] = {}
     with lease.lock(root) as check:
         leftovers.sweep(root)
@@ -55,15 +55,27 @@ def build(
             started(stage)
             try:
                 manifests[stage] = importlib.import_module(f"pipeline.{stage}").stage(settings, root, chosen)
-            except DryRun as built:
-                raise DryRun(f"{stage}: {built}") from None
+            except (DryRun, EngineError) as error:
+                raise type(error)(f"{stage}: {error}") from error.__cause__
             ended(stage, manifests[stage])
     return manifests
 
 
-def beam(settings: Settings, root: Path, options: tuple[str, ...] = ()) -> BeamRun:
-    """The Beam runner that the settings name; `options` go to Beam as they are, blocks cross below `root`."""
-    return BeamRun(settings.build.runner, settings.build.workers or os.cpu_count() or 1, options, root / "scratch")
+def beam(
+    settings: Settings,
+    root: Path,
+    options: tuple[str, ...] = (),
+    noted: Callable[[str], None] = lambda _note: None,
+) -> BeamRun:
+    """The Beam runner that the settings name; `options` go to Beam, with a parallelism; blocks cross below `root`.
+
+    `noted` is told how wide an engine will run, and later what is worth a word while it works.
+    """
+    workers = settings.build.workers or os.cpu_count() or 1
+    options, wide = engine.widened(settings.build.runner, options, workers)
+    if wide:
+        noted(wide)
+    return BeamRun(settings.build.runner, workers, options, root / "scratch", noted)
 
 
 def artefact(root: Path, stage: str, shards: int) -> Artefact:

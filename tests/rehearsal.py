@@ -12,7 +12,8 @@ from pathlib import Path
 from apache_beam.portability.api import beam_runner_api_pb2 as proto
 
 from pipeline.shards.outcomes import DryRun
-from pipeline.shards.runner import BeamRun, PlainRun, Running
+from pipeline.shards.runner import BeamRun, PlainRun
+from pipeline.shards.running import Running
 
 ROOT = Path(__file__).resolve().parents[1]
 Job = namedtuple("Job", "stage place graph spec")
@@ -44,7 +45,7 @@ class Rehearsal(BeamRun):
 
         PlainRun().exchange(seen, sources, gather, targets)
 
-    def pipeline(self):
+    def pipeline(self, job=None):
         made = super().pipeline().pipeline
 
         def kept(finish):

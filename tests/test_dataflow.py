@@ -132,7 +132,7 @@ def gather_nothing(task, blocks):
 
 
 def test_a_graph_has_one_size_whatever_the_number_of_shards_and_of_links(tmp_path):
-    run = Rehearsal("DataflowRunner", 1, DRY, tmp_path, ["links"])
+    run = Rehearsal("DataflowRunner", 1, DRY, tmp_path, stages=["links"])
     for many in (3, 30_000):
         tasks = [Task(shard, "f" * 32) for shard in range(many)]
         run.exchange(

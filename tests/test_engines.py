@@ -87,9 +87,9 @@ def test_a_worker_that_does_not_see_the_working_directory_says_so(engine, tmp_pa
 
 
 @contextmanager
-def unseen(spec, folder):
+def unseen(spec, folder, elsewhere):
     """A reference that names a file which no worker can see."""
-    yield jobs.JobRef(folder / ".job-0.part", "")
+    yield jobs.JobRef(str(folder / ".job-0.part"), "", elsewhere)
 
 
 @pytest.mark.long

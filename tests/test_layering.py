@@ -31,6 +31,8 @@ LAYERS = [
         "shards.crossing",
         "shards.jobs",
         "shards.failures",
+        "shards.engine",
+        "shards.running",
         "shards.runner",
     },
     CRAFTS,

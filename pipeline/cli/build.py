@@ -42,15 +42,19 @@ def build(
     until, options = stage_and_options([*([stage] if stage else []), *context.args])
     options += ("--dry_run=true",) * dry_run
     settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
+
+    def noted(note: str) -> None:
+        err.print(f"note: {note}")
+
     with Reporter(folder, settings.build.shards) as reporter:
         build_stages(
             folder.absolute(),
             settings,
             until,
-            run=beam(settings, folder.absolute(), options),
+            run=beam(settings, folder.absolute(), options, noted),
             started=reporter.started,
             ended=reporter.ended,
-            noted=lambda note: err.print(f"note: {note}"),
+            noted=noted,
         )
     print_funnel(recorded(folder, settings.build.shards))
 

@@ -179,7 +179,12 @@ def stop(thread: int, error: WebTextError) -> None:
     if thread == threading.main_thread().ident and callable(signal.getsignal(signal.SIGINT)):
         signal.pthread_kill(thread, signal.SIGINT)
     else:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
+        raise_in(thread, KeyboardInterrupt)
+
+
+def raise_in(thread: int, kind: type[BaseException]) -> None:
+    """Raise an exception without arguments in a thread, where it next runs Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
 
 def caused(error: BaseException) -> bool:

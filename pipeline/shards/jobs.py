@@ -15,6 +15,7 @@ import json
 import pickle
 import socket
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,15 +28,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.shards import crossing, storage, transfer
+from pipeline.shards import crossing, interrupts, storage, transfer
 from pipeline.shards.crossing import Lanes, Parcel
 from pipeline.shards.locations import location_of, mirror, name_of, trim
-from pipeline.shards.outcomes import IntegrityError, StorageError
+from pipeline.shards.outcomes import IntegrityError, StorageError, WithdrawnError
 from pipeline.shards.receipts import Task
 from pipeline.shards.storage import PART, refused, refusing
 
 Keyed = tuple[int, Iterable[bytes]]
 
+LOOK_S = 2.0  # how often a worker elsewhere looks whether its job stands: a small question of the store
 NOTHING = b""  # crosses a shuffle to every lane, so that one that no parcel is sent to is gathered too
 
 
@@ -59,16 +61,53 @@ class JobRef:
 
     name: str  # of the file, or of the object
     sha256: str
+    elsewhere: bool = False  # done by an engine that does not end with this process
 
     @property
     def spec(self) -> JobSpec:
         """What is to be done, read once a process. Raises StorageError: unseen from here; IntegrityError: changed."""
-        return opened(self.name, self.sha256)
+        return opened(self.name, self.sha256, self.elsewhere)
 
     @property
     def targets(self) -> dict[int, Task]:
         """The targets by shard, ascending."""
-        return by_shard(self.name, self.sha256)
+        return by_shard(self.name, self.sha256, self.elsewhere)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a worker elsewhere has read the specification."""
+        return storage.stands(begun_at(mirror(self.name)))
+
+    def withdraw(self) -> None:
+        """Take the job back: who works on it elsewhere ends within seconds, and nobody begins any more."""
+        path = mirror(self.name)
+        storage.remove(path)
+        storage.remove(begun_at(path))
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Raise WithdrawnError in the block, wherever it is, within LOOK_S of the job being taken back.
+
+        What is done within an `Attempt` leaves no trace then. Native code is not interrupted: a page's extraction ends.
+        """
+        if not self.elsewhere:
+            yield
+            return
+        path, over, thread = mirror(self.name), threading.Event(), threading.get_ident()
+
+        def watch() -> None:
+            while not over.wait(LOOK_S):
+                if not storage.stands(path):
+                    interrupts.raise_in(thread, WithdrawnError)
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
 
     @property
     def lanes(self) -> Lanes:
@@ -76,8 +115,13 @@ class JobRef:
         return Lanes(tuple(self.targets))
 
 
+def begun_at(path: Path) -> Path:
+    """The file by which a worker says that it has read the specification at `path`."""
+    return path.with_name(path.name.removesuffix(PART) + f".begun{PART}")
+
+
 @contextmanager
-def stored(spec: JobSpec, folder: Path | None) -> Iterator[JobRef]:
+def stored(spec: JobSpec, folder: Path | None, elsewhere: bool = False) -> Iterator[JobRef]:
     """The reference of a job that lies in `folder` (None: the system's for temporary files) while the block lasts.
 
     The file is named as what a killed run leaves and a build sweeps. Raises StorageError: it cannot be written.
@@ -89,10 +133,11 @@ def stored(spec: JobSpec, folder: Path | None) -> Iterator[JobRef]:
         path.write_bytes(data)
     if location_of(path):
         transfer.upload(path)
+    job = JobRef(name_of(path), hashlib.sha256(data).hexdigest(), elsewhere)
     try:
-        yield JobRef(name_of(path), hashlib.sha256(data).hexdigest())
+        yield job
     finally:
-        storage.remove(path)
+        job.withdraw()
 
 
 class Pickler(pickle.Pickler):
@@ -117,9 +162,11 @@ def pickled(spec: JobSpec) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def opened(name: str, sha256: str) -> JobSpec:
+def opened(name: str, sha256: str, elsewhere: bool) -> JobSpec:
     """The specification in a file; only what was written for this pipeline is unpickled."""
     try:
+        if elsewhere:
+            storage.write_bytes(begun_at(mirror(name)), b"")
         data = storage.read_bytes(mirror(name))
     except FileNotFoundError:
         here = socket.gethostname()
@@ -131,9 +178,9 @@ def opened(name: str, sha256: str) -> JobSpec:
 
 
 @lru_cache(maxsize=4)
-def by_shard(name: str, sha256: str) -> dict[int, Task]:
+def by_shard(name: str, sha256: str, elsewhere: bool) -> dict[int, Task]:
     """The targets of the specification in a file, by shard."""
-    return {task.shard: task for task in sorted(opened(name, sha256).targets, key=attrgetter("shard"))}
+    return {task.shard: task for task in sorted(opened(name, sha256, elsewhere).targets, key=attrgetter("shard"))}
 
 
 @dataclass(frozen=True)
@@ -165,7 +212,8 @@ class Make:
 
     def __call__(self, position: int) -> None:
         spec = self.job.spec
-        spec.function(spec.inputs[position])
+        with self.job.heeded():
+            spec.function(spec.inputs[position])
         if "://" in self.job.name:  # the work lies on an object store, and what was read of it in the cache
             trim()
 
@@ -179,7 +227,8 @@ class Scatter:
     def __call__(self, bundle: int) -> Iterator[Parcel]:
         spec = self.job.spec
         inputs = spec.inputs[bundle :: spec.bundles]
-        yield from crossing.packed(chain.from_iterable(map(spec.function, inputs)), self.job.lanes)
+        with self.job.heeded():
+            yield from crossing.packed(chain.from_iterable(map(spec.function, inputs)), self.job.lanes)
 
 
 @dataclass(frozen=True)
@@ -192,8 +241,9 @@ class Gather:
         lane, parcels = keyed
         gather, targets, lanes = self.job.spec.gather, self.job.targets, self.job.lanes
         assert gather is not None
-        for shard, tables in crossing.gathered(Parcels(parcels), lanes.of(lane)):
-            gather(targets[shard], tables)
+        with self.job.heeded():
+            for shard, tables in crossing.gathered(Parcels(parcels), lanes.of(lane)):
+                gather(targets[shard], tables)
 
 
 @dataclass(frozen=True)

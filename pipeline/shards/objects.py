@@ -185,6 +185,13 @@ def known(path: Path) -> Object | None:
     assert here is not None
     if view := view_of(path):
         return view.objects.get(here.key)
+    return asked(path)
+
+
+def asked(path: Path) -> Object | None:
+    """What is at a path by the store's own word of now, or None."""
+    here = location_of(path)
+    assert here is not None
     try:
         with asking(path):
             return described(store(here.bucket).head(here.key))

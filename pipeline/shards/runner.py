@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,18 +22,20 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipeline.shards import crossing, interrupts, jobs, reach, schemas, transfer, workers
+from pipeline.shards import crossing, jobs, reach, schemas, transfer, workers
 from pipeline.shards.crossing import Parcel
-from pipeline.shards.failures import Guarded, unmarked
+from pipeline.shards.engine import LOCAL
+from pipeline.shards.failures import Guarded
 from pipeline.shards.jobs import JobRef, JobSpec
 from pipeline.shards.locations import location_of, name_of
-from pipeline.shards.outcomes import ConfigError, DryRun, WebTextError
+from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.receipts import Task
+from pipeline.shards.running import Running
 
 Source = TypeVar("Source")
 Block = schemas.Block
 
-LOCAL, DATAFLOW = "FnApiRunner", "DataflowRunner"
+DATAFLOW = "DataflowRunner"
 
 
 class Run(Protocol):
@@ -90,6 +92,7 @@ class BeamRun:
     """The same as Beam pipelines. `options` are Beam's own command-line options, passed through.
 
     `scratch` is where the local runner spills parcels while they cross; None: the system's folder for temporary files.
+    `noted` is told what is worth a word while an engine works.
     Raises ConfigError, before there is anything to do: a runner that Beam does not know, or what would be paid for in
     vain (see `refuse_unfit`).
     """
@@ -98,6 +101,7 @@ class BeamRun:
     workers: int = 1
     options: tuple[str, ...] = field(default=())
     scratch: Path | None = None
+    noted: Callable[[str], None] = lambda _note: None
 
     def __post_init__(self) -> None:
         if self.options or self.runner != LOCAL:
@@ -106,12 +110,12 @@ class BeamRun:
     def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
         if not tasks:
             return
-        with jobs.stored(JobSpec(function, list(tasks)), self.scratch) as job:
+        with self.stored(JobSpec(function, list(tasks))) as job:
             if self.runner == LOCAL and heavy and min(self.workers, len(tasks)) > 1:
                 with workers.lifeline(self.scratch) as line:
                     mapped(self.local_workers(line), job, spread=True)
             else:
-                mapped(self.pipeline(), job, spread=self.runner != LOCAL)
+                mapped(self.pipeline(job), job, spread=self.runner != LOCAL)
         self.others_worked()
 
     def exchange(
@@ -125,8 +129,8 @@ class BeamRun:
             return
         bundles = crossing.bundles(len(sources), here=self.runner == LOCAL)
         spec = JobSpec(scatter, list(sources), gather, list(targets), bundles)
-        with jobs.stored(spec, self.scratch) as job, self.spilling() as folder:
-            exchanged(self.pipeline(), job, folder, spread=self.runner != LOCAL)
+        with self.stored(spec) as job, self.spilling() as folder:
+            exchanged(self.pipeline(job), job, folder, spread=self.runner != LOCAL)
         self.others_worked()
 
     def export(self, query: str, schema: Any, folder: Path) -> None:
@@ -141,6 +145,10 @@ class BeamRun:
             rows = pipeline | "query" >> bigquery_source(query)
             rows | "write" >> beam.io.WriteToParquet(name_of(folder / "rows"), schema, file_name_suffix=".parquet")
         self.others_worked()
+
+    def stored(self, spec: JobSpec) -> AbstractContextManager[JobRef]:
+        """The reference of a job, while the block lasts."""
+        return jobs.stored(spec, self.scratch, elsewhere=self.runner != LOCAL)
 
     def others_worked(self) -> None:
         """Look again at a directory on an object store: what other processes wrote is not known to this one."""
@@ -158,7 +166,7 @@ class BeamRun:
         with tempfile.TemporaryDirectory(prefix="exchange-", dir=self.scratch) as folder:
             yield Path(folder)
 
-    def pipeline(self) -> Running:
+    def pipeline(self, job: JobRef | None = None) -> Running:
         """A pipeline that runs where its `with` block ends. Raises ConfigError: no such runner, unknown options."""
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -170,9 +178,10 @@ class BeamRun:
         try:
             # not the state of `__main__`, which for Dataflow would be pickled: all that runs there is installed there
             words = [f"--runner={self.runner}", "--no_save_main_session", *self.options]
-            return Running(beam.Pipeline(options=PipelineOptions(words)))
+            pipeline = beam.Pipeline(options=PipelineOptions(words))
         except ValueError as error:
             raise ConfigError(f"build.runner: {error}") from None
+        return Running(pipeline, job=job, noted=self.noted)
 
     def local_workers(self, line: Path) -> Running:
         """The same in worker processes of this machine, on a lifeline."""
@@ -291,59 +300,3 @@ def bigquery_source(query: str) -> Any:
     import apache_beam as beam
 
     return beam.io.ReadFromBigQuery(query=query, use_standard_sql=True)
-
-
-@dataclass
-class Running:
-    """A context around a Beam pipeline that runs it at the end and turns marked failures back into what they were."""
-
-    pipeline: Any
-    run: Callable[[Callable[[], None]], None] = lambda body: body()
-
-    def __enter__(self) -> Any:
-        return self.pipeline
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None:
-            return
-        try:
-            self.run(self.finish)
-        except WebTextError:
-            raise
-        except Exception as failure:
-            if interrupts.caused(failure):
-                raise KeyboardInterrupt from None
-            original = unmarked(str(failure))
-            if original is None:
-                raise
-            raise original from failure
-
-    def finish(self) -> None:
-        """Run the pipeline to its end; a job elsewhere does not outlive the command that waits. Raises DryRun."""
-        from apache_beam.options.pipeline_options import TestOptions
-
-        result = self.submitted()
-        if self.pipeline.options.view_as(TestOptions).dry_run:
-            graph = result.job.proto_pipeline
-            raise DryRun(
-                f"a dry run: a job of {graph.ByteSize():,} bytes was built, and not submitted; nothing was made"
-            )
-        try:
-            result.wait_until_finish()
-        except (KeyboardInterrupt, SystemExit):
-            result.cancel()
-            raise
-
-    def submitted(self) -> Any:
-        """The job, begun. Raises ConfigError: a service elsewhere did not take it, in its own words."""
-        runner = type(getattr(self.pipeline, "runner", None)).__name__
-        if runner == LOCAL:
-            return self.pipeline.run()
-        try:
-            return self.pipeline.run()
-        except Exception as error:
-            details = getattr(error, "details", str)  # of what gRPC raises
-            said = str(details() or error or type(error).__name__).strip().partition("\n")[0]
-            if interrupts.caused(error) or unmarked(str(error)):
-                raise
-            raise ConfigError(f"{runner}: the job was not taken: {said}") from error

@@ -242,6 +242,14 @@ def exists(path: Path) -> bool:
     return path.exists() if location_of(path) is None else objects.known(path) is not None
 
 
+def stands(path: Path) -> bool:
+    """The same by the word of the disk or the store of now, whatever this process knows; true where none is given."""
+    try:
+        return path.exists() if location_of(path) is None else objects.asked(path) is not None
+    except (OSError, StorageError):
+        return True
+
+
 def remove(path: Path) -> None:
     """Delete a file or an object, if it is there."""
     if location_of(path) is None:

@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import links
+from pipeline.shards.jobs import JobRef
 from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.receipts import Artefact, Task
-from pipeline.shards.runner import BeamRun, Running
+from pipeline.shards.runner import BeamRun
+from pipeline.shards.running import Running
 
 LIMIT_BYTES = 10_000_000  # of a graph: cloud.google.com/dataflow/docs/request-quotas, "Jobs"
 GROWTH = 4 / 3  # what is pickled is written in base 64
@@ -31,7 +33,7 @@ class Weighing(BeamRun):
     def __post_init__(self) -> None:
         """What is not run needs no options."""
 
-    def pipeline(self) -> Running:
+    def pipeline(self, job: JobRef | None = None) -> Running:  # noqa: ARG002
         """A pipeline that is weighed where its `with` block ends."""
         made = BeamRun().pipeline().pipeline
 

@@ -10,7 +10,7 @@ from pipeline import preflight
 from pipeline.build import STAGES
 from pipeline.config import Settings
 from pipeline.shards import inputs
-from pipeline.shards.runner import LOCAL
+from pipeline.shards.engine import LOCAL
 from pipeline.verbs.plan.costs import Costs
 from pipeline.verbs.plan.estimate import Plan, planned
 from pipeline.verbs.plan.graph import graph_bytes, refuse_heavy
