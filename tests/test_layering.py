@@ -15,6 +15,7 @@ LAYERS = [
     {
         "shards.schemas",
         "shards.locations",
+        "shards.places",  # its former name
         "shards.objects",
         "shards.transfer",
         "shards.storage",
