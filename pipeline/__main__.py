@@ -26,8 +26,8 @@ def main() -> None:
 
 def leave(number: int, _frame: FrameType | None) -> None:
     """End the process as a shell would report the signal; nothing has been begun, or all is done."""
-    said = WORDS[signal.Signals(number)]
-    os.write(2, f"webtext: {said}; run the same command again to go on\n".encode())
+    name = WORDS[signal.Signals(number)]
+    os.write(2, f"webtext: {name}; run the same command again to go on\n".encode())
     os._exit(128 + number)
 
 

@@ -51,7 +51,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     recipe = evidence.prepared(settings, work, run)
     read = vote_alone(recipe, run)
     notes = copies.find(recipe, run)
-    notes[0] += [note for path, _ in recipe.evaluations for note in contamination.read_evaluation(path).told()]
+    notes[0] += [note for path, _ in recipe.evaluations for note in contamination.read_evaluation(path).summary()]
     decide(recipe, run)
     find_boilerplate(recipe, run)
     made, phase = recipe.hashes, recipe.artefact
@@ -60,7 +60,9 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     tasks = recipe.begin("corpus", ("redact", "copied_paragraphs", "cut_copied"), inputs)
     run.map_shards(partial(write, recipe, notes), tasks)
     made_from = map(phase, ("documents", "links"))
-    return phase("corpus").finish(slice_of(settings.corpus), LIBRARIES, made_from, notes=elsewhere.told(recipe.others))
+    return phase("corpus").finish(
+        slice_of(settings.corpus), LIBRARIES, made_from, notes=elsewhere.summary(recipe.others)
+    )
 
 
 # --- shards vote

@@ -57,7 +57,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     trained = models() if settings.documents.engine == "cascade" else []
     inputs = [[*pages.hashes(shard).values(), *trained] for shard in range(shards)]
     libraries = [*LIBRARIES, *(installed(NEWSPAPERS) if settings.documents.engine == "newspaper" else ())]
-    tasks = documents.begin([receipts.fingerprint("documents", VERSION, used, one, libraries) for one in inputs])
+    tasks = documents.begin([receipts.fingerprint("documents", VERSION, used, marks, libraries) for marks in inputs])
     make = partial(extract_shard, settings.documents, settings.pages.limit_bytes, pages, documents)
     run.map_shards(make, tasks, heavy=True)
     return documents.finish(used, libraries, [pages])
@@ -82,7 +82,9 @@ def extract_shard(
     with Sandbox(settings.engine, settings.cpu_s, settings.memory_bytes) as box:
         rows = [
             removed(page, permutations)
-            if any(removals.cover_address(one) for one in (page["url"], page["final_url"], *(page["via"] or ())))
+            if any(
+                removals.cover_address(address) for address in (page["url"], page["final_url"], *(page["via"] or ()))
+            )
             else document_of(page, response_of(page, pages, task.shard, limit_bytes), box, settings, permutations)
             for page in kept_pages(pages, task.shard)
         ]

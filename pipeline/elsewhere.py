@@ -76,8 +76,8 @@ def others(names: Sequence[str], work: Path) -> tuple[Other, ...]:
     """
     found: dict[str, Other] = {}
     for name in names:
-        one = other(name, work)
-        found.setdefault(one.mark, one)  # of two that hold the same, one
+        corpus = other(name, work)
+        found.setdefault(corpus.mark, corpus)  # of two that hold the same, one
     return tuple(found.values())
 
 
@@ -87,13 +87,13 @@ def other(name: str, work: Path) -> Other:
     manifest, corpus = manifest_in(name, folder, work)
     refuse_circle(name, corpus, manifest, work)
     file_names = [corpus.file_name(shard, ".parquet") for shard in range(corpus.shards)]
-    stamps = {one: manifest.files[one] for one in file_names if one in manifest.files}
-    gone = [one for one in file_names if one not in stamps or not is_there(corpus.folder / one, stamps[one])]
+    stamps = {name: manifest.files[name] for name in file_names if name in manifest.files}
+    gone = [name for name in file_names if name not in stamps or not is_there(corpus.folder / name, stamps[name])]
     if gone:
         raise InputError(
             f"{SETTING}: {name}: {name_of(corpus.folder / gone[0])} is gone, or of another length; build it there again"
         )
-    mark = receipts.mark_of({one: stamp.sha256 for one, stamp in stamps.items()})
+    mark = receipts.mark_of({name: stamp.sha256 for name, stamp in stamps.items()})
     return Other(name, corpus, tuple(stamps.values()), mark)
 
 
@@ -101,11 +101,13 @@ def manifest_in(name: str, folder: Path, work: Path) -> tuple[Manifest, Artefact
     """The manifest of the corpus in a folder, which is its own or a working directory's. Raises InputError."""
     wanted = "name a working directory, or the folder of its corpus"
     for home in (folder / "corpus", folder):
-        one = Artefact(home.parent, home.name, 0)
+        artefact = Artefact(home.parent, home.name, 0)
         try:
-            manifest = one.manifest()
+            manifest = artefact.manifest()
         except IntegrityError:
-            raise InputError(f"{SETTING}: {name}: {name_of(one.manifest_path)} is none of a corpus; {wanted}") from None
+            raise InputError(
+                f"{SETTING}: {name}: {name_of(artefact.manifest_path)} is none of a corpus; {wanted}"
+            ) from None
         except OSError as error:
             raise InputError(f"{SETTING}: {name}: cannot be read: {error.strerror or error}") from None
         if manifest is not None and manifest.stage == "corpus":
@@ -164,11 +166,11 @@ def identity(folder: Path) -> str:
     return os.path.realpath(folder) if location_of(folder) is None else name_of(folder)
 
 
-def told(every: Iterable[Other]) -> Iterator[str]:
+def summary(every: Iterable[Other]) -> Iterator[str]:
     """What the manifest says of them: by which mark decisions name which."""
-    for one in every:
-        count = "1 document stands" if one.documents == 1 else f"{one.documents:,} documents stand"
-        yield f"{RULE} {one.mark} is {one.name}, where {count}"
+    for other in every:
+        count = "1 document stands" if other.documents == 1 else f"{other.documents:,} documents stand"
+        yield f"{RULE} {other.mark} is {other.name}, where {count}"
 
 
 # --- what they bring
@@ -181,12 +183,12 @@ def schema(permutations: int) -> pa.Schema:
     )
 
 
-def described(one: Other, shard: int, settings: DocumentsSettings) -> pa.Table:
+def described(other: Other, shard: int, settings: DocumentsSettings) -> pa.Table:
     """The documents of a shard as `schema` says. Raises InputError: it lists documents without their texts."""
-    path, permutations = one.file(shard), minhash.permutations(settings.permutations, settings.seed)
+    path, permutations = other.file(shard), minhash.permutations(settings.permutations, settings.seed)
     lacking = [name for name in COLUMNS if name not in pq.read_schema(path).names]
     if lacking:
-        raise InputError(f"{SETTING}: {one.name}: {path.name} has no column {lacking[0]!r}: nothing can be compared")
+        raise InputError(f"{SETTING}: {other.name}: {path.name} has no column {lacking[0]!r}: nothing can be compared")
     ids: list[str] = []
     hashes: list[bytes] = []
     signatures = [np.empty(0, np.uint32)]

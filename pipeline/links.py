@@ -123,7 +123,7 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[l
 
 def sorted_out(paths: Iterable[Path], folders: Iterable[str] = ()) -> tuple[list[Path], list[str]]:
     """The sources of kinds that are read, and a note on each other one. Raises InputError: there are only such."""
-    chosen, left_out = [], [f"{LEFT_OUT}{said}" for said in folders]
+    chosen, left_out = [], [f"{LEFT_OUT}{note}" for note in folders]
     for path in paths:
         try:
             if path.suffix.lower() != SUFFIX:  # of a ledger a snapshot is read
@@ -148,8 +148,8 @@ def read_captures(path: Path, rows: int) -> Iterator[Block]:
     A damaged stretch is a BAD_LINE; where it lies, `pages` tells. Raises InputError: no WARC file.
     """
     found = addresses(path)
-    while some := list(islice(found, rows)):
-        yield block_of(Outcome.BAD_LINE if url is None else Submission("", url, None, None, "", False) for url in some)
+    while batch := list(islice(found, rows)):
+        yield block_of(Outcome.BAD_LINE if url is None else Submission("", url, None, None, "", False) for url in batch)
 
 
 def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) -> Iterator[schemas.Block]:
@@ -167,13 +167,13 @@ def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) ->
                 table = table_of(kept)
                 book.update(fates)
                 book.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})
-                notes.extend(f"{one.where}: {one.why}" for one in faults[: max(0, MOST_FAULTS - len(notes))])
+                notes.extend(f"{fault.where}: {fault.why}" for fault in faults[: max(0, MOST_FAULTS - len(notes))])
                 yield table
         except NotAnArchive as error:
             notes.append(f"{LEFT_OUT}{error}")
 
     for table in schemas.in_runs(tables(), SCATTER_BYTES):
-        yield from schemas.scatter(table, [int(one[:8], 16) % shards for one in table["doc_id"].to_pylist()])
+        yield from schemas.scatter(table, [int(doc_id[:8], 16) % shards for doc_id in table["doc_id"].to_pylist()])
     if book.total() and book[Outcome.BAD_LINE] == book.total() and not is_archive(path):
         first = f" ({notes[0]})" if notes else ""
         lines = f"none of its {book.total():,} lines is a submission{first}"
@@ -260,8 +260,8 @@ def count_links(submissions: Artefact) -> tuple[dict[str, int], int]:
         total += links
     found: Counter[str] = Counter()
     for counts in counts_of(submissions):
-        some = counts.filter(pc.is_in(counts["host"], pa.array(sorted(large), pa.string())))
-        found.update(dict(zip(some["host"].to_pylist(), some["links"].to_pylist(), strict=True)))
+        rows = counts.filter(pc.is_in(counts["host"], pa.array(sorted(large), pa.string())))
+        found.update(dict(zip(rows["host"].to_pylist(), rows["links"].to_pylist(), strict=True)))
     return dict(found), total
 
 
@@ -304,8 +304,8 @@ def owners(table: pa.Table, splits: Mapping[str, int], shards: int) -> NDArray[n
     homes = np.array([urls.shard_of(name, "", shards, {}) for name in names], np.int32)
     found: NDArray[np.int32] = homes[hosts.indices.to_numpy()]
     split = pc.is_in(table["host"], pa.array(sorted(splits), pa.string())).to_numpy()
-    some = table.filter(split)
-    keys = zip(some["host"].to_pylist(), some["doc_id"].to_pylist(), strict=True)
+    rows = table.filter(split)
+    keys = zip(rows["host"].to_pylist(), rows["doc_id"].to_pylist(), strict=True)
     found[split] = [urls.shard_of(*key, shards, splits) for key in keys]
     return found
 
@@ -329,8 +329,8 @@ def submission_counts(sources: Artefact, submissions: Artefact) -> RowCounts:
 
     Raises BooksError: rows were lost or doubled between the two.
     """
-    read = receipts.added(one.books for one in sources.receipts()).get(BOOK, RowCounts(0, {}))
-    gathered = receipts.added(one.books for one in submissions.receipts())[BOOK]
+    read = receipts.added(receipt.books for receipt in sources.receipts()).get(BOOK, RowCounts(0, {}))
+    gathered = receipts.added(receipt.books for receipt in submissions.receipts())[BOOK]
     if read.outcomes.get(Outcome.KEPT, 0) != gathered.inputs:
         raise BooksError(f"submissions: {read.outcomes.get(Outcome.KEPT, 0)} rows sent, {gathered.inputs} received")
     return receipts.balanced(BOOK, read.inputs, {**read.outcomes, **gathered.outcomes})

@@ -283,9 +283,9 @@ def crawl_queue(here: Crawl, turns: Mapping[str, Turn], task: Task) -> None:
     mine, path = shelf(here.pages, task.shard), queue(here.pages, task.shard)
     order = queues.waits(path).order
     done = {(row["doc_id"], row["step"]) for row in mine.rows()}
-    todo = [one for one in queues.read(path) if (one.doc_id, one.step) not in done]
-    told = Round(turns, here.began, partial(queues.stands, path, order), partial(alive, here.pages), here.refusals)
-    crawl_round(here.settings, SOFTWARE, here.owners, task.shard, told, mine, todo)
+    todo = [waiting for waiting in queues.read(path) if (waiting.doc_id, waiting.step) not in done]
+    round_ = Round(turns, here.began, partial(queues.stands, path, order), partial(alive, here.pages), here.refusals)
+    crawl_round(here.settings, SOFTWARE, here.owners, task.shard, round_, mine, todo)
 
 
 def alive(pages: Artefact) -> Iterator[str]:

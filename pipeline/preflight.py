@@ -30,7 +30,7 @@ from pipeline.text.signals import SIGNALS
 LOOKED_INTO = 1_000  # files of a setting, on this machine; of objects, each of which is a request:
 OBJECTS_LOOKED_INTO = 12
 BEGINNINGS = {  # of files of these suffixes
-    ".zst": (b"\x28\xb5\x2f\xfd", *(bytes([one]) + b"\x2a\x4d\x18" for one in range(0x50, 0x60))),  # RFC 8878, 3.1
+    ".zst": (b"\x28\xb5\x2f\xfd", *(bytes([byte]) + b"\x2a\x4d\x18" for byte in range(0x50, 0x60))),  # RFC 8878, 3.1
     ".gz": (b"\x1f\x8b",), ".bz2": (b"BZh",), ".xz": (b"\xfd7zXZ\0",), ".parquet": (b"PAR1",),
     ".sqlite": (b"SQLite format 3\0",), ".npy": (b"\x93NUMPY",),
 }  # fmt: skip
@@ -88,11 +88,11 @@ def space(root: Path, read_bytes: int) -> list[str]:
     here = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(here).free
     if free < max(LEAST_BYTES, LEAST_SHARE * read_bytes):
-        said = f"{free / 1e9:.2f} GB free, for inputs of {read_bytes / 1e9:.2f} GB"
-        raise StorageError(f"{root}: {said}; free some, or work elsewhere with --dir")
+        shortage = f"{free / 1e9:.2f} GB free, for inputs of {read_bytes / 1e9:.2f} GB"
+        raise StorageError(f"{root}: {shortage}; free some, or work elsewhere with --dir")
     if free < read_bytes:
-        said = f"{free / 1e9:.1f} GB are free, and the inputs have {read_bytes / 1e9:.1f} GB"
-        return [f"disk: {said}; webtext plan tells what the build will need"]
+        shortage = f"{free / 1e9:.1f} GB are free, and the inputs have {read_bytes / 1e9:.1f} GB"
+        return [f"disk: {shortage}; webtext plan tells what the build will need"]
     return []
 
 

@@ -48,12 +48,12 @@ def status_of(root: Path, settings: Settings) -> dict[str, ArtefactStatus]:
     first = ""  # that would be made anew
     with transfer.looking(root):
         found = {}
-        for stage, said in records(root, shards).items():
-            found[stage] = said
-            if said.state in ("whole", "stale"):
-                why = f"{first} would be made anew" if first else reason(root, settings, stage, said.why)
+        for stage, status in records(root, shards).items():
+            found[stage] = status
+            if status.state in ("whole", "stale"):
+                why = f"{first} would be made anew" if first else reason(root, settings, stage, status.why)
                 manifest = None if why else artefact(root, stage, shards).manifest()
-                found[stage] = said._replace(state="stale" if why else "whole", why=why, manifest=manifest)
+                found[stage] = status._replace(state="stale" if why else "whole", why=why, manifest=manifest)
             first = first or (stage if found[stage].state != "whole" else "")
     return found
 
@@ -72,12 +72,12 @@ def records(root: Path, shards: int) -> dict[str, ArtefactStatus]:
     same_shards(root, shards)
     found: dict[str, ArtefactStatus] = {}
     for stage in STAGES:
-        one, why = artefact(root, stage, shards), ""
+        made, why = artefact(root, stage, shards), ""
         try:
-            manifest = one.manifest()
+            manifest = made.manifest()
             if manifest is None:
-                state = "partly made" if one.done() else "not made"
-            elif gone := [name for name, stamp in manifest.files.items() if not one.holds({name: stamp})]:
+                state = "partly made" if made.done() else "not made"
+            elif gone := [name for name, stamp in manifest.files.items() if not made.holds({name: stamp})]:
                 state, why = "damaged", f"{gone[0]} is gone, or of another length"
             elif anew := [name for name in manifest.made_from if not is_from(root, name, found, manifest)]:
                 state, why = "stale", f"{anew[0]} {VERB.get(anew[0], 'was')} made anew"
@@ -85,14 +85,14 @@ def records(root: Path, shards: int) -> dict[str, ArtefactStatus]:
                 state = "whole"
         except IntegrityError as error:
             manifest, state, why = None, "damaged", str(error)
-        found[stage] = ArtefactStatus(one.done(), one.shards, manifest if state == "whole" else None, state, why)
+        found[stage] = ArtefactStatus(made.done(), made.shards, manifest if state == "whole" else None, state, why)
     return found
 
 
 def is_from(root: Path, name: str, found: dict[str, ArtefactStatus], manifest: Manifest) -> bool:
     """Whether an artefact stands as it was when that of a manifest was made from it."""
-    one = found[name]
-    return one.manifest is not None and manifest.made_from[name] == Artefact(root, name, one.shards).fingerprint()
+    source = found[name]
+    return source.manifest is not None and manifest.made_from[name] == Artefact(root, name, source.shards).fingerprint()
 
 
 class Nobody:
@@ -147,14 +147,14 @@ def check(root: Path, settings: Settings, stages: Iterable[str], stale: bool = F
     """
     found = status_of(root, settings)
     for stage in stages:
-        one = found[stage]
-        if one.state not in ("stale", "damaged"):
+        status = found[stage]
+        if status.state not in ("stale", "damaged"):
             continue
         is_, it, it_is = ("is", "it", "it is") if stage in ("corpus", "tokenizer") else ("are", "them", "they are")
-        said = f"{stage} {is_} {one.state}: {one.why}"
+        state = f"{stage} {is_} {status.state}: {status.why}"
         manifest = artefact(root.absolute(), stage, settings.build.shards).manifest()
         apart = [name for name in (manifest.made_from if manifest else ()) if found[name].state == "not made"]
-        if stale or (apart and one.state == "stale"):
-            yield f"{said}; taken as {it_is}" if stale else f"{apart[0]} is not here to compare {stage} with"
+        if stale or (apart and status.state == "stale"):
+            yield f"{state}; taken as {it_is}" if stale else f"{apart[0]} is not here to compare {stage} with"
         else:
-            raise StaleError(f"{said}; run 'webtext build {stage}', or take {it} as {it_is} with --stale")
+            raise StaleError(f"{state}; run 'webtext build {stage}', or take {it} as {it_is} with --stale")

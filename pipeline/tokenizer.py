@@ -230,9 +230,9 @@ def seen_often(words: Sequence[bytes], counts: npt.NDArray[np.int64], merges: Se
     encoder = Tokenizer.from_buffer(bpe.files_of(merges)["tokenizer.json"])
     occurrences = np.zeros(256 + len(merges) + 1, np.int64)
     for start in range(0, len(words), ENCODED_AT_ONCE):
-        some = slice(start, start + ENCODED_AT_ONCE)
-        found = [one.ids for one in encoder.encode_batch([word.decode() for word in words[some]])]
-        np.add.at(occurrences, np.concatenate(found).astype(np.int64), np.repeat(counts[some], list(map(len, found))))
+        batch = slice(start, start + ENCODED_AT_ONCE)
+        found = [encoding.ids for encoding in encoder.encode_batch([word.decode() for word in words[batch]])]
+        np.add.at(occurrences, np.concatenate(found).astype(np.int64), np.repeat(counts[batch], list(map(len, found))))
     return int(np.count_nonzero(occurrences[256:-1] >= SEEN))
 
 

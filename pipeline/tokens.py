@@ -94,7 +94,7 @@ class Encoder:
 
     def decode(self, ids: Sequence[int] | Ids) -> bytes:
         """The bytes that ids stand for."""
-        return self.fast.decode_bytes([int(one) for one in ids])
+        return self.fast.decode_bytes([int(token) for token in ids])
 
     def check(self, doc_id: str, text: str, ids: Ids) -> None:
         """Raise IntegrityError unless `tokenizers` gives the same ids."""
@@ -116,7 +116,7 @@ class Split:
 
     def permuted(self, seed: int) -> Split:
         """The documents in an order that hangs on their ids and the seed alone: by BLAKE2b of the two."""
-        places = [hashlib.blake2b(f"{seed}:{one}".encode(), digest_size=8).digest() for one in self.doc_ids]
+        places = [hashlib.blake2b(f"{seed}:{doc_id}".encode(), digest_size=8).digest() for doc_id in self.doc_ids]
         order = sorted(range(len(places)), key=places.__getitem__)
         columns = (self.ids, self.doc_ids, self.hosts, self.years)
         return Split(*([column[place] for place in order] for column in columns))  # type: ignore[arg-type]

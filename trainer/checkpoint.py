@@ -95,7 +95,7 @@ def save(folder: Path, record: Record, weights: Tensors, optimizer_state: Tensor
 def optimizer_state(model: GPT, optimizers: Sequence[torch.optim.Optimizer]) -> Tensors:
     """The tensors that the optimisers keep of each parameter, as `exp_avg/NAME`."""
     states = {parameter: state for optimizer in optimizers for parameter, state in optimizer.state.items()}
-    named = [(name, states.get(one, {})) for name, one in model.named_parameters()]
+    named = [(name, states.get(parameter, {})) for name, parameter in model.named_parameters()]
     return {f"{key}/{name}": state[key] for name, state in named for key in state}
 
 

@@ -50,7 +50,7 @@ class TokenShard:
         """The ids of the documents that tokens `first` to `last - 1` belong to."""
         start = int(np.searchsorted(self.offsets, first, "right")) - 1
         end = int(np.searchsorted(self.offsets, last, "left"))
-        return [str(one) for one in self.batch.column("doc_id").slice(start, end - start).to_pylist()]
+        return [str(doc_id) for doc_id in self.batch.column("doc_id").slice(start, end - start).to_pylist()]
 
     def removed(self) -> tuple[int, int]:
         """How many documents were removed since the shard was made, and how many tokens are end-of-text instead."""
@@ -93,7 +93,7 @@ def load_split(root: Path, split: Literal["train", "val"]) -> TokenData:
         {path.name: stamps(shard)[f"{split}/{path.name}"] for shard, path in enumerate(paths)}
         for stamps in (artefact.hashes, artefact.contents)
     )
-    return replace(open_shards(paths, made), held=mark_of({f"{split}/{name}": one for name, one in today.items()}))
+    return replace(open_shards(paths, made), held=mark_of({f"{split}/{name}": mark for name, mark in today.items()}))
 
 
 def fingerprint_of(contents: dict[str, str]) -> str:
@@ -229,14 +229,14 @@ class Windows:
         for page in np.unique(pages):
             here = pages == page
             found[here] = order(self.count, self.seed, int(page))[places[here]]
-        return [int(one) for one in found]
+        return [int(window) for window in found]
 
     def read(self, windows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(inputs, targets) of some windows, each int64 (windows, block); targets are the inputs one token later.
 
         Raises TrainingError: a token is not in the vocabulary.
         """
-        rows = np.empty((len(windows), self.block + 1), np.result_type(*(one.values for one in self.data.shards)))
+        rows = np.empty((len(windows), self.block + 1), np.result_type(*(shard.values for shard in self.data.shards)))
         shards = np.searchsorted(self.ends, windows, "right")
         starts = (np.asarray(windows) - np.concatenate([[0], self.ends])[shards]) * self.block
         for row, shard, start in zip(rows, shards.tolist(), starts.tolist(), strict=True):
@@ -320,7 +320,7 @@ def token_bytes(tokenizer: Path) -> list[bytes]:
     try:
         described = json.loads(tokenizer.read_bytes())
         vocabulary: dict[str, int] = described["model"]["vocab"]
-        control = {one["id"] for one in described.get("added_tokens", [])}
+        control = {token["id"] for token in described.get("added_tokens", [])}
         found = [b""] * (1 + max([*vocabulary.values(), *control]))
         for token, number in vocabulary.items():
             if number not in control:

@@ -88,7 +88,7 @@ def lengths_of(tokenizer: Path, data: TokenData) -> Tensor | None:
             f"{tokenizer}: sha256 {found[:12]}…, the tokens were made with {data.tokenizer_sha256[:12]}…; "
             "run 'webtext build tokens'"
         )
-    lengths = [len(one) for one in token_bytes(tokenizer)]
+    lengths = [len(token) for token in token_bytes(tokenizer)]
     return torch.tensor((lengths + [0] * data.vocab)[: data.vocab])
 
 
@@ -100,10 +100,10 @@ def measure(
     chosen = windows.visited(np.arange(min(windows.count, count), dtype=np.int64)) if windows.count else []
     total, hosts, years = Sums(), defaultdict[str, Sums](Sums), defaultdict[str, Sums](Sums)
     for start in range(0, len(chosen), batch):
-        some = chosen[start : start + batch]
-        inputs, targets = windows.read(some)
+        batch_windows = chosen[start : start + batch]
+        inputs, targets = windows.read(batch_windows)
         found = losses(inputs.to(device), targets.to(device)).double().cpu().numpy()
-        for window, nats, wanted in zip(some, found, targets, strict=True):
+        for window, nats, wanted in zip(batch_windows, found, targets, strict=True):
             sizes = lengths[wanted].numpy() if lengths is not None else None
             total.add(nats, sizes)
             for host, year, mine in windows.sources(window):

@@ -64,7 +64,7 @@ def write_hf(checkpoint: Checkpoint, tokenizer: Path, folder: Path) -> None:
     shape, end = checkpoint.record.shape, checkpoint.record.end_of_text
     try:
         described = tokenizer.read_bytes()
-        names = {one["id"]: one["content"] for one in json.loads(described)["added_tokens"]}
+        names = {token["id"]: token["content"] for token in json.loads(described)["added_tokens"]}
         special = names[end]
     except (OSError, ValueError, KeyError, TypeError) as error:
         kind = f"{type(error).__name__}: {error}"

@@ -49,9 +49,13 @@ class FastObjective:
         self.parameters: Weights = dict(model.named_parameters())
         self.copies: Weights = {}
         if dtype != torch.float32:  # norms read and write float32, as under autocast
-            inner = {name: one for name, one in self.parameters.items() if name.startswith("h.") and ".ln_" not in name}
+            inner = {
+                name: parameter
+                for name, parameter in self.parameters.items()
+                if name.startswith("h.") and ".ln_" not in name
+            }
             read = inner | {EMBEDDING: self.parameters[EMBEDDING]}
-            self.copies = {name: one.detach().to(dtype) for name, one in read.items()}
+            self.copies = {name: parameter.detach().to(dtype) for name, parameter in read.items()}
         self.pool = ThreadPoolExecutor()
 
     @torch.no_grad()
@@ -84,8 +88,10 @@ class FastObjective:
     def part(self, inputs: Tensor, targets: Tensor, share: float, rows: int, threads: int) -> tuple[Tensor, Weights]:
         """`share` times the sum of the losses of some windows, and its gradient by every parameter, float32."""
         torch.set_num_threads(threads)
-        inner = {name: one for name, one in self.parameters.items() if name != EMBEDDING}
-        weights = {name: self.copies.get(name, one).detach().requires_grad_() for name, one in inner.items()}
+        inner = {name: parameter for name, parameter in self.parameters.items() if name != EMBEDDING}
+        weights = {
+            name: self.copies.get(name, parameter).detach().requires_grad_() for name, parameter in inner.items()
+        }
         table = self.parameters[EMBEDDING].detach()
         embedded = functional.embedding(inputs, table).requires_grad_()
         x = embedded + weights[POSITIONS][: inputs.shape[1]]

@@ -42,7 +42,7 @@ def free_bytes(device: str) -> int | None:
     lines = dict(line.split(":", 1) for line in text_of("/proc/meminfo").splitlines() if ":" in line)
     found = [1024 * int(lines["MemAvailable"].split()[0])] if "MemAvailable" in lines else []
     limits = [text_of(path).strip() for path in CGROUPS]
-    return min([*found, *(int(one) for one in limits if one.isdigit())], default=None)
+    return min([*found, *(int(limit) for limit in limits if limit.isdigit())], default=None)
 
 
 def text_of(path: str) -> str:
@@ -56,13 +56,13 @@ def text_of(path: str) -> str:
 def memory_told(shape: Shape, settings: TrainSettings, device: str, processes: int = 1) -> str:
     """The memory of a run in words. Raises TrainingError: there is not so much, whatever the micro-batch."""
     needed, free = least_bytes(shape, settings, processes), free_bytes(device)
-    said = f"memory: {size_told(needed)} at least, one window at a time"
+    text = f"memory: {size_told(needed)} at least, one window at a time"
     if free is not None and needed > free:
         raise TrainingError(
-            f"{said}; {size_told(free)} are free on {device}: take a smaller train.preset (laptop, nano …) or "
+            f"{text}; {size_told(free)} are free on {device}: take a smaller train.preset (laptop, nano …) or "
             "train.block; the vocabulary counts too (tokenizer.vocab_size)"
         )
-    return said + (f", of {size_told(free)} free" if free is not None else "")
+    return text + (f", of {size_told(free)} free" if free is not None else "")
 
 
 def size_told(size_bytes: float) -> str:

@@ -39,7 +39,9 @@ def halve(run: Run, why: str) -> None:
 
     Raises TrainingError: one window does not fit, or other processes wait for gradients of the old size.
     """
-    by = next((one for one in range(2, run.batch + 1) if run.batch % one == 0), 0)  # 2, unless the batch is odd
+    by = next(
+        (factor for factor in range(2, run.batch + 1) if run.batch % factor == 0), 0
+    )  # 2, unless the batch is odd
     if not by or run.world.size > 1:
         how = "set train.batch lower and train.accumulate higher" if by else "lower train.block or the preset"
         raise TrainingError(

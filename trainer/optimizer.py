@@ -19,15 +19,15 @@ def make_optimizers(model: GPT, settings: TrainSettings) -> tuple[torch.optim.Op
     """AdamW (Loshchilov and Hutter 2019), fused, weight decay on matrices and embeddings only; Muon first if set."""
     inner = {name for name, _, decayed in model.decayed() if decayed and name.startswith("h.")}
     inner = inner if settings.optimizer == "muon" else set()
-    rest = [(one, decayed) for name, one, decayed in model.decayed() if name not in inner]
+    rest = [(parameter, decayed) for name, parameter, decayed in model.decayed() if name not in inner]
     groups = [
-        {"params": [one for one, decayed in rest if decayed], "weight_decay": settings.weight_decay},
-        {"params": [one for one, decayed in rest if not decayed], "weight_decay": 0.0},
+        {"params": [parameter for parameter, decayed in rest if decayed], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter, decayed in rest if not decayed], "weight_decay": 0.0},
     ]
     adamw = torch.optim.AdamW(groups, lr=0.0, betas=(settings.beta1, settings.beta2), eps=1e-8, fused=True)
     if not inner:
         return (adamw,)
-    matrices = [one for name, one in model.named_parameters() if name in inner]
+    matrices = [parameter for name, parameter in model.named_parameters() if name in inner]
     decay = settings.weight_decay
     return torch.optim.Muon(matrices, lr=0.0, weight_decay=decay, adjust_lr_fn="match_rms_adamw"), adamw
 

@@ -43,6 +43,6 @@ def merges_of(path: Path) -> list[str]:
             lines = path.read_text("utf-8").splitlines()
             return [line for line in lines if line.strip() and not line.startswith("#version")]
         merges = json.loads(path.read_bytes())["model"]["merges"]
-        return [one if isinstance(one, str) else " ".join(one) for one in merges]  # lists since tokenizers 0.20
+        return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]  # lists since tokenizers 0.20
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a tokenizer of merges: {type(error).__name__}: {error}") from None

@@ -94,8 +94,8 @@ def save(run: Run) -> Path:
     """
     if run.saved is not None and run.saved.name == checkpoint.name_of(run.step):
         return run.saved
-    weights = {name: distributed.full_tensor(one.detach()) for name, one in run.model.named_parameters()}
-    broken = [name for name, one in weights.items() if not torch.isfinite(one).all()]
+    weights = {name: distributed.full_tensor(parameter.detach()) for name, parameter in run.model.named_parameters()}
+    broken = [name for name, parameter in weights.items() if not torch.isfinite(parameter).all()]
     if broken:
         raise TrainingError(f"step {run.step}: {broken[0]} is not finite; last good checkpoint: {run.saved or 'none'}")
     held = checkpoint.optimizer_state(run.model, run.optimizers)
@@ -178,7 +178,7 @@ def refuse_another(run: Run, record: Record, allow: tuple[str, ...]) -> list[str
         )
     if replace(record.shape, dropout=run.model.shape.dropout) != run.model.shape:
         raise TrainingError(f"{run.out}: holds weights of {record.shape}, not of {run.model.shape}; start over --fresh")
-    return [f"{said}, as allowed" for said in changed.values()]
+    return [f"{change}, as allowed" for change in changed.values()]
 
 
 def before_there_was(now: dict[str, Any]) -> dict[str, Any]:

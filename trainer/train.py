@@ -102,8 +102,8 @@ def run_to_end(run: Run, report: Report, fresh: bool, allow: tuple[str, ...] = (
     else:
         report = lambda _: None  # noqa: E731 - the first process speaks for all
     resume(run, fresh, allow)
-    one = peak_flops(run.device, run.dtype)
-    peak = one and run.world.size * one
+    device_peak = peak_flops(run.device, run.dtype)
+    peak = device_peak and run.world.size * device_peak
     left = max(0, settings.steps - run.step) * run.tokens_a_step
     duration = time_told(run.model.shape, left, peak, "time" in allow)
     with Log(run.out, run.step, settings.tensorboard, run.world.first) as log, stopping(run):
@@ -220,7 +220,7 @@ def gradients(run: Run) -> Tensor | None:
         inputs, targets = run.prefetcher.batch(micro_batch(run, run.step, micro), micro_batch(run, *following))
         with distributed.no_sync(run.objective, last=micro == run.accumulate - 1):
             with autocast(run):
-                on_device = (one.to(run.device, non_blocking=True) for one in (inputs, targets))
+                on_device = (tensor.to(run.device, non_blocking=True) for tensor in (inputs, targets))
                 loss = run.loss_of(*on_device) / run.accumulate
             torch.autograd.backward(loss)
         total += loss.detach()
@@ -256,11 +256,11 @@ def not_finite(run: Run, log: Log, what: str) -> TrainingError:
     """The error that ends a run whose numbers broke; the batch's windows and documents go to the log in full."""
     size = run.settings.batch * run.settings.accumulate
     shown = run.windows.visited(np.arange(run.consumed, run.consumed + size, dtype=np.int64))
-    documents = sorted({one for window in shown for one in run.windows.doc_ids(window)})
+    documents = sorted({doc_id for window in shown for doc_id in run.windows.doc_ids(window)})
     log.write({"not_finite": what, "after_step": run.step, "windows": shown, "doc_ids": documents})
-    some = ", ".join(str(window) for window in shown[:3]) + (" …" if len(shown) > 3 else "")
+    first = ", ".join(str(window) for window in shown[:3]) + (" …" if len(shown) > 3 else "")
     return TrainingError(
-        f"step {run.step + 1}: {what}; last good checkpoint: {run.saved or 'none'}; batch: windows {some} (all, with "
+        f"step {run.step + 1}: {what}; last good checkpoint: {run.saved or 'none'}; batch: windows {first} (all, with "
         f"their documents, in {run.out / METRICS}); lower train.learning_rate and start over with --fresh"
     )
 

@@ -56,8 +56,8 @@ def broken_off(number: int, url: str) -> Reply:
 def packed_robots() -> Reply:
     """A robots.txt as a compressed file, its first lines a rule, most of it beyond what counts."""
     rules = b"User-agent: *\nDisallow: /2014/\n" + b"".join(b"Disallow: /drawer/%d\n" % n for n in range(60_000))
-    said = (("Content-Type", "text/plain"), ("Content-Encoding", "gzip"))
-    return Reply(headers=said, body=gzip.compress(rules, 1, mtime=0))
+    headers = (("Content-Type", "text/plain"), ("Content-Encoding", "gzip"))
+    return Reply(headers=headers, body=gzip.compress(rules, 1, mtime=0))
 
 
 def moved_to_raw_bytes() -> Reply:

@@ -214,7 +214,7 @@ class Blame:
             self.schedule.forgive(name)
             for link, _ in self.held.pop(name, ()):
                 self.schedule.push(host_asked(link.continuation), link)
-        self.waiting = {doc: one for doc, one in self.waiting.items() if one[1].status is not None}
+        self.waiting = {doc: waiting for doc, waiting in self.waiting.items() if waiting[1].status is not None}
 
     def references(self) -> list[str]:
         """A few addresses at which somebody answered before, last things first.

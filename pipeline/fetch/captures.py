@@ -107,17 +107,17 @@ def capture_of(record: Record, name: str, settings: PagesSettings) -> Capture | 
 
 def unread(record: Record) -> Capture:
     """What the fields of a record say of its capture."""
-    told = record.fields.get
+    field = record.fields.get
     return Capture(
         record.url,
         record.offset,
         record.length,
         Outcome.NOT_IN_WARC,
         "",
-        date=told("warc-date", ""),
-        record_id=bare(told("warc-record-id")),
-        concurrent_to=tuple(map(bare, told("warc-concurrent-to", "").split())),
-        digest=digest_of(told("warc-payload-digest", "")),
+        date=field("warc-date", ""),
+        record_id=bare(field("warc-record-id")),
+        concurrent_to=tuple(map(bare, field("warc-concurrent-to", "").split())),
+        digest=digest_of(field("warc-payload-digest", "")),
     )
 
 

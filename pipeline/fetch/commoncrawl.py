@@ -117,8 +117,8 @@ def ask_shard(links: Artefact, wanted: Artefact, task: Task) -> None:
 
 def addresses(url: str, fetch_url: str) -> list[dict[str, str]]:
     """Key and address of a link in canonical form and, where that differs, as posted."""
-    both = {ORIGIN.sub("", one): one for one in (url, fetch_url)}
-    return [{"url_surtkey": surt(one), "address": address} for address, one in both.items()]
+    both = {ORIGIN.sub("", spelling): spelling for spelling in (url, fetch_url)}
+    return [{"url_surtkey": surt(spelling), "address": address} for address, spelling in both.items()]
 
 
 def scatter(text: str, wanted: Artefact, files: Artefact, splits: Splits, source: IndexFile) -> Iterator[Block]:

@@ -121,8 +121,8 @@ def unanswered(continuation: Continuation, outcome: Outcome, detail: str) -> Fet
 
 def annotated(end: Fetched, permit: Permit | None, obey: bool) -> Fetched:
     """The end with the opt-outs that robots.txt says of its last address, obeyed or only recorded."""
-    said = permit.opt_outs if permit is not None and permit.url == end.final_url else ()
-    if not said or end.outcome not in (Outcome.KEPT, Outcome.OPTED_OUT, Outcome.ROBOTS_DISALLOWED):
+    opt_outs = permit.opt_outs if permit is not None and permit.url == end.final_url else ()
+    if not opt_outs or end.outcome not in (Outcome.KEPT, Outcome.OPTED_OUT, Outcome.ROBOTS_DISALLOWED):
         return end
     outcome = Outcome.OPTED_OUT if obey and end.outcome is Outcome.KEPT else end.outcome
-    return replace(end, outcome=outcome, opt_outs=tuple(sorted({*end.opt_outs, *said})))
+    return replace(end, outcome=outcome, opt_outs=tuple(sorted({*end.opt_outs, *opt_outs})))

@@ -29,12 +29,15 @@ class Segments:
     @property
     def held(self) -> int:
         """The bytes that it holds."""
-        return sum(len(one.block) for one in self.found.values())
+        return sum(len(segment.block) for segment in self.found.values())
 
     @property
     def total(self) -> int | None:
         """How long all blocks are together, once the last one has said it."""
-        return next((int(said) for one in self.found.values() if (said := one.fields.get(TOTAL, "")).isdigit()), None)
+        return next(
+            (int(length) for segment in self.found.values() if (length := segment.fields.get(TOTAL, "")).isdigit()),
+            None,
+        )
 
     @property
     def is_whole(self) -> bool:
@@ -44,7 +47,7 @@ class Segments:
     @property
     def last(self) -> int:
         """The number of the last segment, or of the last that is there."""
-        return max((n for n, one in self.found.items() if one.fields.get(TOTAL)), default=max(self.found))
+        return max((n for n, segment in self.found.items() if segment.fields.get(TOTAL)), default=max(self.found))
 
 
 def records(path: Path, limit_bytes: int) -> Iterator[Record]:
@@ -67,7 +70,7 @@ def joined(pieces: Iterable[Record], limit_bytes: int) -> Iterator[Record]:
         if piece.damage or not is_segment(piece):
             yield piece
             continue
-        number = int(said) if (said := piece.fields.get(NUMBER, "")).isdigit() and len(said) < 9 else 0
+        number = int(digits) if (digits := piece.fields.get(NUMBER, "")).isdigit() and len(digits) < 9 else 0
         origin = bare(piece.fields.get(ORIGIN if piece.kind == "continuation" else "warc-record-id"))
         if not origin or number < 1 or number in waiting.get(origin, Segments()).found:
             yield replace(piece, damage="a segment of a record that does not say which one of which record")
@@ -79,7 +82,7 @@ def joined(pieces: Iterable[Record], limit_bytes: int) -> Iterator[Record]:
         )
         if segments.is_whole:
             yield as_one(waiting.pop(origin))
-        elif sum(one.held for one in waiting.values()) > HELD_BYTES:
+        elif sum(segments.held for segments in waiting.values()) > HELD_BYTES:
             yield from broken(waiting.pop(next(iter(waiting))))
     for segments in waiting.values():
         yield from broken(segments)
@@ -88,14 +91,14 @@ def joined(pieces: Iterable[Record], limit_bytes: int) -> Iterator[Record]:
 def as_one(segments: Segments) -> Record:
     """The record of all its segments."""
     pieces = [segments.found[number] for number in sorted(segments.found)]
-    begins, ends = min(one.offset for one in pieces), max(one.offset + one.length for one in pieces)
-    size = sum(one.size for one in pieces)
-    cut_short = {name: value for one in pieces for name, value in one.fields.items() if name == "warc-truncated"}
+    begins, ends = min(piece.offset for piece in pieces), max(piece.offset + piece.length for piece in pieces)
+    size = sum(piece.size for piece in pieces)
+    cut_short = {name: value for piece in pieces for name, value in piece.fields.items() if name == "warc-truncated"}
     fields = {name: value for name, value in pieces[0].fields.items() if name not in (NUMBER, TOTAL)} | cut_short
     if segments.total != size:
         damage = f"its segments hold {size:,} of the {segments.total:,} bytes promised"
         return Record(begins, ends - begins, fields, b"", size, damage)
-    return Record(begins, ends - begins, fields, b"".join(one.block for one in pieces), size)
+    return Record(begins, ends - begins, fields, b"".join(piece.block for piece in pieces), size)
 
 
 def broken(segments: Segments) -> Iterator[Record]:

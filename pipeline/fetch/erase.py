@@ -166,7 +166,7 @@ def erased(
     chains = list(visits(path))
     for chain in chains:
         last = chain[-1]
-        met = any(covers(one) for answer in chain for one in (answer.url, answer.location) if one)
+        met = any(covers(url) for answer in chain for url in (answer.url, answer.location) if url)
         mine = last.offset in doomed.places or last.url not in others.ends
         own = mine and last.url in doomed.ends and last.offset not in others.places
         for answer in chain if met or own else ():

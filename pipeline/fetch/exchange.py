@@ -116,7 +116,7 @@ def request_of(url: str, headers: Headers) -> bytes:
 def merged(usual: Headers, special: Headers) -> Headers:
     """Headers with some of them replaced."""
     names = {name.lower() for name, _ in special}
-    return (*(one for one in usual if one[0].lower() not in names), *special)
+    return (*(field for field in usual if field[0].lower() not in names), *special)
 
 
 async def head_from(connection: Connection) -> tuple[Head, bytes] | None:
@@ -168,5 +168,5 @@ async def body_from(connection: Connection, body: Body, rest: bytes, wanted: Wan
 
 def stays_open(head: Head) -> bool:
     """Whether the server lets the connection stand for another request: RFC 9112, section 9.3."""
-    said = {one.lower() for one in heads.elements(head.headers, "connection")}
-    return "close" not in said and (not head.http_version.startswith("1.0") or "keep-alive" in said)
+    options = {option.lower() for option in heads.elements(head.headers, "connection")}
+    return "close" not in options and (not head.http_version.startswith("1.0") or "keep-alive" in options)

@@ -113,4 +113,6 @@ def requested(uri: str) -> str:
     """An address whose bytes are no UTF-8 as it was requested: those bytes percent-encoded."""
     if uri.isascii():
         return uri
-    return "".join(f"%{ord(one) - 0xDC00:02X}" if "\udc80" <= one <= "\udcff" else one for one in uri)
+    return "".join(
+        f"%{ord(character) - 0xDC00:02X}" if "\udc80" <= character <= "\udcff" else character for character in uri
+    )

@@ -203,7 +203,7 @@ def forget_unnamed(links: Artefact, pages: Artefact, splits: Mapping[str, int], 
         table = table_of(path)
         if "host" not in table.column_names:  # Common Crawl's: all rows are of links of this shard
             ids, _ = held(task.shard)
-            found = [(one, "", False) for one in table["doc_id"].to_pylist() if one not in ids]
+            found = [(doc_id, "", False) for doc_id in table["doc_id"].to_pylist() if doc_id not in ids]
         else:
             found = list(strangers(zip(table["doc_id"].to_pylist(), table["host"].to_pylist(), strict=True)))
         if found:
@@ -213,7 +213,7 @@ def forget_unnamed(links: Artefact, pages: Artefact, splits: Mapping[str, int], 
 def unnamed(found: Iterable[tuple[str, str, bool]]) -> Gone:
     """What goes with links that nobody names: (doc_id, host, whether nothing is left of the host)."""
     rows = list(found)
-    ids, hosts = {one for one, _, _ in rows}, {host for _, host, alone in rows if alone}
+    ids, hosts = {doc_id for doc_id, _, _ in rows}, {host for _, host, alone in rows if alone}
 
     def covers(url: str) -> bool:
         doc_id, host = identity(url)

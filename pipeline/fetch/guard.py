@@ -141,9 +141,9 @@ class Resolver:
         except UnicodeError as error:  # a label that IDNA refuses
             raise socket.gaierror(socket.EAI_NONAME, f"{host}: {error}") from None
         self.reached.named_at = loop.time()
-        public: list[AddressInfo] = [one for one in found if is_public(str(one[4][0]))]
+        public: list[AddressInfo] = [info for info in found if is_public(str(info[4][0]))]
         if not public:
-            raise NotPublic(f"{host} resolves to {', '.join(str(one[4][0]) for one in found)}: not public")
+            raise NotPublic(f"{host} resolves to {', '.join(str(info[4][0]) for info in found)}: not public")
         return public
 
     def asks_for(self, host: str) -> bool:
@@ -195,8 +195,8 @@ async def reaches_any(settings: PagesSettings, urls: Iterable[str]) -> bool:
     """Whether a connection to the host of any of these addresses opens within a deadline; all are tried at once."""
     tries = [asyncio.create_task(reaches(settings, url)) for url in urls]
     try:
-        for one in asyncio.as_completed(tries):
-            if await one:
+        for attempt in asyncio.as_completed(tries):
+            if await attempt:
                 return True
         return False
     finally:

@@ -151,7 +151,7 @@ def elements(headers: Headers, name: str) -> list[str]:
 def location_of(headers: Headers) -> str:
     """The address that the first Location names, as ASCII: other bytes percent-encoded as they came, as browsers do."""
     value = next((value for name, value in headers if name.lower() == "location"), "")
-    return "".join(one if one.isascii() else f"%{ord(one):02X}" for one in value)
+    return "".join(character if character.isascii() else f"%{ord(character):02X}" for character in value)
 
 
 # --- the body
@@ -162,7 +162,7 @@ def lengths(headers: Headers) -> list[int]:
 
     What is no number counts as absent, as in browsers; `5, 5` is one value (RFC 9112, section 6.3, item 5).
     """
-    return sorted({int(one) for one in elements(headers, "content-length") if DIGITS.fullmatch(one)})
+    return sorted({int(value) for value in elements(headers, "content-length") if DIGITS.fullmatch(value)})
 
 
 def content_length(headers: Headers) -> int | None:
@@ -173,7 +173,7 @@ def content_length(headers: Headers) -> int | None:
 
 def transfer_codings(headers: Headers) -> tuple[str, ...]:
     """The codings of Transfer-Encoding, in the order in which they were applied, in lower case, without parameters."""
-    names = (one.partition(";")[0].strip().lower() for one in elements(headers, "transfer-encoding"))
+    names = (coding.partition(";")[0].strip().lower() for coding in elements(headers, "transfer-encoding"))
     return tuple(name for name in names if name != "identity")
 
 
@@ -188,8 +188,8 @@ def is_part(head: Head) -> bool:
     """Whether the body is a part of the page: a 206 that does not say that it holds all of it."""
     if head.status != 206:
         return False
-    said = RANGE.fullmatch(header(head.headers, "content-range").strip())
-    return said is None or int(said[1]) + 1 != int(said[2])
+    content_range = RANGE.fullmatch(header(head.headers, "content-range").strip())
+    return content_range is None or int(content_range[1]) + 1 != int(content_range[2])
 
 
 class Body:

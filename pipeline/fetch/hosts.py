@@ -98,7 +98,7 @@ class Hosts:
             return ""
         try:
             async with asyncio.timeout(self.settings.deadline_s):
-                return min(str(one[4][0]) for one in await self.resolver.addresses(name, port))
+                return min(str(info[4][0]) for info in await self.resolver.addresses(name, port))
         except OSError:  # TimeoutError and NotPublic are of its kind; the request will meet it too, and end by it
             return ""
 

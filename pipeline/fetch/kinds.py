@@ -103,7 +103,7 @@ def stretch_at(file: BinaryIO, path: Path, offset: int, length: int | None) -> K
     if not start.startswith(ZIP):
         return whole_file(file, path, start, ends)
     if length is None:
-        held = (one for one in members(file, path, ends) if one.begins <= offset < one.ends)
+        held = (stretch for stretch in members(file, path, ends) if stretch.begins <= offset < stretch.ends)
         return next(held, Kind(PLAIN, offset, ends))
     file.seek(offset)
     return Kind(magic_of(file.read(HEAD_BYTES)) or PLAIN, offset, min(ends, offset + length))
@@ -160,22 +160,22 @@ def members(file: BinaryIO, path: Path, ends: int) -> Iterator[Kind]:
     """
     try:
         with zipfile.ZipFile(file) as opened:
-            listed = sorted(opened.infolist(), key=lambda one: one.header_offset)
+            listed = sorted(opened.infolist(), key=lambda member: member.header_offset)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error) as error:
         first = next_start(file, Kind(GZIP, 0, ends), 0)
-        said = f"the directory of the zip cannot be read ({error}): fetch the file again; its records are searched for"
-        yield Kind(b"", 0, first, fault=said)
+        note = f"the directory of the zip cannot be read ({error}): fetch the file again; its records are searched for"
+        yield Kind(b"", 0, first, fault=note)
         if first < ends:
             yield Kind(GZIP, first, ends)
         return
-    chosen = [one for one in listed if one.filename.lower().endswith(NAMES)]
+    chosen = [member for member in listed if member.filename.lower().endswith(NAMES)]
     if not chosen:
         named = f", the first {listed[0].filename!r}" if listed else ""
-        said = f"{path}: a zip without WARC or ARC files in it ({len(listed):,} members{named})"
-        raise NotAnArchive(f"{said}: no WACZ; make a WARC file of what it holds, or take it out of the setting")
+        note = f"{path}: a zip without WARC or ARC files in it ({len(listed):,} members{named})"
+        raise NotAnArchive(f"{note}: no WACZ; make a WARC file of what it holds, or take it out of the setting")
     at = 0
-    for one in chosen:
-        stretch = stretch_of(file, one, ends)
+    for member in chosen:
+        stretch = stretch_of(file, member, ends)
         if stretch.begins >= at:  # one within another would be read twice, or without end
             yield stretch
             at = stretch.ends
@@ -190,8 +190,8 @@ def stretch_of(file: BinaryIO, member: zipfile.ZipInfo, ends: int) -> Kind:
     if member.flag_bits & ENCRYPTED:
         return Kind(b"", begins, end, fault=f"{member.filename} is encrypted: unpack it, and name what it holds")
     if member.compress_type != zipfile.ZIP_STORED or member.filename.lower().endswith(".wacz"):
-        said = f"{member.filename} is packed once more in the zip: unpack it, and name what it holds"
-        return Kind(b"", begins, end, fault=said)
+        note = f"{member.filename} is packed once more in the zip: unpack it, and name what it holds"
+        return Kind(b"", begins, end, fault=note)
     file.seek(begins)
     magic = magic_of(file.read(min(HEAD_BYTES, end - begins)))
     if magic is None:

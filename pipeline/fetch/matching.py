@@ -53,7 +53,7 @@ class Paths:
     def of(cls, lines: Iterable[tuple[str, str]]) -> Paths:
         """The rules of (allow or disallow, pattern) lines; a pattern that is empty says nothing."""
         found = [rule for name, value in lines if value for rule in rules_of(name == "allow", value)]
-        return cls(tuple(sorted(found, key=lambda one: (-one.octets, not one.allows))))
+        return cls(tuple(sorted(found, key=lambda pattern: (-pattern.octets, not pattern.allows))))
 
     def allow(self, url: str) -> bool:
         """Whether an address may be requested, which is so where no rule is about it."""
@@ -84,7 +84,7 @@ def path_of(url: str) -> str:
 def spelled(text: str) -> str:
     """Escapes of unreserved characters undone, others in capitals, octets beyond ASCII escaped (RFC 9309, 2.2.2)."""
     plain = ESCAPE.sub(unescaped, text) if "%" in text else text
-    return NOT_ASCII.sub(lambda one: "".join(f"%{octet:02X}" for octet in one[0].encode()), plain)
+    return NOT_ASCII.sub(lambda match: "".join(f"%{octet:02X}" for octet in match[0].encode()), plain)
 
 
 def unescaped(escape: re.Match[str]) -> str:

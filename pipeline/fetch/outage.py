@@ -93,7 +93,7 @@ class Outage:
     @property
     def nameless(self) -> bool:
         """Whether names could not be looked up."""
-        return any(one.nameless for one in self.failing.values())
+        return any(failure.nameless for failure in self.failing.values())
 
     @property
     def probes(self) -> int:

@@ -78,7 +78,10 @@ def collect(
     sources = [Source(path, name, Task(number, marks[number])) for number, (path, (name, _)) in enumerate(found)]
     send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings)
     run.exchange(send, sources, take, targets)
-    notes = (*(LEFT_OUT + said for said in folders), *(note for one in files.receipts() for note in one.notes))
+    notes = (
+        *(LEFT_OUT + folder_note for folder_note in folders),
+        *(note for receipt in files.receipts() for note in receipt.notes),
+    )
     left_out = [note for note in notes if note.startswith(LEFT_OUT)]
     if len(left_out) == len(found) + len(folders):
         raise InputError(left_out[0].removeprefix(LEFT_OUT))
@@ -124,8 +127,8 @@ def without_pages(path: Path, ends: Mapping[str, int]) -> list[str]:
         return []
     if not ends:
         return [f"{name_of(path)}: no page: it holds no response, resource or revisit of an address of the web"]
-    said = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(ends.items()))
-    return [f"{name_of(path)}: no page among its captures: {said}"]
+    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(ends.items()))
+    return [f"{name_of(path)}: no page among its captures: {counts}"]
 
 
 def indexed(
@@ -167,7 +170,7 @@ def capture_row(file: str, capture: Capture, doc: str) -> Row:
         "location": text(location),
         "captured": moment(capture.date),
         "record_id": text(capture.record_id),
-        "concurrent_to": [text(one) for one in capture.concurrent_to],
+        "concurrent_to": [text(record_id) for record_id in capture.concurrent_to],
         "digest": text(capture.digest),
         "refers_to": text(capture.refers_to),
         "refers_date": moment(capture.refers_date),
@@ -191,7 +194,7 @@ def without_removed(table: pa.Table, removals: Removals) -> pa.Table:
     if not removals.requests:
         return table
     own, onward = (
-        pa.array([bool(one) and removals.cover_address(one) for one in table[name].to_pylist()], pa.bool_())
+        pa.array([bool(url) and removals.cover_address(url) for url in table[name].to_pylist()], pa.bool_())
         for name in ("final_url", "location")
     )
     for name, value in {"outcome": str(Outcome.REMOVED), "location": ""}.items():

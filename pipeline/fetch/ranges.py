@@ -79,14 +79,14 @@ async def fetch_pieces(
     todo = deque(ranges_of(pieces))
     while todo:
         group = [todo.popleft() for _ in range(min(AT_ONCE, len(todo)))]
-        answers = await asyncio.gather(*(tried(session, base, one, settings, brake) for one in group))
-        for one, got in zip(group, answers, strict=True):
-            if isinstance(got, Refused) and not got.transient and len(one.pieces) > 1:
+        answers = await asyncio.gather(*(tried(session, base, piece, settings, brake) for piece in group))
+        for piece, got in zip(group, answers, strict=True):
+            if isinstance(got, Refused) and not got.transient and len(piece.pieces) > 1:
                 # one of them may be to blame: each is asked for alone
-                todo.extend(Range(each.file, each.offset, each.offset + each.length, (each,)) for each in one.pieces)
+                todo.extend(Range(each.file, each.offset, each.offset + each.length, (each,)) for each in piece.pieces)
                 continue
-            for each in one.pieces:
-                at = each.offset - one.start
+            for each in piece.pieces:
+                at = each.offset - piece.start
                 yield each, got if isinstance(got, Refused) else got[at : at + each.length]
 
 
@@ -124,11 +124,11 @@ async def request(session: Session, base: str, wanted: Range) -> bytes:
     found = await session.get(url, only_a_part, asked)
     status = found.head.status
     if status != 206:
-        said = "the server ignores Range" if status == 200 else f"status {status}"
-        raise Refused(Outcome.BAD_RECORD, said, transient=status in SLOW_DOWN or status >= 500)
+        reason = "the server ignores Range" if status == 200 else f"status {status}"
+        raise Refused(Outcome.BAD_RECORD, reason, transient=status in SLOW_DOWN or status >= 500)
     range_sent = header(found.head.headers, "content-range").strip()
-    told = CONTENT_RANGE.fullmatch(range_sent)
-    if told is None or (int(told[1]), int(told[2])) != (wanted.start, wanted.end - 1):
+    content_range = CONTENT_RANGE.fullmatch(range_sent)
+    if content_range is None or (int(content_range[1]), int(content_range[2])) != (wanted.start, wanted.end - 1):
         got = range_sent[:60] or "none"
         raise Refused(Outcome.BAD_RECORD, f"other bytes than {wanted.start}-{wanted.end - 1}: Content-Range {got}")
     if found.cut == "length":

@@ -73,9 +73,11 @@ def answer_of(record: Record, limit_bytes: int) -> Answer:
     A resource is a page without an HTTP head; its media type is the record's, its status 200 by convention.
     """
     if record.kind == "resource":
-        said = record.fields.get("content-type")
+        media_type = record.fields.get("content-type")
         check_size(record, len(record.block), limit_bytes)
-        return Answer(Head("1.1", 200, "", (("Content-Type", said),) if said else ()), record.block, record.block)
+        return Answer(
+            Head("1.1", 200, "", (("Content-Type", media_type),) if media_type else ()), record.block, record.block
+        )
     found = heads.parse(record.block)
     if found is None:
         raise Refused(Outcome.BAD_RECORD, "no HTTP status line")
@@ -158,9 +160,11 @@ def read_record(path: Path, offset: int, length: int | None, limit_bytes: int, s
             parts = between(stretches(file, path), offset, offset + length if length else sys.maxsize)
             pieces = (piece for part in parts for piece in cut_between(file, part, limit_bytes))
             found = [
-                one for one in joined(pieces, limit_bytes) if one.offset == offset and length in (None, one.length)
+                record
+                for record in joined(pieces, limit_bytes)
+                if record.offset == offset and length in (None, record.length)
             ]
-            meant = (one for one in found if sha256 and sha256_of(one, limit_bytes) == sha256)
+            meant = (record for record in found if sha256 and sha256_of(record, limit_bytes) == sha256)
             return next(meant, found[0] if found else record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -192,8 +196,8 @@ def together(path: Path, offset: int, _size: int, limit_bytes: int) -> dict[str,
         with storage.reading(path) as file:
             kind, most = stretch_at(file, path, offset, None), limit_bytes + heads.HEAD_BYTES
             record = record_at(file, kind, offset, most)
-            for one in joined(within(file, kind, record, most), most):
-                found.setdefault(sha256_of(one, limit_bytes), one)
+            for joined_record in joined(within(file, kind, record, most), most):
+                found.setdefault(sha256_of(joined_record, limit_bytes), joined_record)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     return found

@@ -152,11 +152,13 @@ def within(file: BinaryIO, kind: Kind, crowded: Record, limit_bytes: int) -> lis
         return []
     stretch = Kind(magic_of(held[:HEAD_BYTES]) or PLAIN, 0, len(held))
     found = list(cut_between(io.BytesIO(held), stretch, limit_bytes))
-    if not crowded.damage.startswith(CROWDED) and all(one.damage for one in found):
+    if not crowded.damage.startswith(CROWDED) and all(record.damage for record in found):
         return []
     return [
-        replace(one, offset=crowded.offset, length=crowded.length, damage=one.damage and f"{WITHIN}: {one.damage}")
-        for one in found
+        replace(
+            record, offset=crowded.offset, length=crowded.length, damage=record.damage and f"{WITHIN}: {record.damage}"
+        )
+        for record in found
     ]
 
 
@@ -180,7 +182,7 @@ def check_first(file: BinaryIO, kind: Kind, path: Path) -> None:
 
 def is_other(start: bytes) -> bool:
     """Whether these bytes begin no record, damaged or cut off."""
-    begun = any(start[: len(one)] == one[: len(start)] for one in (WARC, FILEDESC))
+    begun = any(start[: len(magic)] == magic[: len(start)] for magic in (WARC, FILEDESC))
     return not (begun or ARC_LINE.match(start))
 
 
@@ -232,8 +234,8 @@ def member(file: BinaryIO, at: int, kind: Kind, limit_bytes: int) -> Record:
         damage = f"the record ends early: {head.ends:,} bytes promised, {size:,} there"
     if more <= 0 or (more <= len(last) and not last[len(last) - more :].strip(LINE_ENDS)):
         return Record(at, length, head.fields, block, promised, damage)
-    said = damage or f"{CROWDED} ({size:,} bytes, {head.ends:,} promised): {RECOMPRESS}"
-    return Record(at, length, head.fields, block, promised, said, crowded=True)
+    damage_note = damage or f"{CROWDED} ({size:,} bytes, {head.ends:,} promised): {RECOMPRESS}"
+    return Record(at, length, head.fields, block, promised, damage_note, crowded=True)
 
 
 def plain(file: BinaryIO, kind: Kind, at: int, limit_bytes: int) -> Record:
@@ -252,8 +254,8 @@ def plain(file: BinaryIO, kind: Kind, at: int, limit_bytes: int) -> Record:
         file.seek(at + head.begins)
         block = file.read(min(most - head.begins, kind.ends - at - head.begins))
     if at + head.ends > kind.ends:
-        said = f"the file ends inside the record: {head.ends:,} bytes promised"
-        return Record(at, kind.ends - at, head.fields, block, size, said)
+        damage_note = f"the file ends inside the record: {head.ends:,} bytes promised"
+        return Record(at, kind.ends - at, head.fields, block, size, damage_note)
     end, in_order = after(file, at + head.ends, kind)
     record = Record(at, end - at, head.fields, block, size)
     found = proven(record)
@@ -292,8 +294,8 @@ def proven(record: Record) -> bool | None:
 
     WARC 1.1, section 5.8: the digest is of the whole block; written in base 32 or in hexadecimal digits.
     """
-    told = DIGEST.fullmatch(record.fields.get("warc-block-digest", ""))
-    if record.damage or told is None or record.size > len(record.block):
+    digest = DIGEST.fullmatch(record.fields.get("warc-block-digest", ""))
+    if record.damage or digest is None or record.size > len(record.block):
         return None
-    found = hashlib.new(told[1].lower().replace("-", ""), record.block)
-    return told[2].upper() in (base64.b32encode(found.digest()).decode().rstrip("="), found.hexdigest().upper())
+    found = hashlib.new(digest[1].lower().replace("-", ""), record.block)
+    return digest[2].upper() in (base64.b32encode(found.digest()).decode().rstrip("="), found.hexdigest().upper())

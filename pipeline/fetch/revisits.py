@@ -56,12 +56,12 @@ COMPUTED = "computed-"  # before a digest that no header told: it can confirm, b
 NOTHING = frozenset(f"{name}:{hashlib.new(name).hexdigest()}" for name in DIGESTS)
 
 
-def digest_of(told: str | None) -> str:
+def digest_of(written: str | None) -> str:
     """A digest field as `sha1:` and hexadecimal digits, however it was spelled; "" where it says nothing.
 
     The digest of no bytes says nothing: writers that leave the payload out compute it of what is left.
     """
-    name, colon, value = (told or "").strip().partition(":")
+    name, colon, value = (written or "").strip().partition(":")
     name, value = name.lower().replace("-", ""), value.strip()
     size = DIGESTS.get(name)
     if not (colon and value):
@@ -92,11 +92,11 @@ def named(revisit: Row, rows: Iterable[Row]) -> Row | None:
         (revisit["refers_date"], lambda row: second(row["captured"]) == second(revisit["refers_date"])),
         (revisit["digest"], lambda row: confirmed(revisit["digest"], row["digest"])),
     ]
-    for told, test in tests:
-        found = [row for row in held if told and test(row)]
+    for value, test in tests:
+        found = [row for row in held if value and test(row)]
         if found:
             return nearest(found, revisit["captured"])[0]
-    silent = not any(told for told, _ in tests)
+    silent = not any(value for value, _ in tests)
     return (
         nearest(held, revisit["captured"])[0] if silent and len({row["sha256"] for row in held} | {""}) == 2 else None
     )
@@ -119,15 +119,15 @@ def second(time: datetime | None) -> datetime | None:
     return time.replace(microsecond=0) if time else None
 
 
-def confirmed(told: str, of_row: str) -> bool:
+def confirmed(value: str, of_row: str) -> bool:
     """Whether two digests are of the same bytes."""
-    return bool(told) and told == of_row.removeprefix(COMPUTED)
+    return bool(value) and value == of_row.removeprefix(COMPUTED)
 
 
-def gainsaid(told: str, of_row: str) -> bool:
+def gainsaid(value: str, of_row: str) -> bool:
     """Whether two digests, told of a revisit and of a record, are of different bytes."""
-    same_kind = told.partition(":")[0] == of_row.partition(":")[0]
-    return bool(told and of_row) and same_kind and told != of_row
+    same_kind = value.partition(":")[0] == of_row.partition(":")[0]
+    return bool(value and of_row) and same_kind and value != of_row
 
 
 def restored(revisit: Row, original: Row, settings: PagesSettings, pages: Path) -> Row:
@@ -137,7 +137,7 @@ def restored(revisit: Row, original: Row, settings: PagesSettings, pages: Path) 
     which the files of rows are named.
     """
     own = revisit["status"] is not None
-    asked = {one for one in original["opt_outs"] if not (own and one.startswith("header:"))}
+    asked = {opt_out for opt_out in original["opt_outs"] if not (own and opt_out.startswith("header:"))}
     outcome, opt_outs = original["outcome"], sorted({*asked, *revisit["opt_outs"]})
     if outcome in PAGE:
         outcome = Outcome.OPTED_OUT if opt_outs and settings.opt_outs else Outcome.KEPT
@@ -167,9 +167,9 @@ def judged_again(revisit: Row, original: Row, settings: PagesSettings, pages: Pa
         answer = answer_of(held, settings.limit_bytes)
     except Refused as refusal:
         return refusal.outcome, []
-    said = [one for one in found[0].headers if one[0].lower() not in READ_BY]
-    said += [one for one in answer.head.headers if one[0].lower() in READ_BY]
-    verdict = judge(replace(found[0], headers=tuple(said)), answer.body, settings, cut_of(held, answer))
+    headers = [field for field in found[0].headers if field[0].lower() not in READ_BY]
+    headers += [field for field in answer.head.headers if field[0].lower() in READ_BY]
+    verdict = judge(replace(found[0], headers=tuple(headers)), answer.body, settings, cut_of(held, answer))
     return verdict.outcome, list(verdict.opt_outs)
 
 
@@ -186,11 +186,11 @@ def of_pages(table: pa.Table) -> pa.Table:
     if not (requests.num_rows and answers.num_rows):
         return answers
     ids = requests["record_id"].filter(pc.not_equal(requests["record_id"], "")).combine_chunks()
-    told = pc.list_flatten(requests["concurrent_to"]).combine_chunks()
+    record_ids = pc.list_flatten(requests["concurrent_to"]).combine_chunks()
     theirs = answers["concurrent_to"].combine_chunks()
     naming = pc.list_parent_indices(theirs).filter(pc.is_in(pc.list_flatten(theirs), ids))
     rows = pa.array(range(answers.num_rows), naming.type)
-    return answers.filter(pc.invert(pc.or_(pc.is_in(answers["record_id"], told), pc.is_in(rows, naming))))
+    return answers.filter(pc.invert(pc.or_(pc.is_in(answers["record_id"], record_ids), pc.is_in(rows, naming))))
 
 
 def with_originals(table: pa.Table, settings: PagesSettings, pages: Path) -> pa.Table:

@@ -198,8 +198,8 @@ def known_lines(body: bytes) -> Iterator[tuple[str, str]]:
 def rules_for(groups: list[Group], token: str) -> list[Lines]:
     """The rules of each group that names a token; of those for `*`, where none does (RFC 9309, section 2.2.1)."""
     found = [group.rules_for(token) for group in groups]
-    named = [one[token] for one in found if token in one]
-    return named or [one["*"] for one in found if "*" in one]
+    named = [group[token] for group in found if token in group]
+    return named or [group["*"] for group in found if "*" in group]
 
 
 def access(groups: list[Lines]) -> Paths:
@@ -292,11 +292,11 @@ class Cache:
             self.found[address] = (found, rules)
         return rules
 
-    def put(self, one: Known) -> None:
+    def put(self, known: Known) -> None:
         """Remember one; the oldest are forgotten where there are too many characters."""
-        self.forget(one.address)
-        self.found[one.address] = (one, None)
-        self.characters += len(one.text)
+        self.forget(known.address)
+        self.found[known.address] = (known, None)
+        self.characters += len(known.text)
         while self.characters > CACHE_CHARACTERS and len(self.found) > 1:
             self.forget(next(iter(self.found)))
 

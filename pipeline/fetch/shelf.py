@@ -68,10 +68,10 @@ class Shelf:
         """What was learnt of hosts, in order. Raises IntegrityError."""
         whole = Memory([], [])
         for number in self.numbers():
-            one = self.learnt(number)
-            whole.robots += one.robots
-            whole.paces += one.paces
-            whole.faults += one.faults
+            memory = self.learnt(number)
+            whole.robots += memory.robots
+            whole.paces += memory.paces
+            whole.faults += memory.faults
         return whole
 
     def learnt(self, number: str) -> Memory:
@@ -116,10 +116,15 @@ class Waiting:
     continuation: Continuation
 
 
-def queued(one: Waiting) -> Row:
+def queued(waiting: Waiting) -> Row:
     """A visit to be made as a row of SEGMENT: its step, and the continuation it begins with."""
-    undecided = {**nowhere(one.doc_id, Outcome.KEPT), "outcome": ""}
-    return {**undecided, "host": one.host, "step": one.step, "errand": msgspec.json.encode(one.continuation).decode()}
+    undecided = {**nowhere(waiting.doc_id, Outcome.KEPT), "outcome": ""}
+    return {
+        **undecided,
+        "host": waiting.host,
+        "step": waiting.step,
+        "errand": msgspec.json.encode(waiting.continuation).decode(),
+    }
 
 
 def written_at(path: Path) -> float:

@@ -23,7 +23,7 @@ class Verdicts:
     """What robots.txt files, the last of each address, say to these agents. `token`: who we are ourselves."""
 
     def __init__(self, files: Iterable[Known], token: str, agents: tuple[str, ...]) -> None:
-        self.files = {one.address: one for one in files}
+        self.files = {file.address: file for file in files}
         self.token = token
         self.agents = agents
         self.rules: dict[str, Rules] = {}
@@ -42,13 +42,13 @@ class Verdicts:
 
     def of(self, row: Row, then: tuple[str, ...] | None) -> Row:
         """The row of an end as the agents of today decide it; `then`: those that were obeyed, None = not known."""
-        said = tuple(name for name in row["opt_outs"] if is_of_agent(name))
-        refused = bool(said) and row["outcome"] == Outcome.ROBOTS_DISALLOWED
-        if row["errand"] or then == self.agents or not (said or self.agents):
+        opt_outs = tuple(name for name in row["opt_outs"] if is_of_agent(name))
+        refused = bool(opt_outs) and row["outcome"] == Outcome.ROBOTS_DISALLOWED
+        if row["errand"] or then == self.agents or not (opt_outs or self.agents):
             return row
         if row["status"] is None and not refused:  # nothing was fetched
             return row
-        bare = {**row, "opt_outs": [name for name in row["opt_outs"] if name not in said]}
+        bare = {**row, "opt_outs": [name for name in row["opt_outs"] if name not in opt_outs]}
         for url in (*(row["via"] or ()), row["final_url"]):
             if against := self.against(url):
                 return refusal(bare, url, against)

@@ -147,5 +147,5 @@ def stored_head(head: Head) -> bytes:
         return raw
     left = ", ".join(name for name in codings if name != "chunked")
     status_line, rest = raw.split(b"\n", 1)
-    said = f"Transfer-Encoding: {left}\r\n".encode("latin-1") if left else b""
-    return status_line + b"\n" + said + FRAMING.sub(rb"X-Crawler-\1", rest)
+    field = f"Transfer-Encoding: {left}\r\n".encode("latin-1") if left else b""
+    return status_line + b"\n" + field + FRAMING.sub(rb"X-Crawler-\1", rest)

@@ -124,7 +124,7 @@ class Writing:
             place = segment.write(hops)
         except BaseException:
             draft.cut(begin)
-            gone = [payload for payload, (one, _) in segment.payloads.items() if one.offset >= begin]
+            gone = [payload for payload, (record, _) in segment.payloads.items() if record.offset >= begin]
             for payload in gone:  # a revisit may not refer to what is not there
                 del segment.payloads[payload]
             raise
@@ -146,33 +146,33 @@ class Writing:
 
     def ended(self, link: Link, end: Fetched | Unfinished) -> None:
         """Keep how a visit ended; one that cannot be kept ended as a fault of ours. Raises what the storage raises."""
-        one = self.todo[link.doc_id]
+        waiting = self.todo[link.doc_id]
         try:
-            row = self.row(one, link, end)
+            row = self.row(waiting, link, end)
         except (OSError, WebTextError):
             raise
         except Exception as error:
             if not self.whole:
                 raise
             end = unanswered(link.continuation, Outcome.FAULT, described(error))
-            row = self.row(one, link, end)
+            row = self.row(waiting, link, end)
         if isinstance(end, Fetched) and end.outcome is Outcome.FAULT:
             self.fault(end.url, end.detail)
         self.rows.append(row)
         if len(self.rows) >= self.settings.segment_links:
             self.commit()
 
-    def row(self, one: Waiting, link: Link, end: Fetched | Unfinished) -> Row:
+    def row(self, waiting: Waiting, link: Link, end: Fetched | Unfinished) -> Row:
         """The row of a visit whose records are written; one that a table can hold."""
         if isinstance(end, Fetched):
             if end.outcome is Outcome.REMOVED:  # the last response names the address: neither is kept
                 end = replace(end, final_url="", hops=(), status=None)
-            via = (*one.continuation.asked, *(hop.url for hop in end.hops if hop.url != end.final_url))
+            via = (*waiting.continuation.asked, *(hop.url for hop in end.hops if hop.url != end.final_url))
             parts = (text(end.final_url), end.status, text(end.content_type), end.opt_outs, end.outcome, via)
-            ended = {"host": one.host, "step": one.step, "errand": ""}
+            ended = {"host": waiting.host, "step": waiting.step, "errand": ""}
             row = {**row_of(link.doc_id, None, *parts), **ended}
         else:
-            row = queued(replace(one, continuation=end.continuation))
+            row = queued(replace(waiting, continuation=end.continuation))
         pa.Table.from_pylist([row], schemas.SEGMENT)
         place = self.write(end.hops)
         if isinstance(end, Fetched):
@@ -207,7 +207,7 @@ class Writing:
 
 def lasting(robots: list[Known]) -> list[Known]:
     """Of each robots.txt what was found last."""
-    return list({one.address: one for one in robots}.values())
+    return list({known.address: known for known in robots}.values())
 
 
 def latest(paces: list[Pace]) -> list[Pace]:

@@ -106,8 +106,8 @@ def gathered(lane: Iterable[bytes], shards: Sequence[int]) -> Iterator[tuple[int
 
 def within(table: pa.Table, shards: Sequence[int]) -> pa.Table:
     """The rows of a parcel for some neighbouring shards; a copy, so that the rest can go, unless it is all of them."""
-    some = sliced(table, shards[0], shards[-1])
-    return some if len(some) == len(table) else some.take(np.arange(len(some)))
+    rows = sliced(table, shards[0], shards[-1])
+    return rows if len(rows) == len(table) else rows.take(np.arange(len(rows)))
 
 
 def sliced(table: pa.Table, first: int, last: int) -> pa.Table:

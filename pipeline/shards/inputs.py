@@ -37,10 +37,10 @@ def matching(patterns: Iterable[str], root: Path, setting: str, folders: list[st
             files = {(root / name).absolute() for name in relative if (root / name).is_file()}
             folder = not files and bool(relative)
         if folder:
-            said = f"{setting}: {pattern!r} is a folder; name the files in it, as {pattern.rstrip('/')}/*"
+            problem = f"{setting}: {pattern!r} is a folder; name the files in it, as {pattern.rstrip('/')}/*"
             if folders is None:
-                raise InputError(said)
-            folders.append(said)
+                raise InputError(problem)
+            folders.append(problem)
         elif not files:
             raise InputError(f"{setting}: {pattern!r} matches no file (from {name_of(root.absolute())}); correct it")
         found |= files

@@ -96,11 +96,11 @@ def descendants(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208 - as it is, at once
         with suppress(OSError, ValueError, IndexError):
-            said = Path("/proc", name, "stat").read_text(errors="replace")
-            children.setdefault(int(said.rpartition(")")[2].split()[1]), []).append(int(name))  # proc(5)
+            stat = Path("/proc", name, "stat").read_text(errors="replace")
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(name))  # proc(5)
     found = [pid]
-    for one in found:  # grows while it is read
-        found += children.get(one, [])
+    for parent in found:  # grows while it is read
+        found += children.get(parent, [])
     return found[1:]
 
 
@@ -122,7 +122,7 @@ def heeded(quiet: bool = True) -> Iterator[None]:
     _ending = ending = Ending(quiet)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    before = {number: signal.signal(number, told) for number in WORDS}
+    before = {number: signal.signal(number, on_signal) for number in WORDS}
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=watch, args=(ending, reader), daemon=True).start()
     try:
@@ -135,7 +135,7 @@ def heeded(quiet: bool = True) -> Iterator[None]:
         _ending = None
 
 
-def told(number: int, _frame: FrameType | None) -> None:
+def on_signal(number: int, _frame: FrameType | None) -> None:
     """The handler: interrupt the main thread, whichever signal it was, unless that is leaving already."""
     note(number)
     if _ending is None or not _ending.lock.locked():
@@ -166,7 +166,7 @@ def heard(reader: int) -> int | None:
     data = os.read(reader, 1)
     if not data:
         return None
-    return data[0] if data[0] in WORDS and signal.getsignal(data[0]) is told else 0
+    return data[0] if data[0] in WORDS and signal.getsignal(data[0]) is on_signal else 0
 
 
 def stop(thread: int, error: WebTextError) -> None:

@@ -253,7 +253,7 @@ class Parcels:
     all: Iterable[bytes]
 
     def __iter__(self) -> Iterator[bytes]:
-        return (one for one in self.all if one != NOTHING)
+        return (parcel for parcel in self.all if parcel != NOTHING)
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,7 @@ class Spilled:
     locations: Iterable[bytes]
 
     def __iter__(self) -> Iterator[bytes]:
-        return (self.parcel(*json.loads(one)) for one in self.locations)
+        return (self.parcel(*json.loads(location)) for location in self.locations)
 
     def parcel(self, name: str, offset: int, length: int) -> bytes:
         """One parcel. Raises IntegrityError: the file has lost it."""

@@ -100,8 +100,8 @@ class Lease:
         """Interrupt the holder once the lease is lost, or was not renewed in time."""
         while not self.ended.wait(min(1.0, LEASE_S / BEATS / 4)):
             if self.lost is None and clock() - self.renewed >= LEASE_S:
-                said = f"its lease could not be renewed for {LEASE_S:g} s, and another run may hold it"
-                self.lost = StorageError(f"{name_of(self.root)}: {said}; run the same command again: it goes on")
+                reason = f"its lease could not be renewed for {LEASE_S:g} s, and another run may hold it"
+                self.lost = StorageError(f"{name_of(self.root)}: {reason}; run the same command again: it goes on")
             with self.guard:
                 if self.lost is not None and not self.ended.is_set():
                     interrupts.stop(self.holder, self.lost)
@@ -115,8 +115,8 @@ class Lease:
         """Let go of it; nobody is interrupted after."""
         with self.guard:
             self.ended.set()
-        for one in self.threads:
-            one.join(JOIN_S)  # a request may be under way
+        for thread in self.threads:
+            thread.join(JOIN_S)  # a request may be under way
         if self.lost is None and (found := objects.known(self.path)) and found.mark == self.mark:
             transfer.remove(self.path)
 

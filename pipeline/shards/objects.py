@@ -129,8 +129,8 @@ def listed(folder: Path) -> Iterator[tuple[Location, Object]]:
     assert here is not None
     with asking(folder):
         for page in store(here.bucket).list(f"{here.key}/" if here.key else None, chunk_size=1000):
-            for one in page:
-                yield Location(here.bucket, one["path"]), described(one)
+            for entry in page:
+                yield Location(here.bucket, entry["path"]), described(entry)
 
 
 def inside(folder: Path) -> list[Path]:
@@ -141,7 +141,7 @@ def inside(folder: Path) -> list[Path]:
         keys = [key for key in view.objects if key.rpartition("/")[0] == here.key]
     else:
         with asking(folder):
-            keys = [one["path"] for one in store(here.bucket).list_with_delimiter(f"{here.key}/")["objects"]]
+            keys = [entry["path"] for entry in store(here.bucket).list_with_delimiter(f"{here.key}/")["objects"]]
     return [path_of(folder, key) for key in keys]
 
 

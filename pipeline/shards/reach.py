@@ -105,14 +105,14 @@ def without_credentials(bucket: str) -> ConfigError:
     return ConfigError(f"{bucket}: no credentials for it; {CURES[bucket.partition(':')[0]]}")
 
 
-def diagnosis(bucket: str, said: str) -> ConfigError | StorageError | None:
+def diagnosis(bucket: str, message: str) -> ConfigError | StorageError | None:
     """What is wrong, told from the answer to one request without a signature; None: nothing that can be told so.
 
     `said`: what the client said of it, which is not shown where it speaks of the service that has credentials.
     """
     kind = bucket.partition(":")[0]
     service = urlsplit(os.environ.get(METADATA_NAMES[kind]) or METADATA[kind]).hostname
-    if (service and service in said) or METADATA["s3"].rpartition("/")[2] in said:
+    if (service and service in message) or METADATA["s3"].rpartition("/")[2] in message:
         return without_credentials(bucket)
     endpoint, name = urlsplit(endpoint_of(bucket)), bucket.rpartition("/")[2]
     connect = http.client.HTTPSConnection if endpoint.scheme == "https" else http.client.HTTPConnection
@@ -131,7 +131,7 @@ def diagnosis(bucket: str, said: str) -> ConfigError | StorageError | None:
         return ConfigError(f"{bucket}: {endpoint.geturl()} sends elsewhere; set AWS_REGION to the bucket's own")
     if status == 404:
         return StorageError(f"{bucket}: no such bucket; make it first, or correct the name")
-    if str(status) in ("401", "403") and str(status) in said:  # as it answers everybody who is not known to it
+    if str(status) in ("401", "403") and str(status) in message:  # as it answers everybody who is not known to it
         return StorageError(f"{bucket}: not allowed ({status}); check the credentials, and what they may do there")
     if status >= 500:
         return StorageError(f"{bucket}: {endpoint.geturl()} answers {status}; run the same command again later")

@@ -101,9 +101,9 @@ class Artefact:
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError as error:
-            found, said = None, str(error)
+            found, problem = None, str(error)
         if found is None or found.check != checked(found).check:
-            why = "not a receipt: " + said if found is None else "changed since it was written"
+            why = "not a receipt: " + problem if found is None else "changed since it was written"
             raise IntegrityError(f"{path}: {why}; run: {deletion(path)} and build again: its shard is made anew")
         return found
 
@@ -214,8 +214,8 @@ class Artefact:
             storage.remove(self.manifest_path)
         elif manifest is not None:
             made = self.receipts()
-            files = {name: stamp for one in made for name, stamp in one.files.items()}
-            books = manifest.books | added(one.books for one in made)
+            files = {name: stamp for receipt in made for name, stamp in receipt.files.items()}
+            books = manifest.books | added(receipt.books for receipt in made)
             manifest = msgspec.structs.replace(manifest, files=files, books=books)
             storage.write_bytes(self.manifest_path, written(manifest))
 
@@ -277,7 +277,7 @@ class Artefact:
 
     def fingerprint(self) -> str:
         """32 hex digits over the fingerprints of all shards. Raises IntegrityError: one is missing."""
-        return hashlib.sha256("".join(one.fingerprint for one in self.receipts()).encode()).hexdigest()[:32]
+        return hashlib.sha256("".join(receipt.fingerprint for receipt in self.receipts()).encode()).hexdigest()[:32]
 
     def manifest(self) -> Manifest | None:
         """The manifest, or None while the artefact is not whole."""

@@ -97,7 +97,7 @@ class RemovalRequest(msgspec.Struct, frozen=True):
     @property
     def removed(self) -> tuple[str, ...]:
         """The doc_ids that some artefact held."""
-        return tuple(sorted({one for line in self.lines for one in line.met}))
+        return tuple(sorted({doc_id for line in self.lines for doc_id in line.met}))
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Removals:
 
     @cached_property
     def doc_ids(self) -> frozenset[str]:
-        met = (one for request in self.requests for line in request.lines for one in line.met)
+        met = (doc_id for request in self.requests for line in request.lines for doc_id in line.met)
         return self.marks("url", "doc_id").union(met)
 
     @cached_property
@@ -136,7 +136,7 @@ class Removals:
 
     def cover_host(self, host: str) -> bool:
         """Whether a host, or a domain above it, has to go."""
-        return bool(self.hosts) and any(hidden(one) in self.hosts for one in domains(host))
+        return bool(self.hosts) and any(hidden(domain) in self.hosts for domain in domains(host))
 
     def cover_address(self, url: str) -> bool:
         """Whether an address, in any spelling, is one that has to go."""
@@ -259,7 +259,7 @@ def request_of(lines: Iterable[str], now: datetime, whole_suffix: bool = False) 
     if not entries:
         raise InputError(f"the list names nothing to remove; {EXPECTED}")
     return RemovalRequest(
-        stamp(now), tuple(Line(number, *meaning(one, number, whole_suffix)) for number, one in entries)
+        stamp(now), tuple(Line(number, *meaning(entry, number, whole_suffix)) for number, entry in entries)
     )
 
 

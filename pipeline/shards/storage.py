@@ -143,8 +143,8 @@ def upload(path: Path, once: bool) -> None:
     try:
         transfer.put_once(path) if once else transfer.upload(path)
     except transfer.LostError:
-        said = f"{name_of(path)}: another process has written it meanwhile; run the same command again"
-        raise StorageError(said) from None
+        problem = f"{name_of(path)}: another process has written it meanwhile; run the same command again"
+        raise StorageError(problem) from None
 
 
 def commit(receipt: Path, data: bytes, files: Mapping[Path, Stamp], before: Mapping[Path, Stamp]) -> bool:
@@ -262,9 +262,9 @@ def discard(path: Path) -> None:
     """Delete a file of a shard that no receipt describes, if it is there; of objects, those of all attempts."""
     remove(path)
     if location_of(path) is not None:
-        for one in names(path.parent, f"{path.stem}.*{path.suffix}"):
-            if MARKED.sub("", one.name) == path.name:
-                transfer.remove(one)
+        for name in names(path.parent, f"{path.stem}.*{path.suffix}"):
+            if MARKED.sub("", name.name) == path.name:
+                transfer.remove(name)
 
 
 def names(folder: Path, pattern: str) -> list[Path]:
@@ -294,7 +294,7 @@ def written_since(folder: Path, pattern: str, since: float) -> int:
     if location_of(folder) is None:
         return sum(path.stat().st_mtime >= since for path in folder.glob(pattern))
     found = objects.listed(folder)
-    return sum(fnmatchcase(at.key.rpartition("/")[2], pattern) and one.written >= since for at, one in found)
+    return sum(fnmatchcase(at.key.rpartition("/")[2], pattern) and entry.written >= since for at, entry in found)
 
 
 def sha256_of(path: Path) -> str:

@@ -225,7 +225,9 @@ def blank_links(doc_ids: Any) -> pa.Table:
 def blanks(doc_ids: Any, schema: pa.Schema, values: Mapping[str, Any]) -> pa.Table:
     """Rows with these doc_ids that hold nothing else: the values named, "", False or null."""
     nothing = {pa.string(): "", pa.bool_(): False}
-    columns = [pa.array([values.get(one.name, nothing.get(one.type))] * len(doc_ids), one.type) for one in schema]
+    columns = [
+        pa.array([values.get(field.name, nothing.get(field.type))] * len(doc_ids), field.type) for field in schema
+    ]
     table = pa.table(columns, schema=schema)
     return table.set_column(schema.get_field_index("doc_id"), schema.field("doc_id"), doc_ids)
 
@@ -233,5 +235,5 @@ def blanks(doc_ids: Any, schema: pa.Schema, values: Mapping[str, Any]) -> pa.Tab
 def each_host(hosts: pa.ChunkedArray, function: Any) -> list[Any]:
     """What `function` says of the host of each link; it is asked once a host."""
     coded = hosts.combine_chunks().dictionary_encode()
-    said = [function(host) for host in coded.dictionary.to_pylist()]
-    return [said[code] for code in coded.indices.to_pylist()]
+    answers = [function(host) for host in coded.dictionary.to_pylist()]
+    return [answers[code] for code in coded.indices.to_pylist()]

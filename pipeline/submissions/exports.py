@@ -112,7 +112,7 @@ def dicts_of(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
     except UnicodeDecodeError:
         if batch.num_rows == 1:
             return [None]
-        found = [one for row in range(batch.num_rows) for one in dicts_of(batch.slice(row, 1))]
+        found = [row_dict for row in range(batch.num_rows) for row_dict in dicts_of(batch.slice(row, 1))]
     return found
 
 
@@ -171,9 +171,9 @@ def csv_rows(path: Path) -> Iterator[Found]:
 
 def delimiter_of(first: str) -> str:
     """What stands between the fields of a file whose header begins with this line; a comma if nothing tells."""
-    for one in DELIMITERS:
-        if "url" in map(plain_name, next(csv.reader([first], delimiter=one), [])):
-            return one
+    for delimiter in DELIMITERS:
+        if "url" in map(plain_name, next(csv.reader([first], delimiter=delimiter), [])):
+            return delimiter
     return ","
 
 

@@ -88,7 +88,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with told(path):
+        with failures_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
             self.db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
@@ -105,7 +105,7 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """The connection inside one transaction, which is undone if the block fails."""
-        with told(self.path):
+        with failures_named(self.path):
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield self.db
@@ -116,7 +116,7 @@ class Ledger:
 
     def state_of(self, name: str) -> ListingState | None:
         """Where the reading of a listing stands; None: it was never read."""
-        with told(self.path):
+        with failures_named(self.path):
             columns = "began_utc, ended_utc, after, known_utc"
             row = self.db.execute(f"SELECT {columns} FROM listings WHERE name = ?", [name]).fetchone()
             return ListingState(*row) if row else None
@@ -138,8 +138,8 @@ class Ledger:
         """
         fates = page.fates.copy()
         with self.transaction() as db:
-            for one in page.submissions:
-                fates[take(db, one, now, settle_s)] += 1
+            for submission in page.submissions:
+                fates[take(db, submission, now, settle_s)] += 1
             for key in page.gone:
                 bury(db, key, now)
                 fates[Outcome.DELETED] += 1
@@ -164,7 +164,7 @@ class Ledger:
         wanted = {"now": now, "settle_s": settle_s, "recheck_s": recheck_s, "missing_s": MISSING_S, "batch": BATCH}
         last = ""
         while True:
-            with told(self.path):
+            with failures_named(self.path):
                 batch = [key for (key,) in self.db.execute(DUE, {**wanted, "after": last})]
             if not batch:
                 return
@@ -176,7 +176,7 @@ class Ledger:
 
         KEPT is shown still, DELETED deleted, NOT_FOUND missing a first time, BAD_LINE shown in a form not understood.
         """
-        shown, gone = {one.id: one for one in page.submissions}, set(page.gone)
+        shown, gone = {submission.id: submission for submission in page.submissions}, set(page.gone)
         fates: Counter[Outcome] = Counter()
         with self.transaction() as db:
             for key in asked:
@@ -196,7 +196,7 @@ class Ledger:
 
     def forget(self, gone: Callable[[str, str], bool]) -> int:
         """Delete the submissions of which `gone(id, url)`, their ids aside, so that none comes back; how many."""
-        with told(self.path):
+        with failures_named(self.path):
             found = [
                 key for key, url in self.db.execute("SELECT id, url FROM submissions ORDER BY id") if gone(key, url)
             ]
@@ -207,12 +207,12 @@ class Ledger:
 
     def settle(self) -> None:
         """Empty the -wal file into the ledger, so that no old page of it keeps what was deleted."""
-        with told(self.path):
+        with failures_named(self.path):
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def counts(self, settle_s: int) -> dict[str, int]:
         """How many submissions the ledger holds, how many scores have settled, how many ids are marked deleted."""
-        with told(self.path):
+        with failures_named(self.path):
             held, settled = self.db.execute(
                 "SELECT count(*), count(*) FILTER (WHERE read_utc - created_utc >= ?) FROM submissions", [settle_s]
             ).fetchone()
@@ -220,11 +220,11 @@ class Ledger:
         return {"submissions": held, "settled": settled, "deleted": deleted}
 
 
-def take(db: sqlite3.Connection, one: Submission, now: int, settle_s: int) -> Outcome:
+def take(db: sqlite3.Connection, submission: Submission, now: int, settle_s: int) -> Outcome:
     """Write a submission that a listing shows, unless it was deleted."""
-    if db.execute("SELECT 1 FROM deleted WHERE id = ?", [one.id]).fetchone():
+    if db.execute("SELECT 1 FROM deleted WHERE id = ?", [submission.id]).fetchone():
         return Outcome.DELETED
-    values = {**msgspec.structs.asdict(one), "now": now, "settle_s": settle_s}
+    values = {**msgspec.structs.asdict(submission), "now": now, "settle_s": settle_s}
     if db.execute(UPDATE, values).rowcount:
         return Outcome.REPEATED
     db.execute(INSERT, values)
@@ -255,7 +255,7 @@ def read_ledger(path: Path, rows: int) -> Iterator[Block]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such ledger; 'webtext harvest' writes one")
-    with told(path), closing(connect_readonly(path)) as db:
+    with failures_named(path), closing(connect_readonly(path)) as db:
         check_kind(db, path)
         found = db.execute(f"SELECT {COLUMNS} FROM submissions WHERE missing_utc IS NULL ORDER BY id")
         while block := found.fetchmany(rows):
@@ -291,10 +291,10 @@ def snapshot(path: Path, folder: Path) -> Path:
     return target
 
 
-def dump_line(one: Submission) -> bytes:
+def dump_line(submission: Submission) -> bytes:
     """A submission as a line of a dump; its URL with the entities that Reddit's dumps have, see `rows.posted_url`."""
-    url = one.url.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    row = {**msgspec.structs.asdict(one), "url": url, "is_self": False}
+    url = submission.url.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    row = {**msgspec.structs.asdict(submission), "url": url, "is_self": False}
     return msgspec.json.encode(row) + b"\n"
 
 
@@ -309,7 +309,7 @@ def check_kind(db: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def failures_named(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system raise into the one line that says what and where."""
     try:
         yield

@@ -241,7 +241,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if value is None or (found := seconds(value)) is not None:
         return found if value is not None else None
     try:
-        until, since = (parsedate_to_datetime(one) for one in (value, headers.get("date", "")))
+        until, since = (parsedate_to_datetime(date) for date in (value, headers.get("date", "")))
         return max(0.0, (until - since).total_seconds())
     except (ValueError, TypeError, OverflowError):
         return None

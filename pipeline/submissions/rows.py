@@ -195,7 +195,7 @@ def listed(line: str) -> Found:
         return Fault(Outcome.BAD_URL, f"url: {len(url):,} characters; at most {LONGEST_POSTED:,}")
     if "\t" in url:  # browsers' parser would join what a tab parts
         return Fault(Outcome.BAD_LINE, "more than an address; a table needs a line of names, and .tsv or .csv")
-    if not url.isprintable() and any("\ud800" <= one <= "\udfff" for one in url):
+    if not url.isprintable() and any("\ud800" <= character <= "\udfff" for character in url):
         return Fault(Outcome.BAD_LINE, "not UTF-8")
     if not url:
         return Fault(Outcome.BAD_URL, "url: missing")
@@ -249,17 +249,17 @@ def block_of(found: Iterable[Found]) -> Block:
 
 def batched(found: Iterable[Found], rows: int) -> Iterator[Block]:
     """Rows as blocks of `rows` (>= 1), the last one aside; those before an InputError are given before it is raised."""
-    some: list[Found] = []
+    batch: list[Found] = []
     try:
-        for one in found:
-            some.append(one)
-            if len(some) == rows:
-                yield block_of(some)
-                some = []
+        for item in found:
+            batch.append(item)
+            if len(batch) == rows:
+                yield block_of(batch)
+                batch = []
     except InputError:
-        yield block_of(some)
+        yield block_of(batch)
         raise
-    yield block_of(some)
+    yield block_of(batch)
 
 
 def joined(blocks: Iterable[Block], rows: int) -> Iterator[Block]:

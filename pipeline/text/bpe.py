@@ -65,7 +65,7 @@ def pre_tokens(text: str, longest: int) -> list[str]:
 def pieces_by_encoder(text: str) -> list[str]:
     """The pre-tokens of a text by the engine that encodes it, ten times as slow."""
     found = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(text)
-    return [b"".join(bytes([BYTES[one]]) for one in piece).decode() for piece, _ in found]
+    return [b"".join(bytes([BYTES[character]]) for character in piece).decode() for piece, _ in found]
 
 
 def has_newer_letters(text: str) -> bool:
@@ -85,8 +85,8 @@ def newer_letters() -> tuple[re.Pattern[str], frozenset[str]]:
     counted as words and then encoded as something else. This Python's own tables are older than all three.
     """
     every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
-    found = [one for one in regex.findall(r"[\p{L}\p{N}]", every) if unicodedata.category(one) == "Cn"]
-    plane_0 = "".join(one for one in found if one <= "\uffff")
+    found = [letter for letter in regex.findall(r"[\p{L}\p{N}]", every) if unicodedata.category(letter) == "Cn"]
+    plane_0 = "".join(letter for letter in found if letter <= "\uffff")
     return re.compile(f"[{plane_0}]" if plane_0 else r"(?!)"), frozenset(found) - frozenset(plane_0)
 
 
@@ -161,7 +161,7 @@ def pieces_of(words: Sequence[bytes], merges: Sequence[Merge]) -> Ints:
     """Into how many tokens each word falls, by the encoder itself."""
     pairs = [(spelled(left), spelled(right)) for left, right in merges]
     alone = Tokenizer(models.BPE(vocab=vocabulary(merges), merges=pairs))  # no pre-tokeniser: a word is one already
-    return np.array([len(one.ids) for one in alone.encode_batch(list(map(spelled, words)))], np.int64)
+    return np.array([len(encoding.ids) for encoding in alone.encode_batch(list(map(spelled, words)))], np.int64)
 
 
 def files_of(merges: Sequence[Merge]) -> dict[str, bytes]:

@@ -44,7 +44,7 @@ class Evaluation:
     short: tuple[int, ...] = ()
     least: int = N  # words that a text must have
 
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """What a person should know about lines that will not be found, if there are any."""
         if not self.short:
             return []
@@ -104,9 +104,9 @@ def strings(values: Iterable[object]) -> Iterator[str]:
 def contaminants(files: tuple[tuple[Path, str], ...]) -> Reference:
     """The N-grams of evaluation files (with their sha256), kept for the process; proved before anybody may use them."""
     sets = [read_evaluation(path) for path, _ in files]
-    reference = Reference.from_hashes((grams_of(text, N)[0] for one in sets for text in one.texts), N)
-    for one in sets:
-        prove(one, reference)
+    reference = Reference.from_hashes((grams_of(text, N)[0] for evaluation in sets for text in evaluation.texts), N)
+    for evaluation in sets:
+        prove(evaluation, reference)
     return reference
 
 
@@ -162,15 +162,15 @@ def whole_words(text: str, start: int, end: int) -> str:
     return piece.strip()
 
 
-def prove(one: Evaluation, reference: Reference) -> None:
+def prove(evaluation: Evaluation, reference: Reference) -> None:
     """Raise BooksError unless a passage of the set, planted in words of no text, is cut out, and only that."""
-    passage, spans = next((text, spans) for text in one.texts if (spans := grams_of(text, N)[1]))
+    passage, spans = next((text, spans) for text in evaluation.texts if (spans := grams_of(text, N)[1]))
     words = passage[slice(*spans[0])]
     cut = Cutter(reference, np.empty(0, np.uint64))
     planted = " ".join([*FILLER[:100], words, *FILLER[100:]])
     found = cut(planted)
     filler = " ".join(FILLER)
     if len(found) != 2 or any(words in piece for piece in found):
-        raise BooksError(f"{one.path}: its own text, planted in a document, is not found; nothing was decided")
+        raise BooksError(f"{evaluation.path}: its own text, planted in a document, is not found; nothing was decided")
     if cut(filler) != [filler]:
-        raise BooksError(f"{one.path}: it is found in a document that holds nothing of it; nothing was decided")
+        raise BooksError(f"{evaluation.path}: it is found in a document that holds nothing of it; nothing was decided")

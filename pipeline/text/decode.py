@@ -109,10 +109,10 @@ def legacy(body: bytes, content_type: str) -> str:
 
     A declared Latin-1 says little: servers say it unasked. It is enough against a detector's other Latin encodings.
     """
-    said = declared(body, content_type)
-    order = [codec for codec in said if not is_latin_1(codec)]
+    codecs_declared = declared(body, content_type)
+    order = [codec for codec in codecs_declared if not is_latin_1(codec)]
     for encoding in (*order, None):
-        codec = encoding or detected(body, latin=len(order) == len(said))
+        codec = encoding or detected(body, latin=len(order) == len(codecs_declared))
         text = body.decode(codec, "replace")
         if text.count(REPLACEMENT) * FEW <= beyond_ascii(text):
             return text
@@ -124,9 +124,9 @@ def declared(body: bytes, content_type: str) -> list[str]:
 
     Without UTF-8 and UTF-16, which are believed for their bytes alone.
     """
-    said = [codec_of(match[1]) for match in HEADER_CHARSET.finditer(content_type)]
+    codecs = [codec_of(match[1]) for match in HEADER_CHARSET.finditer(content_type)]
     markup = not content_type.lstrip().lower().startswith("text/plain")
-    found = [codec for codec in (*said, *(declared_early(body) if markup else ())) if codec and not is_unicode(codec)]
+    found = [codec for codec in (*codecs, *(declared_early(body) if markup else ())) if codec and not is_unicode(codec)]
     if markup and all(map(is_latin_1, found)):
         found += [codec for codec in declared_late(body) if not is_unicode(codec)]
     return found
@@ -140,7 +140,7 @@ def detected(body: bytes, latin: bool) -> str:
     bad byte rules the right encoding out for whatever it stands in.
     """
     text = read_text(body[:READ])
-    high, letters = (len(text) - len(text.translate(None, some)) for some in (HIGH, LETTER))
+    high, letters = (len(text) - len(text.translate(None, characters)) for characters in (HIGH, LETTER))
     in_runs = sum(map(len, RUN.findall(text))) * 2 > high
     if not in_runs and letters * LEAST_LETTERS < len(text):
         return "whatwg-windows-1252"

@@ -167,7 +167,9 @@ class Reference:
             about, hashes = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
             raise InputError(f"{name}: not a reference of n-grams: {error}; {MAKE}") from None
-        if not all(isinstance(one, np.ndarray) and one.dtype == np.uint64 and one.ndim == 1 for one in (about, hashes)):
+        if not all(
+            isinstance(array, np.ndarray) and array.dtype == np.uint64 and array.ndim == 1 for array in (about, hashes)
+        ):
             raise InputError(f"{name}: not a reference of n-grams: expected sorted arrays of uint64; {MAKE}")
         if len(about) == 2 or (len(about) == 3 and about[2] != WORDS):
             raise InputError(

@@ -65,17 +65,17 @@ def rules_of(name: str, work: Path, signals: Collection[str]) -> list[Rule]:
         ) from None
     rules = []
     for number, line in enumerate(text.splitlines(), 1):
-        said = line.partition("#")[0].strip()
-        if said:
-            rules.append(rule_of(said, f"corpus.rules: {name}, line {number}", signals))
+        rule = line.partition("#")[0].strip()
+        if rule:
+            rules.append(rule_of(rule, f"corpus.rules: {name}, line {number}", signals))
     return rules
 
 
-def rule_of(said: str, where: str, signals: Collection[str]) -> Rule:
+def rule_of(line: str, where: str, signals: Collection[str]) -> Rule:
     """One line as a rule. Raises ConfigError, with `where`."""
-    match = LINE.fullmatch(said)
+    match = LINE.fullmatch(line)
     if match is None:
-        raise ConfigError(f"{where}: {said!r} is no rule; expected: signal <= number, or signal >= number")
+        raise ConfigError(f"{where}: {line!r} is no rule; expected: signal <= number, or signal >= number")
     if match["signal"] not in signals:
         close = difflib.get_close_matches(match["signal"], signals, n=1, cutoff=0.0)
         raise ConfigError(f"{where}: {match['signal']!r} is no signal of documents; the nearest is {close[0]!r}")
@@ -118,4 +118,4 @@ class Judge:
         if not self.references:
             return 0.0
         words = overlap.compared_words(text)
-        return max(one.overlap(overlap.ngram_hashes(words, one.n)) for one in self.references)
+        return max(reference.overlap(overlap.ngram_hashes(words, reference.n)) for reference in self.references)

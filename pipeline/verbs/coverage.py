@@ -49,7 +49,7 @@ def coverage(root: Path, shards: int) -> Iterator[Year]:
         by_doc = dict(zip(posted["doc_id"].to_pylist(), years, strict=True))
         places = zip(pages["doc_id"].to_pylist(), pages["warc"].to_pylist(), strict=True)
         found.update((by_doc[doc], place_of(warc)) for doc, warc in places)
-    for year in sorted(links, key=lambda one: (one is None, one)):
+    for year in sorted(links, key=lambda known: (known is None, known)):
         yield Year(year, links[year], {place: found[year, place] for place in PLACES})
 
 

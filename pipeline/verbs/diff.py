@@ -134,8 +134,8 @@ class Side:
 
     def tables(self, stage: str) -> list[list[str]]:
         """The paths of the tables of an artefact, verified, a list a part. Raises IntegrityError."""
-        one = artefact(self.root, stage, self.shards)
-        return [[str(path) for path in one.files(".parquet", part)] for part in PARTS.get(stage, ("",))]
+        made = artefact(self.root, stage, self.shards)
+        return [[str(path) for path in made.files(".parquet", part)] for part in PARTS.get(stage, ("",))]
 
     def values(self, section: str) -> dict[str, Any]:
         """The settings of a section, as the artefact was made with them, else as webtext.toml has them now."""
@@ -175,20 +175,20 @@ def unequal_settings(a: Side, b: Side) -> Iterator[tuple[str, tuple[Any, Any]]]:
     if a.shards != b.shards:
         yield "build.shards", (a.shards, b.shards)
     for section in (*STAGES, "train"):
-        one, other = a.values(section), b.values(section)
-        if one and other:
-            for key in dict.fromkeys((*one, *other)):
-                if one.get(key) != other.get(key):
-                    yield f"{section}.{key}", (one.get(key), other.get(key))
+        ours, other = a.values(section), b.values(section)
+        if ours and other:
+            for key in dict.fromkeys((*ours, *other)):
+                if ours.get(key) != other.get(key):
+                    yield f"{section}.{key}", (ours.get(key), other.get(key))
 
 
 def unequal_versions(a: Side, b: Side) -> Iterator[tuple[str, tuple[str | None, str | None]]]:
     """(artefact: library, its two versions) of libraries that differ."""
     for stage in STAGES:
-        one, other = a.statuses[stage].manifest, b.statuses[stage].manifest
-        if one and other:
-            for library in sorted({*one.versions, *other.versions}):
-                pair = one.versions.get(library), other.versions.get(library)
+        ours, other = a.statuses[stage].manifest, b.statuses[stage].manifest
+        if ours and other:
+            for library in sorted({*ours.versions, *other.versions}):
+                pair = ours.versions.get(library), other.versions.get(library)
                 if pair[0] != pair[1]:
                     yield f"{stage}: {library}", pair
 
@@ -219,10 +219,10 @@ def compared(base: duckdb.DuckDBPyConnection, a: Side, b: Side, stage: str, exam
     base.execute(CHANGED, {"other": OTHER.get(stage, "other")})
     sampled = base.execute(SAMPLED, {"most": examples}).fetchall()
     texts = both_texts(base, a, b, stage, [row[3] for row in sampled if row[0] == "other text"])
-    for kind, one, other, rows in base.execute(COUNTED).fetchall():
-        some = [row for row in sampled if row[:3] == (kind, one, other)]
-        shown = tuple(example(a, b, doc_id, url, host, texts) for *_, doc_id, url, host in some)
-        yield Group(stage, kind, (one, other), rows, shown)
+    for kind, ours, other, rows in base.execute(COUNTED).fetchall():
+        chosen = [row for row in sampled if row[:3] == (kind, ours, other)]
+        shown = tuple(example(a, b, doc_id, url, host, texts) for *_, doc_id, url, host in chosen)
+        yield Group(stage, kind, (ours, other), rows, shown)
 
 
 def both_texts(

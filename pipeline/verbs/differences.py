@@ -37,7 +37,7 @@ def stretches(left: Sequence[str], right: Sequence[str]) -> list[Stretch]:
         found.append(Stretch("same" if kind == "equal" else "other", *lines))
     found.append(Stretch("beyond", range(before + len(inner[0]), ends[0]), range(before + len(inner[1]), ends[1])))
     found.append(Stretch("same", range(ends[0], len(left)), range(ends[1], len(right))))
-    return [one for one in found if one.left or one.right]
+    return [stretch for stretch in found if stretch.left or stretch.right]
 
 
 def common(left: Sequence[str], right: Sequence[str]) -> int:

@@ -114,7 +114,7 @@ def add(group: Group, document: Group) -> None:
     group.documents += document.documents
     group.bytes += document.bytes
     group.words += document.words
-    for fit, one in zip(group.fits, document.fits, strict=True):
-        fit.tokens += one.tokens
-        fit.word_tokens += one.word_tokens
-        fit.whole_words += one.whole_words
+    for fit, more in zip(group.fits, document.fits, strict=True):
+        fit.tokens += more.tokens
+        fit.word_tokens += more.word_tokens
+        fit.whole_words += more.whole_words

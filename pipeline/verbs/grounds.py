@@ -22,7 +22,7 @@ from pipeline.text.signals import SIGNALS
 MOST_REFERENCE_BYTES = 4_000_000_000  # of n-grams, loaded to mark the passages they hold
 ASKED = {"<=": "at most", ">=": "at least"}
 
-MEANINGS = {str(one): one.meaning for one in Outcome}
+MEANINGS = {str(outcome): outcome.meaning for outcome in Outcome}
 
 Spans = tuple[tuple[int, int], ...]
 

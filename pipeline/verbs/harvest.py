@@ -61,7 +61,7 @@ class Reading:
     outcome: Outcome
     fates: Counter[Outcome]
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """One line for a person."""
         if self.outcome is not Outcome.KEPT:
             return f"{self.name}: {self.outcome}: {self.outcome.meaning}"
@@ -104,7 +104,7 @@ def harvested(
     path: Path,
     sources: Iterable[str],
     when: tuple[float | None, float | None],
-    said: Callable[[str], None],
+    report: Callable[[str], None],
     clock: Clock = SYSTEM,
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, int]:
@@ -120,20 +120,20 @@ def harvested(
     client = Client(chosen, user_agent(settings.pages, SOFTWARE), clock, more)
     with lease.lock(path.parent), Ledger(path) as ledger:
 
-        def one() -> None:
-            harvest(chosen, client, ledger, sources, lambda reading: said(reading.said()))
+        def harvest_once() -> None:
+            harvest(chosen, client, ledger, sources, lambda reading: report(reading.summary()))
 
         if every_s is None:
-            one()
+            harvest_once()
         else:
-            rounds(one, every_s, until, clock, said)
+            rounds(harvest_once, every_s, until, clock, report)
         return ledger.counts(int(chosen.settle_hours * HOUR))
 
 
 def harvest(
-    settings: HarvestSettings, client: Client, ledger: Ledger, sources: Iterable[str], said: Callable[[Reading], None]
+    settings: HarvestSettings, client: Client, ledger: Ledger, sources: Iterable[str], report: Callable[[Reading], None]
 ) -> None:
-    """One round: what is due of the listings of all sources, then the scores that are due; `said` is told of each.
+    """One round: what is due of the listings of all sources, then the scores that are due; `report` hears of each.
 
     Raises SourceError: Reddit refuses everything, or cannot be reached. What had been read by then is in the ledger.
     """
@@ -141,15 +141,15 @@ def harvest(
     for source in sources:
         for reading in read_source(settings, client, ledger, source):
             readings.append(reading)
-            said(reading)
-            if len(readings) >= IN_A_ROW and all(one.outcome in PASSING for one in readings[-IN_A_ROW:]):
+            report(reading)
+            if len(readings) >= IN_A_ROW and all(reading.outcome in PASSING for reading in readings[-IN_A_ROW:]):
                 raise Outage(f"Reddit failed {IN_A_ROW} listings in a row; run the same command again later")
-    said(rescore(settings, client, ledger))  # also when all sources are closed: what was deleted there goes
+    report(rescore(settings, client, ledger))  # also when all sources are closed: what was deleted there goes
     ledger.settle()
     outcomes = {reading.outcome for reading in readings}
     if outcomes and Outcome.KEPT not in outcomes:
         kind = Outage if outcomes & PASSING else SourceError
-        raise kind(f"Reddit gave none of {len(readings)} listings; the first: {readings[0].said()}")
+        raise kind(f"Reddit gave none of {len(readings)} listings; the first: {readings[0].summary()}")
 
 
 def read_source(settings: HarvestSettings, client: Client, ledger: Ledger, source: str) -> Iterator[Reading]:
@@ -215,7 +215,7 @@ def rescore(settings: HarvestSettings, client: Client, ledger: Ledger) -> Readin
 
 
 def rounds(
-    one: Callable[[], None], every_s: float, until: float | None, clock: Clock, said: Callable[[str], None]
+    harvest_once: Callable[[], None], every_s: float, until: float | None, clock: Clock, report: Callable[[str], None]
 ) -> None:
     """Do `one` every so many seconds, counted from begin to begin, until a time (seconds since 1970; None: for ever).
 
@@ -224,9 +224,9 @@ def rounds(
     while True:
         began = clock.now()
         try:
-            one()
+            harvest_once()
         except Outage as outage:
-            said(str(outage))
+            report(str(outage))
         again = max(began + every_s, clock.now())
         if until is not None and again >= until:
             return

@@ -80,7 +80,7 @@ def overlaps(root: Path, shards: int, evaluations: Sequence[Path], trains: Seque
     own = [against(path, train) for path, train in zip(evaluations, trains, strict=False)]
     return [
         Overlap(
-            one.name, len(one.grams), one.share, own[place] if place < len(own) else None, tuple(sets[place].told())
+            one.name, len(one.grams), one.share, own[place] if place < len(own) else None, tuple(sets[place].summary())
         )
         for place, one in enumerate(asked)
     ]
@@ -107,8 +107,11 @@ def met(evaluation: Evaluation, texts: Iterable[str]) -> float:
     return question.share
 
 
-def prove(one: Evaluation) -> None:
+def prove(evaluation: Evaluation) -> None:
     """Raise BooksError unless the set is found where it is planted in words of no text, and nothing of it elsewhere."""
     filler = " ".join(FILLER)
-    if met(one, [f"{filler} {text} {filler}" for text in one.texts]) != 1.0 or met(one, [filler]) != 0.0:
-        raise BooksError(f"{one.path}: its own text, planted in a document, is not found; nothing was measured")
+    if (
+        met(evaluation, [f"{filler} {text} {filler}" for text in evaluation.texts]) != 1.0
+        or met(evaluation, [filler]) != 0.0
+    ):
+        raise BooksError(f"{evaluation.path}: its own text, planted in a document, is not found; nothing was measured")

@@ -59,10 +59,10 @@ def query(root: Path, shards: int, name: str) -> Answer:
     if location_of(root) and "model" in sources:
         transfer.bring(root / "model")
     statuses = recorded(root, shards)
-    if reason := next(reasons([one for one in sources if one in (*STAGES, "*", "model")], statuses, root), ""):
+    if reason := next(reasons([source for source in sources if source in (*STAGES, "*", "model")], statuses, root), ""):
         raise InputError(f"{name}: {reason}")
     whole = wholes(statuses)
-    prove(root, shards, [one for one in STAGES if one in sources])
+    prove(root, shards, [source for source in STAGES if source in sources])
     with asking(root) as base:
         try:
             cursor = base.execute(sql)

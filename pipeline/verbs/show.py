@@ -32,7 +32,7 @@ from pipeline.verbs.grounds import Grounds
 BATCH = 1_000  # documents read at once
 KEPT, REMOVED, TEXTLESS = "", "removed", "documents"  # parts: of the corpus, refused by it, and what never came to it
 REFUSED = FATES["corpus"][1:]
-WITHOUT_TEXT = tuple(one for one in FATES["documents"] if one not in (Outcome.KEPT, Outcome.REMOVED))
+WITHOUT_TEXT = tuple(outcome for outcome in FATES["documents"] if outcome not in (Outcome.KEPT, Outcome.REMOVED))
 COLUMNS = ("url", "doc_id", "host", "title", "text", "language")
 
 
@@ -60,7 +60,7 @@ class Wanted:
             return [KEPT, REMOVED, TEXTLESS]
         if self.outcomes:
             fates = ((KEPT, (Outcome.KEPT,)), (REMOVED, REFUSED), (TEXTLESS, WITHOUT_TEXT))
-            return [part for part, some in fates if not set(some).isdisjoint(self.outcomes)]
+            return [part for part, part_fates in fates if not set(part_fates).isdisjoint(self.outcomes)]
         return [REMOVED] if self.removed or self.rules else [KEPT]
 
 
@@ -124,10 +124,10 @@ def show(root: Path, shards: int, wanted: Wanted) -> Iterator[Document]:
 
 def refuse_unbuilt(root: Path, shards: int) -> None:
     """Raise IntegrityError unless the corpus is whole, and from the documents that stand here."""
-    one = recorded(root, shards)["corpus"]
-    if one.state != "whole":
-        why = f" ({one.why})" if one.why else ""
-        raise IntegrityError(f"{root / 'corpus'}: {one.state}{why}; run 'webtext build corpus'")
+    status = recorded(root, shards)["corpus"]
+    if status.state != "whole":
+        why = f" ({status.why})" if status.why else ""
+        raise IntegrityError(f"{root / 'corpus'}: {status.state}{why}; run 'webtext build corpus'")
 
 
 def check(outcome: str) -> None:
@@ -220,8 +220,8 @@ def is_one_of(column: Any, values: Sequence[str]) -> Any:
 
 def rules_at_work(root: Path, shards: int) -> dict[str, int]:
     """Each rule that removed documents, with how many, the busiest first."""
-    one = artefact(root.absolute(), "corpus", shards)
-    tables = [schemas.read_parquet(path, ["rule"]) for path in one.files(".parquet", REMOVED)]
+    made = artefact(root.absolute(), "corpus", shards)
+    tables = [schemas.read_parquet(path, ["rule"]) for path in made.files(".parquet", REMOVED)]
     counts = pa.concat_tables(tables).group_by("rule").aggregate([([], "count_all")]).to_pylist()
     ranked = sorted(counts, key=lambda row: (-row["count_all"], row["rule"] or ""))
     return {row["rule"]: row["count_all"] for row in ranked if row["rule"]}
@@ -235,16 +235,16 @@ def read(
 ) -> Iterator[Document]:
     """The documents of some picks, in their order, with what they lost to, unless that is to go."""
     rows: dict[str, dict[str, Any]] = {}
-    for (shard, part), some in grouped(batch).items():
+    for (shard, part), picks in grouped(batch).items():
         read_part = read_kept if part == KEPT else read_extracted
-        rows |= read_part(corpus, documents, shard, part, sorted(one.row for one in some))
+        rows |= read_part(corpus, documents, shard, part, sorted(one.row for one in picks))
     found = kept_of(corpus, {row["keeper"] for row in rows.values() if lost_here(row)})
     keepers = {doc_id: one for doc_id, one in found.items() if not gone.cover(one.doc_id, one.host)}
     for pick in batch:
         row = rows[pick.doc_id]
         document = Document(**row)
-        said = grounds.of_row(row)
-        loser = replace(document, grounds=said.sentence, passages=said.passages)
+        reason = grounds.of_row(row)
+        loser = replace(document, grounds=reason.sentence, passages=reason.passages)
         yield replace(loser, lost_to=keepers.get(row["keeper"]) if lost_here(row) else None)
 
 
@@ -256,15 +256,15 @@ def lost_here(row: dict[str, Any]) -> bool:
 def grouped(batch: Iterable[Pick]) -> dict[tuple[int, str], list[Pick]]:
     """Picks by shard and part."""
     found = defaultdict(list)
-    for one in batch:
-        found[one.shard, one.part].append(one)
+    for pick in batch:
+        found[pick.shard, pick.part].append(pick)
     return found
 
 
 def read_kept(corpus: Artefact, _: Artefact, shard: int, _part: str, rows: list[int]) -> dict[str, dict[str, Any]]:
     """doc_id to the fields of a Document, of rows of the corpus."""
     tables = schemas.rows_at(corpus.file(shard, ".parquet"), np.array(rows, np.int64), [*COLUMNS, "words"])
-    return {row["doc_id"]: {**row, "outcome": str(Outcome.KEPT)} for one in tables for row in one.to_pylist()}
+    return {row["doc_id"]: {**row, "outcome": str(Outcome.KEPT)} for table in tables for row in table.to_pylist()}
 
 
 def read_extracted(
@@ -276,7 +276,7 @@ def read_extracted(
         tables = schemas.rows_at(
             corpus.file(shard, ".parquet", REMOVED), np.array(rows, np.int64), schemas.DECISIONS.names
         )
-        verdicts = {row["doc_id"]: row for one in tables for row in one.to_pylist()}
+        verdicts = {row["doc_id"]: row for table in tables for row in table.to_pylist()}
         ids = schemas.read_parquet(path, ["doc_id"])["doc_id"]
         rows = sorted(pc.index_in(pa.array(verdicts), value_set=ids).to_pylist())
     found = {}

@@ -112,17 +112,17 @@ class Costs:
 def assumed(words: Iterable[str]) -> Costs:
     """The costs with `name=number` laid over them. Raises ConfigError: no such name, no number of at least 0."""
     costs = Costs()
-    homes = {one.name: part for part in ("web", "code") for one in fields(getattr(costs, part))}
+    homes = {number.name: part for part in ("web", "code") for number in fields(getattr(costs, part))}
     for word in words:
-        name, equals, said = word.partition("=")
+        name, equals, given = word.partition("=")
         if not equals or name not in homes:
             raise ConfigError(f"--assume {word}: expected NAME=NUMBER{config.nearest(name, homes)}")
         try:
-            value = float(said)
+            value = float(given)
         except ValueError:
             value = math.nan
         if not 0 <= value < math.inf:
-            raise ConfigError(f"--assume {word}: {said!r} is no number of at least 0")
+            raise ConfigError(f"--assume {word}: {given!r} is no number of at least 0")
         part = replace(getattr(costs, homes[name]), **{name: value})
         costs = replace(costs, **{homes[name]: part})
     return costs

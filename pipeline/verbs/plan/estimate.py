@@ -62,12 +62,12 @@ class Plan:
     @property
     def seconds(self) -> float:
         """One stage after another."""
-        return sum(one.seconds for one in self.stages)
+        return sum(stage.seconds for stage in self.stages)
 
     @property
     def disk_bytes(self) -> float:
         """Of all artefacts and scratch that are still to be written."""
-        return sum(one.disk_bytes + one.scratch_bytes for one in self.stages)
+        return sum(stage.disk_bytes + stage.scratch_bytes for stage in self.stages)
 
 
 def planned(probe: Probe, settings: Settings, costs: Costs, machines: Machines) -> Plan:
@@ -80,13 +80,13 @@ def planned(probe: Probe, settings: Settings, costs: Costs, machines: Machines) 
     crawl = crawl_of(hosts, flow["pages"][0], settings, costs) if probe.crawls else None
     shape = Shape(settings, probe, costs.web, costs.code, flow, crawl)
     made = [bare(name, shape) if name in probe.made else COSTS[name](shape) for name in STAGES]
-    stages = [timed(one, shape, machines) for one in made]
+    stages = [timed(stage, shape, machines) for stage in made]
     threads = machines.workers * machines.vcpus
     return Plan(
         tuple(stages),
         crawl,
         max(1, round(flow["links"][1] / SHARD_LINKS)),
-        sum(one.seconds for one in stages) * threads / HOUR_S,
+        sum(stage.seconds for stage in stages) * threads / HOUR_S,
     )
 
 
@@ -123,7 +123,7 @@ class Shape:
     def link_bytes(self) -> float:
         """A row's of links, as it lies."""
         if made := self.probe.made.get("links"):
-            return sum(one.bytes for one in made.files.values()) / max(1, made.books["links"].inputs)
+            return sum(stamp.bytes for stamp in made.files.values()) / max(1, made.books["links"].inputs)
         return self.probe.submissions.link_bytes if self.probe.submissions else self.code.post_bytes
 
     def a_shard(self, rows: float) -> float:
@@ -160,7 +160,9 @@ def pages(shape: Shape) -> Stage:
     """Records of WARC files are indexed and cross once; what they lack is fetched, from the web or from an archive."""
     code, probe, crawl = shape.code, shape.probe, shape.crawl
     kept, found = shape.flow["pages"]
-    records, warc, held = (one.records, one.bytes, min(kept, one.kept)) if (one := probe.captures) else (0.0, 0, 0.0)
+    records, warc, held = (
+        (captures.records, captures.bytes, min(kept, captures.kept)) if (captures := probe.captures) else (0.0, 0, 0.0)
+    )
     fetched = (found - held) * shape.page_bytes
     requests = crawl.requests if crawl else found - held  # Common Crawl's archive gives pages in single requests
     memory = code.pages_memory + shape.a_shard(kept) * code.link_memory

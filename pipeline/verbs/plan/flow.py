@@ -99,7 +99,7 @@ def crawl_of(hosts: Mapping[str, float], links: float, settings: Settings, costs
     if not total:
         held = [links / shards] * shards
     robots = len(hosts) / shards
-    asked = [one * web.requests + robots for one in held]
+    asked = [links * web.requests + robots for links in held]
     work = max(web.latency_s / pages.connections, costs.code.request_s)
     longest = max(hosts, key=lambda host: hosts[host], default=None)
     return Crawl(

@@ -53,7 +53,7 @@ def outlook(
     Raises ConfigError (a job graph that the service would not take; links from BigQuery that nobody counted),
     InputError, IntegrityError.
     """
-    said = preflight.check(root, settings, STAGES)
+    warnings = preflight.check(root, settings, STAGES)
     weight = weighed(root, settings)
     machines = machines or here(root, settings.build.workers)
     found = probe(root, settings)
@@ -63,7 +63,7 @@ def outlook(
         machines,
         tuple(looked_at(found)),
         tuple(one for one in every_number(costs) if one.name in in_use(found, settings)),
-        (*notes(plan, found, settings, machines), *(one for one in said if not one.startswith("disk:"))),
+        (*notes(plan, found, settings, machines), *(one for one in warnings if not one.startswith("disk:"))),
         weight,
         None if price is None else price * plan.vcpu_hours,
     )
@@ -83,18 +83,18 @@ def weighed(root: Path, settings: Settings) -> int | None:
 def every_number(costs: Costs) -> Iterator[Assumption]:
     """All that a plan takes on trust."""
     for part in (costs.web, costs.code):
-        for one in fields(part):
-            yield Assumption(one.name, getattr(part, one.name), one.metadata["unit"], one.metadata["source"])
+        for field in fields(part):
+            yield Assumption(field.name, getattr(part, field.name), field.metadata["unit"], field.metadata["source"])
 
 
 def looked_at(found: Probe) -> Iterator[str]:
     """What the plan rests on, a line each."""
     if found.made:
         yield f"the manifests of {', '.join(found.made)}"
-    for noun, one in (("lines of submissions", found.submissions), ("records of WARC", found.captures)):
-        if one is not None:
-            share = "all" if one.whole else "a sample"
-            yield f"{one.sampled:,} {noun} read, {share} of {one.files:,} file{'s' * (one.files > 1)}"
+    for noun, sampled in (("lines of submissions", found.submissions), ("records of WARC", found.captures)):
+        if sampled is not None:
+            share = "all" if sampled.whole else "a sample"
+            yield f"{sampled.sampled:,} {noun} read, {share} of {sampled.files:,} file{'s' * (sampled.files > 1)}"
     if found.texts is not None:
         done = "documents read" if found.texts.cpu_s is None else "pages extracted"
         yield f"{found.texts.sampled:,} {done}"
@@ -118,15 +118,15 @@ def notes(plan: Plan, found: Probe, settings: Settings, machines: Machines) -> I
         yield f"build.shards is {shards:,}; {right}, and it is fixed once they stand"
     if found.submissions is not None and not found.submissions.whole:
         yield "links posted twice were told within the sample only: there are at most as many as shown"
-    for one in plan.stages:
-        shards_held = one.shard_memory_bytes * machines.vcpus if machines.service else one.memory_bytes
+    for stage in plan.stages:
+        shards_held = stage.shard_memory_bytes * machines.vcpus if machines.service else stage.memory_bytes
         for held, mend in (
             (shards_held, "more shards, fewer workers, or more memory"),
-            (one.alone_memory_bytes * machines.service, "one process sees all shards: machines with more memory"),
+            (stage.alone_memory_bytes * machines.service, "one process sees all shards: machines with more memory"),
         ):
             if held > machines.memory_bytes:
                 size = f"{held / 1e9:.1f} GB of memory on a machine with {machines.memory_bytes / 1e9:.1f} GB"
-                yield f"{one.name}: {size}; {mend}"
+                yield f"{stage.name}: {size}; {mend}"
     if machines.disk_bytes is not None and plan.disk_bytes > machines.disk_bytes:
         yield f"disk: {plan.disk_bytes / 1e9:.1f} GB are needed, {machines.disk_bytes / 1e9:.1f} GB are free"
     if plan.crawl and plan.crawl.longest is None:

@@ -103,8 +103,8 @@ def probe(root: Path, settings: Settings) -> Probe:
         hosts_of(root, settings.build.shards) if "links" in made else None,
         size(dumps),
         size(inputs.matching(reference, root, "corpus.wikipedia_reference")),
-        sum(one.documents for one in others),
-        sum(stamp.bytes for one in others for stamp in one.stamps),
+        sum(other.documents for other in others),
+        sum(stamp.bytes for other in others for stamp in other.stamps),
     )
 
 
@@ -119,7 +119,7 @@ def hosts_of(root: Path, shards: int) -> dict[str, int]:
 
 def ids_of(root: Path, shards: int) -> frozenset[str]:
     """The doc_ids of all kept links."""
-    return frozenset(one for ids in kept_links(root, shards, "doc_id") for one in ids.to_pylist())
+    return frozenset(doc_id for ids in kept_links(root, shards, "doc_id") for doc_id in ids.to_pylist())
 
 
 def kept_links(root: Path, shards: int, column: str) -> Iterator[pa.ChunkedArray]:
@@ -190,10 +190,10 @@ def of_documents(root: Path, settings: Settings, manifest: Manifest) -> Texts:
     """What pages have become, from documents that stand."""
     book = manifest.books["documents"]
     kept: list[documents.Row] = []
-    one = artefact(root, "documents", settings.build.shards)
+    made = artefact(root, "documents", settings.build.shards)
     columns = ["url", "final_url", "text", "outcome", *SIGNALS]
-    for shard in spread(range(one.shards), SHARDS):
-        for batch in islice(schemas.iterate_parquet(one.file(shard, ".parquet"), columns, rows=TEXTS), 1):
+    for shard in spread(range(made.shards), SHARDS):
+        for batch in islice(schemas.iterate_parquet(made.file(shard, ".parquet"), columns, rows=TEXTS), 1):
             kept += [row for row in batch.to_pylist() if row["outcome"] == Outcome.KEPT]
     text_bytes = sum(len(row["text"].encode()) for row in kept)
     share = book.outcomes.get(str(Outcome.KEPT), 0) / max(1, book.inputs)

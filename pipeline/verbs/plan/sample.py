@@ -35,7 +35,7 @@ from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.submissions.decide import Rules, decided
 from pipeline.submissions.forms import FORMS, inflate
-from pipeline.submissions.ledger import SUFFIX, connect_readonly, read_ledger, told
+from pipeline.submissions.ledger import SUFFIX, connect_readonly, failures_named, read_ledger
 from pipeline.submissions.rows import Block, Submission
 from pipeline.submissions.sources import reader_of
 
@@ -163,11 +163,11 @@ def piece_of(path: Path, settings: PagesSettings) -> Piece:
     """The beginning of one source, by the reader of its kind."""
     if is_archive(path):
         captures, share = begun(path, WARC_BYTES, 0, settings)
-        posts = [Submission("", one.url, None, None, "", False) for one in captures if one.url]
+        posts = [Submission("", capture.url, None, None, "", False) for capture in captures if capture.url]
         return Piece(posts, len(captures), share)
     suffix = path.suffix.lower()
     if suffix == SUFFIX:
-        with told(path), closing(connect_readonly(path)) as db:
+        with failures_named(path), closing(connect_readonly(path)) as db:
             (total,) = db.execute("SELECT count(*) FROM submissions WHERE missing_utc IS NULL").fetchone()
         return of_table(read_ledger(path, ROWS), total)
     if suffix == ".parquet":
@@ -256,10 +256,14 @@ def look_at_captures(paths: Sequence[Path], settings: PagesSettings, wanted: fro
     pages: list[tuple[Path, Capture]] = []
     records = kept = 0.0
     for path, weight, (captures, _) in zip(chosen, weights, found, strict=True):
-        some = [(path, one) for one in captures if one.outcome is Outcome.KEPT and is_wanted(one.url, wanted)]
-        pages += some
+        wanted_captures = [
+            (path, capture)
+            for capture in captures
+            if capture.outcome is Outcome.KEPT and is_wanted(capture.url, wanted)
+        ]
+        pages += wanted_captures
         records += weight * len(captures)
-        kept += weight * len(some)
+        kept += weight * len(wanted_captures)
     read = sum(len(captures) for captures, _ in found)
     return Captures(len(paths), size(paths), records, kept, read, whole, tuple(pages))
 

@@ -60,13 +60,13 @@ def remove(
             removals.write(mine, asked)
             every = [*every, mine]
         each = [Removal(root, shards, path, removals.read(path)) for path in every]
-        waiting = [one for one in each if not one.request.ended_at]
-        for one in waiting:
-            carry_out(one, settings)
-            names = [removals.entry_of(line) for line in lines] if name_addresses and one.path == every[-1] else []
-            one.request = msgspec.structs.replace(one.request, ended_at=removals.stamp(moment))
-            state(one, names)
-            removals.write(one.path, one.request)  # last: from now on builds go on
+        waiting = [removal for removal in each if not removal.request.ended_at]
+        for removal in waiting:
+            carry_out(removal, settings)
+            names = [removals.entry_of(line) for line in lines] if name_addresses and removal.path == every[-1] else []
+            removal.request = msgspec.structs.replace(removal.request, ended_at=removals.stamp(moment))
+            state(removal, names)
+            removals.write(removal.path, removal.request)  # last: from now on builds go on
     return waiting
 
 
@@ -115,12 +115,15 @@ def report(removal: Removal, lines: Sequence[str] = ()) -> list[str]:
             else change.file.partition("/")[0]
         )
         rows[name] = rows.get(name, 0) + change.rows
-    said = ", ".join(f"{name} {count}" for name, count in rows.items()) or "nothing built held any of them"
+    counts = ", ".join(f"{name} {count}" for name, count in rows.items()) or "nothing built held any of them"
     as_json, as_text = paths_of(removal.path)
     return [
         *answers(request, [removals.entry_of(line) for line in lines]),
-        f"{len(request.removed)} links removed; rows: {said}; {len(request.changes)} files written again or deleted",
-        *(f"had lost to a removed page, comes back at the next 'webtext build': {one}" for one in request.returning),
+        f"{len(request.removed)} links removed; rows: {counts}; {len(request.changes)} files written again or deleted",
+        *(
+            f"had lost to a removed page, comes back at the next 'webtext build': {doc_id}"
+            for doc_id in request.returning
+        ),
         *(f"not reached: {name}: {why}" for name, why in request.left.items()),
         f"statement: {as_text} and {as_json.name}",
     ]

@@ -45,7 +45,7 @@ def spans(removal: Removal) -> tuple[Span, ...]:
                 hit = pc.is_in(batch["doc_id"], value_set=removal.doomed_ids)
                 for row in pc.indices_nonzero(hit).to_pylist():
                     name = tokens.file_name(shard, ".arrow", split)
-                    first, last = (int(one - ends[0]) for one in ends[row : row + 2])
+                    first, last = (int(end - ends[0]) for end in ends[row : row + 2])
                     found.append(Span(batch["doc_id"][row].as_py(), name, first, last))
     return tuple(found)
 
@@ -54,12 +54,12 @@ def held(removal: Removal) -> dict[str, str]:
     """The marks of what token shards, those of `train` alone, and corpus shards hold now: see `RemovalRequest.held`."""
     files = {stage: contents_of(artefact(removal.root, stage, removal.shards)) for stage in ("tokens", "corpus")}
     train = {name: sha256 for name, sha256 in files["tokens"].items() if name.startswith("train/")}
-    return {name: mark_of(some) for name, some in {**files, "train": train}.items() if some}
+    return {name: mark_of(stamps) for name, stamps in {**files, "train": train}.items() if stamps}
 
 
-def contents_of(one: Artefact) -> dict[str, str]:
+def contents_of(artefact: Artefact) -> dict[str, str]:
     """The sha256 of every file of an artefact as it is now, but for evidence."""
-    found = {name: sha256 for shard in made(one) for name, sha256 in one.contents(shard).items()}
+    found = {name: sha256 for shard in made(artefact) for name, sha256 in artefact.contents(shard).items()}
     return {name: sha256 for name, sha256 in found.items() if not name.startswith("removed/")}
 
 
@@ -75,9 +75,9 @@ def checkpoints(removal: Removal, requests: Iterable[RemovalRequest]) -> list[di
     for path in lying(removal.root):
         if path.name == RECORD and path.relative_to(removal.root).parts[0] == "model":
             record = json.loads(storage.read_bytes(path))["record"]
-            one = {"path": str(path.parent.relative_to(removal.root)), "step": record["step"]}
-            one["sha256"] = storage.sha256_of(storage.local(path))
-            found.append(one | exposed(removal, record, list(requests)))
+            about = {"path": str(path.parent.relative_to(removal.root)), "step": record["step"]}
+            about["sha256"] = storage.sha256_of(storage.local(path))
+            found.append(about | exposed(removal, record, list(requests)))
     return found
 
 
@@ -94,7 +94,7 @@ def exposed(removal: Removal, record: Mapping[str, Any], requests: list[RemovalR
     identity = record["identity"]
     if identity.get("data") != data.fingerprint[:16]:
         return {"held": "unknown", "why": "made from other tokens than those that stand here now"}
-    trained = [one for one in removal.request.spans if one.file.startswith("train/")]
+    trained = [span for span in removal.request.spans if span.file.startswith("train/")]
     if not trained:
         return {"held": "no", "why": "its tokens held none of the documents"}
     windows = Windows(data, identity["train.block"], identity["train.seed"])
@@ -132,7 +132,7 @@ def held_between(contents: Mapping[str, int], consumed: int, requests: list[Remo
 def windows_of(windows: Any, span: Span) -> range:
     """The windows that show a token of a document: w of a shard shows its tokens w x block to (w + 1) x block."""
     name = span.file.partition("/")[2]
-    shard = next(number for number, one in enumerate(windows.data.shards) if one.path.name == name)
+    shard = next(number for number, token_shard in enumerate(windows.data.shards) if token_shard.path.name == name)
     before = int(windows.ends[shard - 1]) if shard else 0
     count = int(windows.ends[shard]) - before
     first = max(0, -(-span.first // windows.block) - 1)
@@ -146,8 +146,8 @@ def visits(mine: range, count: int, seed: int, shown: int, permuted: Any) -> int
     epochs, rest = divmod(shown, count)
     hits = 0
     for start in range(0, rest, CHUNK):
-        some = permuted(np.arange(start, min(rest, start + CHUNK), dtype=np.int64), count, f"{seed}:{epochs}")
-        hits += int(((some >= mine.start) & (some < mine.stop)).sum())
+        windows = permuted(np.arange(start, min(rest, start + CHUNK), dtype=np.int64), count, f"{seed}:{epochs}")
+        hits += int(((windows >= mine.start) & (windows < mine.stop)).sum())
     return epochs * len(mine) + hits
 
 
@@ -156,7 +156,7 @@ def visits(mine: range, count: int, seed: int, shown: int, permuted: Any) -> int
 
 def exports(removal: Removal, requests: list[RemovalRequest]) -> list[dict[str, Any]]:
     """Of each export that is known whether it held what the last of the requests removed, and where it is now."""
-    deleted = {one.file for one in removal.request.changes if not one.sha256_after}
+    deleted = {change.file for change in removal.request.changes if not change.sha256_after}
     found = {}
     for name, about in known_exports(removal.root):
         folder = mirror(name)
@@ -166,7 +166,7 @@ def exports(removal: Removal, requests: list[RemovalRequest]) -> list[dict[str, 
         state = "deleted" if gone else "not there any more" if not there else "there" if inside else "not reached"
         found[inside or name] = {"format": about.get("format"), "state": state}
         found[inside or name] |= held_by(removal, requests, about, gone)
-    return [{"path": path, **said} for path, said in sorted(found.items())]
+    return [{"path": path, **state} for path, state in sorted(found.items())]
 
 
 def known_exports(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -32,9 +32,9 @@ class Removal:
 
     def change(self, path: Path, rows: int, before: str, after: str) -> None:
         """Note a change before it is made: a run that is cut short in between makes the same one again."""
-        one = Change(path.relative_to(self.root).as_posix(), rows, before, after)
-        if before != after and one not in self.request.changes:
-            self.note(changes=(*self.request.changes, one))
+        change = Change(path.relative_to(self.root).as_posix(), rows, before, after)
+        if before != after and change not in self.request.changes:
+            self.note(changes=(*self.request.changes, change))
 
     @cached_property
     def question(self) -> Removals:

@@ -40,51 +40,51 @@ Rewritten = tuple[int, Counter[str]]  # rows that a file holds now; the outcomes
 def take_out(removal: Removal) -> None:
     """Write every shard that holds something of a removed document without it."""
     for stage, parts in PARTS.items():
-        one = artefact(removal.root, stage, removal.shards)
-        for shard in range(one.shards):
+        shards_of = artefact(removal.root, stage, removal.shards)
+        for shard in range(shards_of.shards):
             if (
-                one.receipt(shard) is None
+                shards_of.receipt(shard) is None
             ):  # not made, or cut short here: what lies there is made anew by the next build
-                discard(one, shard)
-        for shard in concerned(one, removal.where):
-            if one.receipt(shard) is not None:
-                rewrite(removal, one, shard, parts)
-        one.refresh()
+                discard(shards_of, shard)
+        for shard in concerned(shards_of, removal.where):
+            if shards_of.receipt(shard) is not None:
+                rewrite(removal, shards_of, shard, parts)
+        shards_of.refresh()
     for name in SCRATCH:
-        one = Artefact(removal.root, name, removal.shards)
-        for shard in made(one):
-            rewrite(removal, one, shard, ("",))
+        shards_of = Artefact(removal.root, name, removal.shards)
+        for shard in made(shards_of):
+            rewrite(removal, shards_of, shard, ("",))
 
 
-def discard(one: Artefact, shard: int) -> None:
+def discard(made: Artefact, shard: int) -> None:
     """Delete the files of a shard that no receipt describes."""
-    for part in PARTS[one.name]:
-        storage.discard(one.folder / one.file_name(shard, suffix_of(one), part))
+    for part in PARTS[made.name]:
+        storage.discard(made.folder / made.file_name(shard, suffix_of(made), part))
 
 
-def suffix_of(one: Artefact) -> str:
+def suffix_of(made: Artefact) -> str:
     """How the names of an artefact's files end."""
-    return ".arrow" if one.name == "tokens" else ".parquet"
+    return ".arrow" if made.name == "tokens" else ".parquet"
 
 
-def rewrite(removal: Removal, one: Artefact, shard: int, parts: tuple[str, ...]) -> None:
+def rewrite(removal: Removal, made: Artefact, shard: int, parts: tuple[str, ...]) -> None:
     """Write the files of one shard that hold a doomed row without it, and correct the row counts."""
-    receipt = one.made(shard)
+    receipt = made.made(shard)
     gone: Counter[str] = Counter()
-    suffix, write = suffix_of(one), REWRITE.get(one.name, without)
-    with one.attempt(Task(shard, receipt.fingerprint)) as attempt:
+    suffix, write = suffix_of(made), REWRITE.get(made.name, without)
+    with made.attempt(Task(shard, receipt.fingerprint)) as attempt:
         for part in parts:
-            path = one.file(shard, suffix, part)
-            if not HOLDS.get(one.name, holds)(removal, path):
+            path = made.file(shard, suffix, part)
+            if not HOLDS.get(made.name, holds)(removal, path):
                 continue
             with attempt.write(suffix, part) as file:
                 rows, outcomes = write(removal, path, file)
             attempt.rows(suffix, rows, part)
             gone.update(outcomes)
-            before = receipt.files[one.file_name(shard, suffix, part)].sha256
+            before = receipt.files[made.file_name(shard, suffix, part)].sha256
             removal.change(path, outcomes.total(), before, file.stamp().sha256)
         if attempt.files:
-            attempt.rewrite(corrected(one.name, receipt.books, gone))
+            attempt.rewrite(corrected(made.name, receipt.books, gone))
 
 
 def corrected(name: str, books: dict[str, RowCounts], gone: Counter[str]) -> dict[str, RowCounts]:
@@ -110,7 +110,9 @@ def is_doomed(removal: Removal, doc_ids: Any) -> Any:
 
 def holds(removal: Removal, path: Path) -> bool:
     """Whether a table holds a row that has to go."""
-    return any(pc.any(is_doomed(removal, one["doc_id"])).as_py() for one in schemas.iterate_parquet(path, ["doc_id"]))
+    return any(
+        pc.any(is_doomed(removal, batch["doc_id"])).as_py() for batch in schemas.iterate_parquet(path, ["doc_id"])
+    )
 
 
 def holds_tokens(removal: Removal, path: Path) -> bool:
@@ -130,9 +132,9 @@ def holds_capture(removal: Removal, path: Path) -> bool:
     columns = ["doc_id", "final_url", "location"]
     return holds(removal, path) or any(
         removal.question.cover_address(url)
-        for one in schemas.iterate_parquet(path, columns)
+        for batch in schemas.iterate_parquet(path, columns)
         for name in columns[1:]
-        for url in pc.unique(one[name]).to_pylist()
+        for url in pc.unique(batch[name]).to_pylist()
         if url
     )
 
@@ -164,7 +166,7 @@ def blanked(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritte
     rows = schemas.write_parquet(
         file, [pa.concat_tables([blank, left.filter(pc.not_equal(left["url"], ""))])], schemas.LINKS
     )
-    outcomes = Counter(one for one in gone["outcome"].to_pylist() if one != Outcome.REMOVED)
+    outcomes = Counter(outcome for outcome in gone["outcome"].to_pylist() if outcome != Outcome.REMOVED)
     return rows, outcomes
 
 

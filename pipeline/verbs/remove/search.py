@@ -66,11 +66,11 @@ class Question:
 
     def of_host(self, host: str) -> set[int]:
         """The lines that name a host, or a domain above it."""
-        return set().union(*(self.hosts.get(hidden(one), ()) for one in domains(host))) if self.hosts else set()
+        return set().union(*(self.hosts.get(hidden(domain), ()) for domain in domains(host))) if self.hosts else set()
 
     def of_posts(self, posts: Iterable[str]) -> set[int]:
         """The lines that name one of these submissions."""
-        return set().union(*(self.submissions.get(one, ()) for one in posts))
+        return set().union(*(self.submissions.get(post, ()) for post in posts))
 
 
 def search(root: Path, shards: int, request: RemovalRequest) -> Met:
@@ -88,10 +88,10 @@ def search(root: Path, shards: int, request: RemovalRequest) -> Met:
             met.lines[line].add(doc_id)
     find_links(artefact(root, "links", shards), question, led, met)
     for stage, counts in (("pages", met.pages), ("documents", met.documents)):
-        one = artefact(root, stage, shards)
-        for shard in concerned(one, met.shards):
-            if one.receipt(shard) is not None:
-                ids = schemas.read_parquet(one.file(shard, ".parquet"), ["doc_id"])["doc_id"].to_pylist()
+        made = artefact(root, stage, shards)
+        for shard in concerned(made, met.shards):
+            if made.receipt(shard) is not None:
+                ids = schemas.read_parquet(made.file(shard, ".parquet"), ["doc_id"])["doc_id"].to_pylist()
                 for line, doc_ids in enumerate(met.lines):
                     counts[line] += sum(doc_id in doc_ids for doc_id in ids) if doc_ids else 0
     return met
@@ -150,9 +150,9 @@ def posted(links: Artefact, shard: int, question: Question) -> Iterator[tuple[in
 def destinations(root: Path, shards: int) -> Iterator[tuple[str, list[str]]]:
     """(doc_id, addresses) of each link that led elsewhere, as pages, archives and segments know it."""
     for name in ("pages", "scratch/found"):
-        one = Artefact(root, name, shards)
-        for shard in made(one):
-            yield from led_in(one.file(shard, ".parquet"))
+        source = Artefact(root, name, shards)
+        for shard in made(source):
+            yield from led_in(source.file(shard, ".parquet"))
     for path in tables(root / "pages"):
         yield from led_in(storage.local(path))
 
@@ -164,7 +164,7 @@ def led_in(path: Path) -> Iterator[tuple[str, list[str]]]:
         for row in batch.filter(led_elsewhere(batch)).to_pylist():
             continuation = msgspec.json.decode(row["errand"], type=Continuation) if row.get("errand") else None
             onward = [*continuation.asked, continuation.target, *continuation.robots] if continuation else []
-            addresses = [one for one in (row["final_url"], *(row.get("via") or ()), *onward) if one]
+            addresses = [address for address in (row["final_url"], *(row.get("via") or ()), *onward) if address]
             if addresses:
                 yield row["doc_id"], addresses
 
@@ -182,14 +182,14 @@ def led_elsewhere(batch: pa.RecordBatch) -> Any:
     )
 
 
-def made(one: Artefact) -> list[int]:
+def made(artefact: Artefact) -> list[int]:
     """The shards of an artefact that are made."""
-    return [shard for shard in range(one.shards) if one.receipt(shard) is not None]
+    return [shard for shard in range(artefact.shards) if artefact.receipt(shard) is not None]
 
 
-def concerned(one: Artefact, shards: dict[int, set[str]]) -> list[int]:
+def concerned(artefact: Artefact, shards: dict[int, set[str]]) -> list[int]:
     """The shards of an artefact in which documents lie that links of these shards name."""
-    return sorted(shard for shard in shards if shard < one.shards)
+    return sorted(shard for shard in shards if shard < artefact.shards)
 
 
 def where(root: Path, shards: int, doc_ids: Iterable[str]) -> dict[int, set[str]]:

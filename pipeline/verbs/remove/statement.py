@@ -54,7 +54,7 @@ def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
         }
         for line in request.lines
     ]  # fmt: skip
-    said = {
+    statement = {
         "format": FORMAT,
         "asked_at": request.asked_at,
         "ended_at": request.ended_at,
@@ -72,68 +72,69 @@ def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
         "check": list(CHECKS),
     }
     as_json, as_text = paths_of(removal.path)
-    storage.write_bytes(as_json, json.dumps(said, indent=1, ensure_ascii=False).encode() + b"\n")
-    storage.write_bytes(as_text, "\n".join(page(said)).encode() + b"\n")
-    return said
+    storage.write_bytes(as_json, json.dumps(statement, indent=1, ensure_ascii=False).encode() + b"\n")
+    storage.write_bytes(as_text, "\n".join(page(statement)).encode() + b"\n")
+    return statement
 
 
-def page(said: dict[str, Any]) -> list[str]:
+def page(statement: dict[str, Any]) -> list[str]:
     """A statement as text."""
-    gone = [one for one in said["files"] if not one["sha256_after"]]
+    gone = [one for one in statement["files"] if not one["sha256_after"]]
     return [
         "Statement of a removal",
         "",
-        f"Asked at {said['asked_at']}, carried out by {said['ended_at'] or '(not yet)'}.",
+        f"Asked at {statement['asked_at']}, carried out by {statement['ended_at'] or '(not yet)'}.",
         "",
         "What was asked, and what it met:",
         *(
             f"  line {one['number']}: {one.get('said', one['mark'])}, taken as {KINDS[one['taken_as']]}: "
             f"{rows_told(one['links'], one['pages'], one['documents'])}"
-            for one in said["lines"]
+            for one in statement["lines"]
         ),
         "",
-        f"{len(said['doc_ids'])} documents are in no artefact any more. Their doc_ids:",
-        *(f"  {one}" for one in said["doc_ids"]),
+        f"{len(statement['doc_ids'])} documents are in no artefact any more. Their doc_ids:",
+        *(f"  {one}" for one in statement["doc_ids"]),
         "",
-        f"{len(said['files']) - len(gone)} files were written again without them, {len(gone)} were deleted:",
+        f"{len(statement['files']) - len(gone)} files were written again without them, {len(gone)} were deleted:",
         *(
             f"  {one['file']}\n    before {one['sha256_before']}\n    after  {one['sha256_after'] or 'deleted'}"
-            for one in said["files"]
+            for one in statement["files"]
         ),
         "",
         "Models trained here:",
-        *(f"  {line}" for line in told_checkpoints(said)),
+        *(f"  {line}" for line in checkpoint_lines(statement)),
         "",
         "Exports:",
         *([f"  {one['path']} ({one['format']}, {one['state']}): held it: {one['held']}; {one['why']}"
-           for one in said["exports"]] or ["  none is known"]),
+           for one in statement["exports"]] or ["  none is known"]),
         "",
         "Not reached:",
-        *([f"  {name}: {why}" for name, why in said["left"].items()] or ["  nothing that is known"]),
+        *([f"  {name}: {why}" for name, why in statement["left"].items()] or ["  nothing that is known"]),
         "  copies that somebody made of any of these files; versions that an object store keeps",
         "",
         "How to check it:",
-        *(f"  {one}" for one in said["check"]),
+        *(f"  {one}" for one in statement["check"]),
     ]  # fmt: skip
 
 
-def told_checkpoints(said: dict[str, Any]) -> list[str]:
+def checkpoint_lines(statement: dict[str, Any]) -> list[str]:
     """What a statement says of checkpoints, a line each."""
     lines = []
-    for one in said["checkpoints"]:
-        lines.append(f"{one['path']}: made from tokens that held it: {one['held']}; {one['why']}")
+    for checkpoint in statement["checkpoints"]:
+        step = checkpoint["step"]
+        lines.append(f"{checkpoint['path']}: made from tokens that held it: {checkpoint['held']}; {checkpoint['why']}")
         lines += [
-            f"  {doc_id}: {seen['shown']} times by step {one['step']} ({seen['windows']} windows hold a part of it)"
-            for doc_id, seen in one.get("shown", {}).items()
+            f"  {doc_id}: {seen['shown']} times by step {step} ({seen['windows']} windows hold a part of it)"
+            for doc_id, seen in checkpoint.get("shown", {}).items()
         ]
     return lines or ["none"]
 
 
-def answers(request: RemovalRequest, said: Sequence[str] = ()) -> list[str]:
+def answers(request: RemovalRequest, asked: Sequence[str] = ()) -> list[str]:
     """For a person, a line for each line of a list: as what it was taken, and what it met."""
     lines = []
     for line in request.lines:
-        name = said[line.number - 1] if len(said) >= line.number else line.mark
+        name = asked[line.number - 1] if len(asked) >= line.number else line.mark
         none = "" if line.links or line.pages or line.documents else "  <- NOTHING that is made; kept in mind"
         hint = "; a host is named without https:// and path" if line.kind == "url" and name.count("/") == 3 else ""
         lines.append(f"line {line.number}: {name}: taken as {KINDS[line.kind]}{hint}: {counted(line)}{none}")
@@ -146,20 +147,20 @@ def answers(request: RemovalRequest, said: Sequence[str] = ()) -> list[str]:
 def verify(root: Path, shards: int, path: Path) -> list[str]:
     """What was checked of a statement. Raises InputError: no statement; IntegrityError: it is not true here."""
     try:
-        said = json.loads(storage.read_bytes(path))
-        if said["format"] != FORMAT:
-            raise ValueError(f"format {said['format']!r}")
-        files, doc_ids = said["files"], set(said["doc_ids"])
+        statement = json.loads(storage.read_bytes(path))
+        if statement["format"] != FORMAT:
+            raise ValueError(f"format {statement['format']!r}")
+        files, doc_ids = statement["files"], set(statement["doc_ids"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no statement of a removal ({error})") from None
-    here = {one["file"]: one for one in files if storage.exists(root / one["file"])}
+    here = {file["file"]: file for file in files if storage.exists(root / file["file"])}
     found = {name: storage.sha256_of(storage.local(root / name)) for name in here}
-    after = {one["sha256_after"] for one in files}
-    old = {one["sha256_before"] for one in files} - after
+    after = {file["sha256_after"] for file in files}
+    old = {file["sha256_before"] for file in files} - after
     if stood := [name for name, sha256 in found.items() if sha256 in old]:
         raise IntegrityError(f"{root / stood[0]}: as it was before the removal (sha256 {found[stood[0]][:12]}…)")
     same = sum(sha256 in after for sha256 in found.values())
-    gone = len({one["file"] for one in files}) - len(here)
+    gone = len({file["file"] for file in files}) - len(here)
     read = 0
     for file, ids in holding(root, shards):
         read += 1
@@ -174,10 +175,10 @@ def verify(root: Path, shards: int, path: Path) -> list[str]:
 def holding(root: Path, shards: int) -> Iterator[tuple[Path, list[str]]]:
     """(file, the doc_ids in it) of everything that holds documents or pages; of links what is left of them aside."""
     for name in (*STAGES, *SCRATCH):
-        one = artefact(root, name, shards) if name in STAGES else Artefact(root, name, shards)
-        for shard in made(one):
-            for file in one.made(shard).files:
-                path = one.named(shard, file)
+        holder = artefact(root, name, shards) if name in STAGES else Artefact(root, name, shards)
+        for shard in made(holder):
+            for file in holder.made(shard).files:
+                path = holder.named(shard, file)
                 if path.suffix == ".arrow":
                     yield path, token_ids(path)
                 elif path.suffix == ".parquet":

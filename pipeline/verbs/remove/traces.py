@@ -98,7 +98,7 @@ def forget_scratch(removal: Removal) -> None:
         gone = [bool(url) and removal.question.cover_address(url) for url in table["url"].to_pylist()]
         if any(gone):
             with storage.writing(path) as file:
-                left = table.filter(pa.array([not one for one in gone], pa.bool_()))
+                left = table.filter(pa.array([not is_gone for is_gone in gone], pa.bool_()))
                 schemas.write_parquet(file, [left], table.schema)
             removal.change(path, sum(gone), storage.sha256_of(storage.local(path)), file.stamp().sha256)
             storage.publish([path])
@@ -113,8 +113,8 @@ def forget_hosts(removal: Removal, path: Path) -> None:
     lines, rows = [], 0
     for line in data.splitlines(keepends=True):
         try:
-            said = json.loads(line)
-            by_host = said.get("by_host", {}) if isinstance(said, dict) else {}
+            about = json.loads(line)
+            by_host = about.get("by_host", {}) if isinstance(about, dict) else {}
         except ValueError:
             lines.append(line)
             continue
@@ -122,7 +122,7 @@ def forget_hosts(removal: Removal, path: Path) -> None:
         rows += bool(hosts)
         for host in hosts:
             del by_host[host]
-        lines.append(json.dumps(said).encode() + b"\n" if hosts else line)
+        lines.append(json.dumps(about).encode() + b"\n" if hosts else line)
     if rows:
         removal.change(path, rows, storage.sha256_of(storage.local(path)), hashlib.sha256(b"".join(lines)).hexdigest())
         storage.write_bytes(path, b"".join(lines))
@@ -176,8 +176,8 @@ def exported(removal: Removal, path: Path, kind: str) -> bool:
     if kind in ("nanogpt", "megatron"):
         return path.suffix == ".bin" and bool(removal.request.spans)
     if path.suffix == ".parquet":
-        ids = (one["doc_id"].to_pylist() for one in schemas.iterate_parquet(storage.local(path), ["doc_id"]))
-        return any(not removal.doomed.isdisjoint(some) for some in ids)
+        ids = (batch["doc_id"].to_pylist() for batch in schemas.iterate_parquet(storage.local(path), ["doc_id"]))
+        return any(not removal.doomed.isdisjoint(doc_ids) for doc_ids in ids)
     with storage.local(path).open("rb") as file:
         return any(msgspec.json.decode(line, type=dict).get("doc_id") in removal.doomed for line in file)
 
@@ -191,7 +191,7 @@ def named(removal: Removal, settings: Settings | None) -> dict[str, str]:
         return {}
     own: dict[str, str] = {}
     patterns = (*settings.links.submissions, *settings.pages.warc, *settings.pages.commoncrawl)
-    for path in dict.fromkeys(one for pattern in patterns for one in matching(removal.root, pattern)):
+    for path in dict.fromkeys(file for pattern in patterns for file in matching(removal.root, pattern)):
         if path.is_relative_to(removal.root) and path.suffix == SUFFIX:
             continue
         why = "holds it; it is yours, and as it was" if found(removal, path) else unsearched(path)

@@ -32,7 +32,7 @@ def undo(root: Path, shards: int, lines: Sequence[str]) -> list[str]:
     Raises as `remove`; BusyError also while a removal was cut short.
     """
     asked = removals.request_of(lines, datetime.now(UTC), whole_suffix=True)
-    said: list[str] = []
+    answers: list[str] = []
     with lease.lock(root):
         same_shards(root, shards)
         removals.refuse_unfinished(root)
@@ -43,19 +43,19 @@ def undo(root: Path, shards: int, lines: Sequence[str]) -> list[str]:
                 kept = tuple(one for one in request.lines if not same(one, line))
                 if len(kept) < len(request.lines):
                     named += 1
-                    said += [f"line {line.number}: {entry}: {one}" for one in lost(request)]
+                    answers += [f"line {line.number}: {entry}: {one}" for one in lost(request)]
                     forget(root, request)
                     undone = request.undone + len(request.lines) - len(kept)
                     requests[path] = msgspec.structs.replace(request, lines=kept, undone=undone)
                     removals.write(path, requests[path])
-            said.append(f"line {line.number}: {entry}: {back(named)}")
-    return said
+            answers.append(f"line {line.number}: {entry}: {back(named)}")
+    return answers
 
 
-def same(one: Line, other: Line) -> bool:
+def same(line: Line, other: Line) -> bool:
     """Whether two lines name the same."""
     kinds = {"url": "doc_id"}
-    return one.mark == other.mark and kinds.get(one.kind, one.kind) == kinds.get(other.kind, other.kind)
+    return line.mark == other.mark and kinds.get(line.kind, line.kind) == kinds.get(other.kind, other.kind)
 
 
 def back(named: int) -> str:

@@ -58,5 +58,5 @@ def captured(found: Captured | None) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names in a row, of a path its last part, since a page is for others too; how many more there are."""
     more = len(names) - NAMED
-    shown = [PurePath(one).name or one for one in names[:NAMED]]
+    shown = [PurePath(name).name or name for name in names[:NAMED]]
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")

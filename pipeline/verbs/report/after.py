@@ -102,13 +102,13 @@ def training(answers: Answers) -> Markup:
         return missing("The run has not told enough for a curve yet.")
     last = {curve.name: curve.points[-1] for curve in drawn}
     measured = [row for row in rows if row["val_loss"] is not None]
-    said = "; ".join(f"{name} {decimal(loss)} at step {step:,}" for name, (step, loss) in last.items())
+    losses = "; ".join(f"{name} {decimal(loss)} at step {step:,}" for name, (step, loss) in last.items())
     return join(
         figure(
             "Loss",
-            f"Cross-entropy in nats a token, over the steps of the run. Last: {said}.",
+            f"Cross-entropy in nats a token, over the steps of the run. Last: {losses}.",
             keys(*((curve.kind, curve.name) for curve in drawn)),
-            lines("Loss by step: " + said, drawn, "step"),
+            lines("Loss by step: " + losses, drawn, "step"),
         ),
         fold(
             "The measurements on held-out text",
@@ -155,18 +155,21 @@ def provenance(answers: Answers) -> Markup:
 
 def settings(rows: list[Row]) -> Markup:
     """The settings that decided."""
-    told = (
+    rows_shown = (
         (join(row["stage"], ".", row["setting"]), element("code", shown(row["value"]), class_="far")) for row in rows
     )
     return table(
-        "Settings that decided the bytes", "Of files only the names are shown.", (("Setting", ""), ("Value", "")), told
+        "Settings that decided the bytes",
+        "Of files only the names are shown.",
+        (("Setting", ""), ("Value", "")),
+        rows_shown,
     )
 
 
 def shown(value: str) -> str:
     """A setting as it is; of a file only its name, since a page is for others too. Long ones end in an ellipsis."""
-    told = json.dumps(bare(json.loads(value)), ensure_ascii=False)
-    return told if len(told) <= LONGEST else told[: LONGEST - 1] + "…"
+    text = json.dumps(bare(json.loads(value)), ensure_ascii=False)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def bare(value: object) -> object:
@@ -174,16 +177,16 @@ def bare(value: object) -> object:
     if isinstance(value, str) and PurePath(value).is_absolute():
         return PurePath(value).name
     if isinstance(value, list):
-        return [bare(one) for one in value]
-    return {key: bare(one) for key, one in value.items()} if isinstance(value, dict) else value
+        return [bare(item) for item in value]
+    return {key: bare(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def versions(rows: list[Row]) -> Markup:
     """Which libraries made which artefact."""
-    told = ((row["library"], row["version"], ", ".join(row["stages"])) for row in rows)
+    cells = ((row["library"], row["version"], ", ".join(row["stages"])) for row in rows)
     return table(
         "Libraries",
         f"{counted(len(rows), 'library', 'libraries')} whose version can change an artefact's bytes.",
         (("Library", ""), ("Version", ""), ("Artefacts", "")),
-        told,
+        cells,
     )

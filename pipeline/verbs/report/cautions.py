@@ -25,7 +25,7 @@ SPECIAL = re.compile(r"([&%$#_])")  # TeX's, but for braces and backslashes, whi
 
 def limits(answers: Answers) -> str:
     """A list of what the corpus is not, and of what nobody looked for."""
-    return "\n".join(f"- {one}" for one in every_limit(answers))
+    return "\n".join(f"- {limit}" for limit in every_limit(answers))
 
 
 def every_limit(answers: Answers) -> Iterator[str]:
@@ -62,17 +62,17 @@ def every_limit(answers: Answers) -> Iterator[str]:
 def personal(answers: Answers) -> str:
     """Which personal data may be in it, what was done about it, and what a person named in it can do."""
     counts, redact = answers.one("personal"), settings_of(answers, "corpus").get("redact", ())
-    said = [
+    sentences = [
         "The pages were public when they were captured, and name people. Names, telephone numbers and postal addresses "
         "were not looked for. Of Reddit no names of users are held."
     ]
     if counts.get("documents"):
-        said += [addresses(what, counts[f"with_{kind}"], kind in redact, kind) for kind, what in ADDRESSES.items()]
-    said.append(
+        sentences += [addresses(what, counts[f"with_{kind}"], kind in redact, kind) for kind, what in ADDRESSES.items()]
+    sentences.append(
         "Whoever finds a page or a person in it that should not be there may ask whoever publishes it: `webtext "
         "remove` takes pages out of every artefact and out of later builds, with a statement that can be checked."
     )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def addresses(what: str, documents: int, replaced: bool, kind: str) -> str:

@@ -26,7 +26,7 @@ class Column:
     label: str
     height: int
     full: int
-    told: str
+    title: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Bound:
     """A line across a histogram: how far from its left edge, in percent, and what it says."""
 
     across: float
-    told: str
+    title: str
 
 
 def columns(name: str, data: Sequence[Column], bounds: Sequence[Bound] = ()) -> Markup:
@@ -48,16 +48,16 @@ def columns(name: str, data: Sequence[Column], bounds: Sequence[Bound] = ()) -> 
         tall, filled = (max(LEAST, room * value / highest) if value else 0.0 for value in (one.height, one.full))
         floor = HEIGHT - BELOW
         odd = "odd" if len(data) > CROWDED and place % 2 else ""
-        said = len(data) <= MANY or place % 4 == 0
+        labelled = len(data) <= MANY or place % 4 == 0
         top = short(one.height) if one.height and len(data) <= MANY else ""
         marks.append(
             element(
                 "g",
-                element("title", one.told),
+                element("title", one.title),
                 rectangle(left, floor - tall, wide, tall, "track"),
                 rectangle(left, floor - filled, wide, filled, "full"),
                 label(left + wide / 2, floor - tall - 6, top, f"value {odd}"),
-                label(left + wide / 2, HEIGHT - 7, one.label if said else "", f"tick {odd}"),
+                label(left + wide / 2, HEIGHT - 7, one.label if labelled else "", f"tick {odd}"),
             )
         )
     base = element("line", x1="0", x2="100%", y1=f"{HEIGHT - BELOW}.5", y2=f"{HEIGHT - BELOW}.5", class_="axis")
@@ -71,7 +71,7 @@ def across(bound: Bound, place: int) -> tuple[Markup, Markup]:
     x, top = f"{bound.across:.3f}%", ABOVE + 16 * place
     anchor, shift = ("start", "5") if bound.across < 50 else ("end", "-5")
     line = element("line", x1=x, x2=x, y1="4", y2=str(HEIGHT - BELOW), class_="bound")
-    return line, element("text", bound.told, x=x, dx=shift, y=str(top), class_="bound over", text_anchor=anchor)
+    return line, element("text", bound.title, x=x, dx=shift, y=str(top), class_="bound over", text_anchor=anchor)
 
 
 def rectangle(left: float, top: float, wide: float, tall: float, kind: str) -> Markup:
@@ -99,11 +99,11 @@ def bar(part: float, whole: float, kind: str = "full") -> Markup:
 def stack(name: str, parts: Sequence[tuple[str, int, str]]) -> Markup:
     """Parts of a whole side by side, of (what it tells, how much, kind), with a gap where there is room."""
     whole, left, marks = sum(count for _, count, _ in parts) or 1, 0.0, []
-    for told, count, kind in parts:
+    for label, count, kind in parts:
         wide = 100 * count / whole
         seen = max(wide - 0.15, wide * 0.6) if len(parts) > 1 else wide
         mark = element("rect", x=f"{left:.3f}%", width=f"{seen:.3f}%", height="26", class_=kind)
-        marks.append(element("g", element("title", told), mark))
+        marks.append(element("g", element("title", label), mark))
         left += wide
     return element("svg", *marks, role="img", aria_label=name, width="100%", height="26", class_="stack")
 

@@ -35,8 +35,8 @@ class Captured:
 def captured(root: Path, archives: Sequence[dict[str, Any]]) -> Captured:
     """When the pages of a working directory were captured. `archives`: the answer to sql/report/archives.sql."""
     step = -(-len(archives) // MOST_ARCHIVES) or 1
-    dates = [found for one in archives[::step] if (found := sorted(dates_in(root, one)))]
-    every = sorted(day for some in dates for day in some)
+    dates = [found for archive in archives[::step] if (found := sorted(dates_in(root, archive)))]
+    every = sorted(day for days in dates for day in days)
     return Captured(every[0] if every else None, every[-1] if every else None, len(dates), len(archives))
 
 

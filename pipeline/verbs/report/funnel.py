@@ -75,13 +75,13 @@ def whole_row(steps: dict[str, list[Row]]) -> Markup:
         lost = [row for row in rows if row["outcome"] != Outcome.KEPT]
         ended += [(f"{step}, {row['outcome']}", row["row_count"], colour(step)) for row in lost]
         left = came - sum(row["row_count"] for row in lost)
-    parts = [one for one in (*ended, ("left", left, "full")) if one[1]]
-    told = [(f"{what}: {count:,} ({percent(count, inputs)})", count, kind) for what, count, kind in parts]
+    parts = [part for part in (*ended, ("left", left, "full")) if part[1]]
+    labelled = [(f"{what}: {count:,} ({percent(count, inputs)})", count, kind) for what, count, kind in parts]
     named = element("ul", element("li", f"{AGAIN} ", element("b", exact(again))), class_="outcomes")
     return row_of(
         "All",
         "every row, by where it ended",
-        stack(f"All: {left:,} of {inputs:,} are left", told),
+        stack(f"All: {left:,} of {inputs:,} are left", labelled),
         named if again else Markup(),
         (left, inputs),
         "whole",

@@ -44,7 +44,7 @@ def karma(answers: Answers) -> Markup:
         about,
         keys(("full", "kept"), ("track", "posted")),
         columns("Links by karma", data),
-        told_rows("Karma", data),
+        title_rows("Karma", data),
     )
 
 
@@ -81,7 +81,7 @@ def years(answers: Answers) -> Markup:
         about,
         keys(("full", "page found"), ("track", "no page")),
         columns("Links by year", data),
-        told_rows("Year", data),
+        title_rows("Year", data),
     )
 
 
@@ -90,7 +90,7 @@ def every_bucket(rows: list[Row]) -> list[Row]:
     known = {row["at_least"]: row for row in rows}
     buckets = [0, *(2**power for power in range(max(known, default=0).bit_length()))]
     none = dict.fromkeys(("links", "kept", "documents", "words"), 0)
-    return [known.get(one, none | {"at_least": one}) for one in buckets if one >= min(known, default=1)]
+    return [known.get(bucket, none | {"at_least": bucket}) for bucket in buckets if bucket >= min(known, default=1)]
 
 
 def every_year(rows: list[Row]) -> list[Row]:
@@ -101,9 +101,9 @@ def every_year(rows: list[Row]) -> list[Row]:
     return [known.get(row["posted"], row) for row in empty] + [row for row in rows if row["posted"] is None]
 
 
-def told_rows(name: str, data: list[Column]) -> Markup:
+def title_rows(name: str, data: list[Column]) -> Markup:
     """The numbers of a histogram, for those who would rather read."""
-    rows = ((one.told.partition(":")[0], exact(one.height), exact(one.full)) for one in data)
+    rows = ((column.title.partition(":")[0], exact(column.height), exact(column.full)) for column in data)
     return fold("The numbers", table(name, "", ((name, ""), ("All", "n"), ("Filled", "n")), rows))
 
 
@@ -209,8 +209,8 @@ def lengths(answers: Answers) -> Markup:
 
 def length_rows(rows: list[Row]) -> Markup:
     """The numbers of the histogram of lengths."""
-    told = ((span(row["at_least"]), exact(row["documents"]), exact(row["words"])) for row in rows)
-    return fold("The numbers", table("Words", "", (("Words", ""), ("Documents", "n"), ("Words in all", "n")), told))
+    cells = ((span(row["at_least"]), exact(row["documents"]), exact(row["words"])) for row in rows)
+    return fold("The numbers", table("Words", "", (("Words", ""), ("Documents", "n"), ("Words in all", "n")), cells))
 
 
 def languages(answers: Answers) -> Markup:

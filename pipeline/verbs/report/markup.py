@@ -29,8 +29,10 @@ class Markup(str):
 def plain(text: str, limit: int = 0) -> str:
     """The text as one line that does nothing to its surroundings; cut with an ellipsis after `limit` characters."""
     seen = INVISIBLE.sub("", text)
-    seen = "".join(" " if unicodedata.category(one) in ("Cc", "Zl", "Zp") else one for one in seen)
-    seen = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(one) == "Cs" else one for one in seen)
+    seen = "".join(" " if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character for character in seen)
+    seen = "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) == "Cs" else character for character in seen
+    )
     line = " ".join(seen.split())
     return line[: limit - 1].rstrip() + "…" if limit and len(line) > limit else line
 
@@ -55,20 +57,26 @@ def element(name: str, *children: str, **attributes: str) -> Markup:
 
     An underscore at the end of an attribute's name is dropped, any other becomes a hyphen: `class_`, `aria_label`.
     """
-    said = "".join(
+    attributes_text = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(plain(value))}"' for key, value in attributes.items()
     )
-    return Markup(f"<{name}{said}>") if name in VOID and name in ("col", "hr", "meta") else closed(name, said, children)
+    return (
+        Markup(f"<{name}{attributes_text}>")
+        if name in VOID and name in ("col", "hr", "meta")
+        else closed(name, attributes_text, children)
+    )
 
 
-def closed(name: str, said: str, children: tuple[str, ...]) -> Markup:
+def closed(name: str, attributes: str, children: tuple[str, ...]) -> Markup:
     """An element with its end."""
-    return Markup(f"<{name}{said}>{join(*children)}</{name}>")
+    return Markup(f"<{name}{attributes}>{join(*children)}</{name}>")
 
 
 def join(*children: str) -> Markup:
     """Children one after another, escaped where they are no Markup."""
-    return Markup("".join(one if isinstance(one, Markup) else html.escape(plain_spaced(one)) for one in children))
+    return Markup(
+        "".join(child if isinstance(child, Markup) else html.escape(plain_spaced(child)) for child in children)
+    )
 
 
 def plain_spaced(text: str) -> str:

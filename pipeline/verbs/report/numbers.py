@@ -25,9 +25,9 @@ def size(value: float | None) -> str:
     """Bytes as 1.2 MB (of a million bytes)."""
     if value is None:
         return "–"
-    for one, unit in SIZES:
-        if value >= one:
-            return f"{value / one:.1f}{THIN}{unit}"
+    for factor, unit in SIZES:
+        if value >= factor:
+            return f"{value / factor:.1f}{THIN}{unit}"
     return f"{value:.0f}{THIN}bytes"
 
 
@@ -47,8 +47,8 @@ def decimal(value: float | None, digits: int = 3) -> str:
     """A measure with so many digits after the point, at most; nothing known is a dash."""
     if value is None:
         return "–"
-    told = f"{value:.{digits}f}"
-    return told.rstrip("0").rstrip(".") if "." in told else told
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def span_of_years(first: int, last: int) -> str:
@@ -61,6 +61,6 @@ def fixed(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def counted(count: int, one: str, many: str = "") -> str:
+def counted(count: int, noun: str, many: str = "") -> str:
     """`1 document`, `2 documents`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

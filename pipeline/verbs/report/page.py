@@ -88,14 +88,14 @@ def headline(answers: Answers) -> str:
     whole = answers.one("size")
     if not whole.get("documents"):
         return "The corpus is not built yet. What stands so far is told below."
-    said = f"{counted(whole['documents'], 'document')} from {counted(whole['hosts'], 'host')}"
+    sentence = f"{counted(whole['documents'], 'document')} from {counted(whole['hosts'], 'host')}"
     first, last = whole["first_year"], whole["last_year"]
     if first:
-        said += f", linked on Reddit {span_of_years(first, last)}"
+        sentence += f", linked on Reddit {span_of_years(first, last)}"
     taken = next((row["inputs"] for row in answers.of("funnel") if row["step"] == "submissions"), None)
     if taken:
-        said += f": what is left of {counted(taken, 'submission')}"
-    return said + ". Every row of every step ended in exactly one named outcome; all of them are counted here."
+        sentence += f": what is left of {counted(taken, 'submission')}"
+    return sentence + ". Every row of every step ended in exactly one named outcome; all of them are counted here."
 
 
 def tiles(answers: Answers) -> Markup:
@@ -106,8 +106,8 @@ def tiles(answers: Answers) -> Markup:
     tokens = sum(count for _, count in answers.tokens.values()) if answers.tokens else None
     shown = [
         ("Documents", exact(whole["documents"])),
-        ("Words", told(whole["words"])),
-        ("Tokens", told(tokens)),
+        ("Words", tile_count(whole["words"])),
+        ("Tokens", tile_count(tokens)),
         ("Text, UTF-8", size(whole["bytes"])),
         ("Hosts", exact(whole["hosts"])),
         ("Median words", exact(whole["median_words"])),
@@ -117,7 +117,7 @@ def tiles(answers: Answers) -> Markup:
     )
 
 
-def told(count: int | None) -> str:
+def tile_count(count: int | None) -> str:
     """A count for a tile: exact while it fits."""
     return exact(count) if count is None or count < 10_000_000 else short(count)
 

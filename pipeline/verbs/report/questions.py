@@ -68,7 +68,7 @@ class Answers:
 def sql_folder() -> Path:
     """Where the questions are: beside the package in a source tree, inside it in a wheel."""
     package = Path(__file__).parents[2]
-    return next(one for one in (package / "sql" / "report", package.parent / "sql" / "report") if one.is_dir())
+    return next(folder for folder in (package / "sql" / "report", package.parent / "sql" / "report") if folder.is_dir())
 
 
 def questions() -> dict[str, str]:
@@ -110,19 +110,19 @@ def answers(root: Path, shards: int, settings: Settings | None = None) -> Answer
 
 def wholes(statuses: dict[str, ArtefactStatus]) -> set[str]:
     """The artefacts that are whole: questions are asked of these alone."""
-    return {stage for stage, one in statuses.items() if one.state == "whole"}
+    return {stage for stage, status in statuses.items() if status.state == "whole"}
 
 
 def prove(root: Path, shards: int, stages: Iterable[str]) -> None:
     """Verify the files of artefacts by their receipts; of objects, bring them here. Raises IntegrityError."""
     for stage in stages:
-        one = artefact(root, stage, shards)
+        made = artefact(root, stage, shards)
         if stage in TABLES:
-            one.files(".parquet")
+            made.files(".parquet")
         if stage == "corpus":
-            one.files(".parquet", "removed")
+            made.files(".parquet", "removed")
         if stage == "tokenizer":
-            one.named(0, "report.json")
+            made.named(0, "report.json")
 
 
 @contextlib.contextmanager
@@ -140,10 +140,10 @@ def to_be_shown(name: str, rows: list[Row], whole: Collection[str], gone: remova
     to a working directory that no build has obeyed it in.
     """
     if column := BY_STAGE.get(name):
-        rows = [one for one in rows if STAGE_OF.get(one[column], one[column]) in whole]
+        rows = [row for row in rows if STAGE_OF.get(row[column], row[column]) in whole]
     if columns := ADDRESSES.get(name):
-        rows = [one for one in rows if not any(gone.cover_address(one[column]) for column in columns)]
-    return [one for one in rows if not gone.cover_host(one["host"])] if name == "hosts" else rows
+        rows = [row for row in rows if not any(gone.cover_address(row[column]) for column in columns)]
+    return [row for row in rows if not gone.cover_host(row["host"])] if name == "hosts" else rows
 
 
 def bounds(root: Path, settings: list[Row]) -> tuple[Rule, ...]:
@@ -151,9 +151,9 @@ def bounds(root: Path, settings: list[Row]) -> tuple[Rule, ...]:
 
     Without those of a file of rules that is not there any more, or not a file of rules.
     """
-    told = {row["setting"]: json.loads(row["value"]) for row in settings if row["stage"] == "corpus"}
-    found = [Rule("word_count", ">=", float(told["min_words"]))] if "min_words" in told else []
-    for name in told.get("rules", ()):
+    set_to = {row["setting"]: json.loads(row["value"]) for row in settings if row["stage"] == "corpus"}
+    found = [Rule("word_count", ">=", float(set_to["min_words"]))] if "min_words" in set_to else []
+    for name in set_to.get("rules", ()):
         with contextlib.suppress(InputError, ConfigError):
             found += read_rules([name], root, SIGNALS)
     return tuple(found)
@@ -171,7 +171,7 @@ def reasons(sources: list[str], statuses: dict[str, ArtefactStatus], root: Path)
             if not (root / METRICS).is_file():
                 yield "No model has been trained here yet: webtext train."
         elif source == "*":
-            if all(one.manifest is None for one in statuses.values()):
+            if all(status.manifest is None for status in statuses.values()):
                 yield "Nothing is built here yet: webtext build."
         elif statuses[source].state != "whole":
             yield f"Not told: the artefact “{source}” is {statuses[source].state}. Run webtext build {source}."
@@ -184,9 +184,9 @@ def ask(base: duckdb.DuckDBPyConnection, name: str, sql: str) -> list[Row]:
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     except duckdb.Error as error:
-        said = str(error).strip().partition("\n")[0]
+        message = str(error).strip().partition("\n")[0]
         raise IntegrityError(
-            f"sql/report/{name}.sql: {said}; run 'webtext build', which names a damaged file"
+            f"sql/report/{name}.sql: {message}; run 'webtext build', which names a damaged file"
         ) from None
 
 

@@ -82,8 +82,8 @@ def already(answers: Answers, counts: Counter[str]) -> Markup:
     if not notes:
         return Markup()
     gone = counted(counts[Outcome.DUPLICATE_ELSEWHERE], "document")
-    said = paragraph(f"{gone} went because they stand in a corpus of another build (corpus.against):", kind="why")
-    return join(said, element("ul", *(element("li", note.removeprefix(prefix)) for note in notes)))
+    opening = paragraph(f"{gone} went because they stand in a corpus of another build (corpus.against):", kind="why")
+    return join(opening, element("ul", *(element("li", note.removeprefix(prefix)) for note in notes)))
 
 
 def measured(answers: Answers) -> Markup:
@@ -118,9 +118,9 @@ def twin(side: str, fate: str, row: Row, text: Markup) -> Markup:
     )
 
 
-def differing(one: str, other: str) -> tuple[Markup, Markup]:
+def differing(this: str, other: str) -> tuple[Markup, Markup]:
     """Two texts around the first place where they differ, the words that differ marked."""
-    left, right = plain(one).split(), plain(other).split()
+    left, right = plain(this).split(), plain(other).split()
     found = stretches(left, right)
     first = next((change for change in found if change.kind != "same"), Stretch("", range(0), range(0)))
     return (
@@ -210,7 +210,7 @@ def crawl(answers: Answers) -> Markup:
                         exact(count),
                         percent(count, asked),
                     )
-                    for status, count in sorted(statuses.items(), key=lambda one: (one[0] is None, one[0] or 0))
+                    for status, count in sorted(statuses.items(), key=lambda item: (item[0] is None, item[0] or 0))
                 ),
             ),
             table(
@@ -230,7 +230,7 @@ def status_of(status: int | None) -> str:
     """A status with its name."""
     if status is None:
         return "none"
-    names = {one.value: one.phrase for one in HTTPStatus}
+    names = {status.value: status.phrase for status in HTTPStatus}
     return f"{status} {names.get(status, '')}".strip()
 
 
@@ -265,8 +265,8 @@ def opt_outs(answers: Answers) -> Markup:
 def opt_out_rows(rows: list[Row]) -> tuple[tuple[tuple[str, str], ...], Iterator[tuple[str, ...]]]:
     """The heads and the rows of the table of opt-outs."""
     heads = (("Sign", ""), ("Pages", "n"), ("Hosts", "n"), ("Left out", "n"))
-    told = (
+    cells = (
         (element("code", plain(row["said"], 60)), exact(row["pages"]), exact(row["hosts"]), exact(row["left_out"]))
         for row in rows
     )
-    return heads, told
+    return heads, cells

@@ -22,18 +22,18 @@ def samples(answers: Answers) -> Markup:
     rows = answers.of("samples")
     if not rows:
         return missing("There is no document to show.")
-    groups = [list(some) for _, some in groupby(rows, key=lambda row: (row["outcome"], row["rule"]))]
-    kept = [some for some in groups if some[0]["outcome"] == Outcome.KEPT]
-    gone = [some for some in groups if some[0]["outcome"] != Outcome.KEPT]
+    groups = [list(group) for _, group in groupby(rows, key=lambda row: (row["outcome"], row["rule"]))]
+    kept = [group for group in groups if group[0]["outcome"] == Outcome.KEPT]
+    gone = [group for group in groups if group[0]["outcome"] != Outcome.KEPT]
     return join(
         paragraph(
             "How documents begin, drawn by a hash of their ids. A rule that takes what should stay is found by "
             "reading; webtext show --rule shows all that it took. E-mail and IP addresses are replaced.",
             kind="why",
         ),
-        *(element("div", element("h3", "In the corpus"), *map(sample, some), class_="samples") for some in kept),
+        *(element("div", element("h3", "In the corpus"), *map(sample, group), class_="samples") for group in kept),
         element("h3", "Taken out") if gone else missing("No document was taken out, but for copies."),
-        *(fold(title(some[0]), element("div", *map(sample, some), class_="samples")) for some in gone),
+        *(fold(title(group[0]), element("div", *map(sample, group), class_="samples")) for group in gone),
     )
 
 

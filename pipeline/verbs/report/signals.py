@@ -29,7 +29,7 @@ def signals(answers: Answers) -> Markup:
     spread = {name: list(rows) for name, rows in groupby(answers.of("signals"), key=lambda row: str(row["signal"]))}
     if not spread:
         return missing("No document has a signal.")
-    bounds = {name: [one for one in answers.bounds if one.signal == name] for name in spread}
+    bounds = {name: [bound for bound in answers.bounds if bound.signal == name] for name in spread}
     ruled = [histogram(name, rows, bounds[name]) for name, rows in spread.items() if bounds[name]]
     rest = [histogram(name, rows, []) for name, rows in spread.items() if not bounds[name]]
     return join(
@@ -52,21 +52,21 @@ def histogram(name: str, rows: list[Row], bounds: list[Rule]) -> Markup:
             label,
             row["documents"],
             row["stay"],
-            f"{said}: {counted(row['documents'], 'document')}, {row['stay']:,} stay",
+            f"{values}: {counted(row['documents'], 'document')}, {row['stay']:,} stay",
         )
-        for label, said, row in made.columns
+        for label, values, row in made.columns
     ]
     drawn = [
         Bound(made.across(one.bound), f"{'≤' if one.sign == '<=' else '≥'} {decimal(one.bound)}") for one in bounds
     ]
-    told = ((one.told.partition(":")[0], exact(one.height), exact(one.full)) for one in data)
+    cells = ((one.title.partition(":")[0], exact(one.height), exact(one.full)) for one in data)
     return figure(
         name,
         SIGNALS.get(name, "").partition(" (")[0]
         + "."
         + "".join(f" A rule asks for {LEAST_OR_MOST[one.sign]} {decimal(one.bound)}." for one in bounds),
         columns(f"Documents by {name}", data, drawn),
-        fold("The numbers", table(name, "", (("Value", ""), ("Documents", "n"), ("In the corpus", "n")), told)),
+        fold("The numbers", table(name, "", (("Value", ""), ("Documents", "n"), ("In the corpus", "n")), cells)),
     )
 
 
@@ -89,8 +89,8 @@ def doubling(rows: list[Row]) -> Scale:
     made = []
     for place in range(first, last + 1):
         least = 2 ** (place - 1) if place else 0
-        said = f"{least:,}" if place < 2 else f"{least:,} to {2 * least - 1:,}"
-        made.append((short_power(least), said, known.get(place, {"documents": 0, "stay": 0})))
+        values = f"{least:,}" if place < 2 else f"{least:,} to {2 * least - 1:,}"
+        made.append((short_power(least), values, known.get(place, {"documents": 0, "stay": 0})))
     return Scale(made, lambda value: (1 + log2(value) if value >= 1 else 0) - first)
 
 
@@ -120,11 +120,11 @@ def even(rows: list[Row], step: float, bounds: list[Rule]) -> Scale:
         into["documents"] += row["documents"]
         into["stay"] += row["stay"]
     starts = [(first + width * place) * step for place in range(number)]
-    said = [f"{decimal(start)} to {decimal(start + width * step)}" for start in starts]
+    labels = [f"{decimal(start)} to {decimal(start + width * step)}" for start in starts]
     if low > min(place for place, _ in counts):
-        said[0] = f"below {decimal(starts[0] + width * step)}"
-    said[-1] = f"from {decimal(starts[-1])} on"
-    columns = list(zip(map(decimal, starts), said, made, strict=True))
+        labels[0] = f"below {decimal(starts[0] + width * step)}"
+    labels[-1] = f"from {decimal(starts[-1])} on"
+    columns = list(zip(map(decimal, starts), labels, made, strict=True))
     return Scale(columns, lambda value: (value - starts[0]) / (width * step))
 
 
