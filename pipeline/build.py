@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from pipeline.config import Settings
-from pipeline.shards import engine, lease, leftovers, removals, storage
+from pipeline.shards import engine, lease, leftovers, progress, removals, storage
 from pipeline.shards.outcomes import ConfigError, DryRun, EngineError
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.runner import BeamRun, Run
@@ -34,8 +36,8 @@ def build(
 ) -> dict[str, Manifest]:
     """The manifests of all stages up to `until`, after making what is missing or stale.
 
-    `run` is the runner to use (Beam, as the settings say, by default); `started` and `ended` are told of each stage,
-    `noted` of what is worth a word before the first.
+    `run` is the runner to use (Beam, as the settings say, by default); `started` and `ended` are told of each stage
+    that has something to do, once it has, `noted` of what is worth a word before the first.
     Raises BusyError (another run holds `root`), ConfigError, DryRun (the first stage with work to do built its first
     job), and whatever a stage raises.
     """
@@ -52,13 +54,29 @@ def build(
             noted(note)
         for stage in stages:
             check()
-            started(stage)
-            try:
-                manifests[stage] = importlib.import_module(f"pipeline.{stage}").stage(settings, root, chosen)
-            except (DryRun, EngineError) as error:
-                raise type(error)(f"{stage}: {error}") from error.__cause__
-            ended(stage, manifests[stage])
+            with progress.within(stage), begun(partial(started, stage)) as made:
+                try:
+                    manifests[stage] = importlib.import_module(f"pipeline.{stage}").stage(settings, root, chosen)
+                except (DryRun, EngineError) as error:
+                    raise type(error)(f"{stage}: {error}") from error.__cause__
+            if made:
+                ended(stage, manifests[stage])
     return manifests
+
+
+@contextmanager
+def begun(started: Callable[[], None]) -> Iterator[list[str]]:
+    """What is made within the block, by name, as it begins; `started` is called before the first of it."""
+    made: list[str] = []
+
+    def hear(phase: progress.Phase | None) -> None:
+        if phase is not None and phase.makes:
+            if not made:
+                started()
+            made.append(phase.name)
+
+    with progress.hearing(hear):
+        yield made
 
 
 def beam(
@@ -98,14 +116,9 @@ def begun_with(root: Path) -> int | None:
     return int(made[0].stem.partition("-of-")[2]) if made else None
 
 
-def made_since(root: Path, stage: str, shards: int, since: float) -> int:
-    """How many shards of a stage got their receipt since a time (seconds since 1970): progress, read from outside."""
-    return storage.written_since(artefact(root, stage, shards).folder / "receipts", "*.json", since)
-
-
-def segments_since(root: Path, since: float) -> int:
-    """How many segments a crawl committed since a time: the progress of shards that are not yet whole."""
-    return storage.written_since(root / "pages" / "segments", "*.parquet", since)
+def shards_since(root: Path, name: str, since: float) -> int:
+    """How many shards of an artefact got their receipt since a time (seconds since 1970): progress, from outside."""
+    return storage.written_since(root / name / "receipts", "*.json", since)
 
 
 def now() -> float:

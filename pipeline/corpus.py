@@ -25,7 +25,7 @@ from pipeline.config import Settings, slice_of
 from pipeline.dedup import nodes
 from pipeline.dedup.nodes import MASK_32, REMOVALS, SHIFT_32
 from pipeline.evidence import LIBRARIES, VERDICT, VOTES, Recipe
-from pipeline.shards import receipts, schemas
+from pipeline.shards import progress, receipts, schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Manifest, Task
 from pipeline.shards.runner import Block, Run
@@ -79,7 +79,9 @@ def vote_alone(recipe: Recipe, run: Run) -> list[list[Any]]:
         inside = [[phase("documents").contents(one), sought] for one in recipe.every]
         run.map_shards(partial(find_contamination, recipe), recipe.begin("scratch/contamination", (), inside))
         read = [[*one, sought, recipe.hashes("scratch/contamination")] for one in read]
-    run.map_shards(partial(vote, recipe), recipe.begin("scratch/votes", VOTING, read))
+    tasks = recipe.begin("scratch/votes", VOTING, read)
+    progress.expect(phase("documents").kept((task.shard for task in tasks), "documents"), noun="documents")
+    run.map_shards(partial(vote, recipe), tasks)
     return read
 
 
@@ -99,6 +101,7 @@ def vote(recipe: Recipe, task: Task) -> None:
     batches = schemas.iterate_parquet(recipe.file("documents", task.shard), READ, rows=1_000)
     for row, document in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
         if document["outcome"] == Outcome.KEPT:
+            progress.told(progress.ROWS)
             verdict = judge.verdict(document)
             if verdict[0] == Outcome.KEPT and cut is not None:
                 verdict = contamination.verdict(cut(document["text"]))

@@ -22,7 +22,7 @@ from pipeline.config import DocumentsSettings, Settings, slice_of
 from pipeline.dedup import minhash
 from pipeline.fetch.heads import header
 from pipeline.fetch.readback import BadRecord, Response, read_response
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import progress, receipts, schemas, storage
 from pipeline.shards.locations import deletion, is_given, pointed_at
 from pipeline.shards.outcomes import IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
@@ -58,6 +58,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     inputs = [[*pages.hashes(shard).values(), *trained] for shard in range(shards)]
     libraries = [*LIBRARIES, *(installed(NEWSPAPERS) if settings.documents.engine == "newspaper" else ())]
     tasks = documents.begin([receipts.fingerprint("documents", VERSION, used, marks, libraries) for marks in inputs])
+    progress.expect(pages.kept((task.shard for task in tasks), "pages"), noun="pages")
     make = partial(extract_shard, settings.documents, settings.pages.limit_bytes, pages, documents)
     run.map_shards(make, tasks, heavy=True)
     return documents.finish(used, libraries, [pages])
@@ -86,7 +87,7 @@ def extract_shard(
                 removals.cover_address(address) for address in (page["url"], page["final_url"], *(page["via"] or ()))
             )
             else document_of(page, response_of(page, pages, task.shard, limit_bytes), box, settings, permutations)
-            for page in kept_pages(pages, task.shard)
+            for page in progress.each(kept_pages(pages, task.shard))
         ]
     rows.sort(key=lambda row: row["url"])
     schema = schemas.documents_schema(settings.permutations, SIGNAL_TYPES)
@@ -138,11 +139,14 @@ def document_of(
     page: Row, response: Response, box: Sandbox, settings: DocumentsSettings, permutations: minhash.Permutations
 ) -> Row:
     """The row of one page. Without text: no signals, the hash of no text, a signature of EMPTY."""
-    # the media type that was judged (sniffed, where none was named), then the header for its charset
-    content_type = f"{response.content_type}; {header(response.headers, 'content-type')}"
-    found = box.extract(response.body, content_type, page["final_url"] or page["url"])
+    found = box.extract(response.body, described(response), page["final_url"] or page["url"])
     text = found.text if found.outcome is Outcome.KEPT else ""
     return row_of(page, (found.title, text, found.engine), found.outcome, settings.shingle_words, permutations)
+
+
+def described(response: Response) -> str:
+    """The media type that was judged (sniffed, where none was named), then the header for its charset."""
+    return f"{response.content_type}; {header(response.headers, 'content-type')}"
 
 
 def removed(page: Row, permutations: minhash.Permutations) -> Row:

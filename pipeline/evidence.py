@@ -21,7 +21,7 @@ from pipeline import elsewhere
 from pipeline.config import Settings, slice_of
 from pipeline.dedup import evaluation, minhash, nodes
 from pipeline.dedup.nodes import MASK_32, SHIFT_32, Nodes
-from pipeline.shards import inputs, receipts, schemas, storage
+from pipeline.shards import inputs, progress, receipts, schemas, storage
 from pipeline.shards.outcomes import BooksError, Outcome
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Run
@@ -227,6 +227,7 @@ def refer(recipe: Recipe, run: Run) -> File:
     dumps = named(recipe.work, "wikipedia_dumps", recipe.settings.corpus.wikipedia_dumps)
     artefact, used = recipe.artefact("scratch/wikipedia"), {"n": overlap.NGRAM, "words": overlap.WORDS}
     tasks = artefact.begin([receipts.fingerprint(artefact.name, VERSION, used, [sha for _, sha in dumps], READERS)])
+    progress.expect(sum(storage.size_of(path) for path, _ in dumps) if tasks else 0, progress.BYTES, "articles")
     run.map_shards(partial(read_dumps, artefact, [path for path, _ in dumps]), tasks)
     return artefact.shared(0, ".npy"), recipe.hashes("scratch/wikipedia")[0]
 

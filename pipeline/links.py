@@ -25,7 +25,7 @@ from pipeline import urls
 from pipeline.config import LinksSettings, Settings, slice_of
 from pipeline.fetch.captures import addresses
 from pipeline.fetch.kinds import LEFT_OUT, NotAnArchive, is_archive
-from pipeline.shards import inputs, receipts, schemas, storage
+from pipeline.shards import inputs, progress, receipts, schemas, storage
 from pipeline.shards.locations import name_of
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, RowCounts, Task
@@ -117,6 +117,7 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[l
         stale = [Task(shard, wanted) for shard in range(shards)]
     if stale:
         tasks = [(Task(place, reads[place]), path) for place, (_, path) in enumerate(hashed)]
+        progress.expect(sum(storage.size_of(path) for _, path in hashed), progress.BYTES, "submissions")
         run.exchange(partial(scatter_source, sources, shards), tasks, partial(gather_shard, submissions), stale)
     return [path for _, path in hashed], sources, submissions
 
@@ -165,6 +166,7 @@ def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) ->
         try:
             for kept, fates, faults in reader_for(path)(path, READ_ROWS):
                 table = table_of(kept)
+                progress.told(progress.ROWS, fates.total())
                 book.update(fates)
                 book.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})
                 notes.extend(f"{fault.where}: {fault.why}" for fault in faults[: max(0, MOST_FAULTS - len(notes))])

@@ -45,7 +45,7 @@ from pipeline.fetch.segments import (
 from pipeline.fetch.shelf import sweep
 from pipeline.fetch.verdicts import Verdicts
 from pipeline.kept import Kept, kept_links, refusals_of, splits_of
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import progress, receipts, schemas, storage
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Refusals
@@ -139,7 +139,9 @@ def find(settings: PagesSettings, work: Path, run: Run, links: Artefact, refusal
         mark = [inputs, everywhere, () if shard else notes]
         marks.append(receipts.fingerprint("found", VERSION, used, mark, LIBRARIES))
     found = Artefact(work, "scratch/found", links.shards)
-    run.map_shards(partial(find_shard, settings, archives, links, work / "pages", found), found.begin(marks))
+    tasks = found.begin(marks)
+    progress.expect(links.kept((task.shard for task in tasks), "links"), noun="links")
+    run.map_shards(partial(find_shard, settings, archives, links, work / "pages", found), tasks)
     return found
 
 
@@ -153,6 +155,7 @@ def find_shard(
     if archives.held is not None:
         asked = [Wanted(link.doc_id, link.host, link.created) for link in kept]
         ends.update(lookup(archives.held, asked, settings))
+        progress.told(progress.ROWS, len(asked))
     if archives.matches is not None:
         wanted = {link.doc_id for link in missing(kept, ends)}
         matches = schemas.read_parquet(archives.matches.file(task.shard, ".parquet")).to_pylist()
@@ -209,6 +212,7 @@ def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
         sweep(here.pages.folder)
     stale = {task.shard: task for task in tasks}
     everyone = [stale.get(shard, Task(shard, "")) for shard in range(here.links.shards)]
+    known = False
     while tasks:
         sources = [task.shard for task in everyone]
         run.exchange(partial(send, here), sources, partial(receive, here), everyone)
@@ -216,6 +220,9 @@ def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
         waiting = {shard: waits for shard, waits in found.items() if waits.links}
         if not waiting:
             return
+        if not known:
+            known = True
+            progress.expect(sum(waits.links for waits in waiting.values()), noun="links")
         turns = queues.turns_of(found)
         times = queues.soonest(waiting, turns, here.settings, here.began)
         first = min(times.values())

@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from pipeline.config import Settings, slice_of
-from pipeline.shards import inputs, receipts, schemas, storage
+from pipeline.shards import inputs, progress, receipts, schemas, storage
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.text import bpe
@@ -83,12 +83,11 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     tasks = tokenizer.begin([mark])
     if tasks:
         counted = receipts.fingerprint("words", VERSION, [LONGEST, share], texts, LIBRARIES)
-        run.exchange(
-            partial(scatter_shard, corpus, share, shards),
-            range(shards),
-            partial(gather_shard, words),
-            words.begin([counted] * shards),
-        )
+        unmade = words.begin([counted] * shards)
+        progress.expect(corpus.kept(range(shards), "corpus"), noun="documents")
+        scatter, gather = partial(scatter_shard, corpus, share, shards), partial(gather_shard, words)
+        run.exchange(scatter, range(shards), gather, unmade)
+        progress.begin(progress.Phase(tokenizer.name, makes=True, before=progress.counts()))
         run.map_shards(partial(learn_shard, settings, next(iter(published), None), words, tokenizer), tasks)
     return tokenizer.finish(chosen(settings), LIBRARIES, [corpus])
 
@@ -119,6 +118,7 @@ def training_texts(path: Path, share: float) -> Iterator[str]:
         for doc_id, text in zip(batch.column("doc_id").to_pylist(), batch.column("text").to_pylist(), strict=True):
             if not bpe.is_val(doc_id, share):
                 yield text
+        progress.told(progress.ROWS, batch.num_rows)
 
 
 def scatter_counts(texts: Iterable[str], partitions: int, longest: int, most_words: int) -> Iterator[schemas.Block]:

@@ -30,7 +30,7 @@ import tiktoken
 import tokenizers
 
 from pipeline.config import Settings, TokensSettings, slice_of
-from pipeline.shards import receipts, schemas
+from pipeline.shards import progress, receipts, schemas
 from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
@@ -132,6 +132,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     tasks = tokens.begin(
         [receipts.fingerprint("tokens", VERSION, used, [tokenizer, text], LIBRARIES) for text in texts]
     )
+    progress.expect(corpus.kept((task.shard for task in tasks), "corpus"), noun="documents")
     run.map_shards(partial(encode_shard, settings.tokens, corpus, tokens), tasks)
     return tokens.finish(used, LIBRARIES, [corpus, Artefact(work, "tokenizer", 1)])
 
@@ -172,6 +173,7 @@ def encode(batches: Iterable[pa.RecordBatch], encoder: Encoder, share: float) ->
             split.doc_ids.append(doc_id)
             split.hosts.append(host)
             split.years.append(year_of(created))
+        progress.told(progress.ROWS, batch.num_rows)
     return splits
 
 

@@ -92,7 +92,20 @@ def test_a_second_build_has_nothing_to_do(built):
     assert len(before) > 30
     again = webtext("build", "--dir", "work", cwd=folder)
     assert (again.returncode, again.stdout) == (0, made.stdout)
+    assert (
+        again.stderr
+        == "nothing to do: links pages documents corpus tokenizer tokens stand as a build would make them\n"
+    )
     assert {path: path.stat().st_mtime_ns for path in (folder / "work").glob("*/**/*-of-*")} == before
+
+
+def test_a_build_tells_of_what_it_makes_and_of_nothing_that_stands(built):
+    folder, _, _ = built
+    (folder / "work" / "tokens" / "manifest.json").unlink()
+    again = webtext("build", "--dir", "work", cwd=folder)
+    assert again.stderr.splitlines() == ["tokens: started", "tokens: done; tokens: 24 in, 24 kept"]
+    only = webtext("build", "pages", "--dir", "work", cwd=folder)
+    assert only.stderr == "nothing to do: links pages stand as a build would make them\n"
 
 
 def test_status_names_every_artefact_and_the_funnel(built):
@@ -109,7 +122,8 @@ def test_explain_tells_a_page_from_submission_to_tokens(built):
     folder, pages, _ = built
     done = webtext("explain", pages[0].url, "--dir", "work", cwd=folder)
     assert done.returncode == 0
-    told = done.stdout.splitlines()
+    verdict, *told = done.stdout.splitlines()
+    assert verdict.startswith("Kept: ")
     assert [line for line in told if not line.startswith(" ")] == ["links", "pages", "documents", "corpus", "tokens"]
     assert "  karma: max >= 3" in told
     assert any(re.fullmatch(r"  tokens: \d+", line) for line in told)

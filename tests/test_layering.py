@@ -21,6 +21,7 @@ LAYERS = [
         "shards.storage",
         "shards.inputs",
         "shards.proofs",
+        "shards.progress",
         "shards.reach",
         "shards.pending",
         "shards.receipts",

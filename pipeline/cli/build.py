@@ -12,7 +12,7 @@ from pipeline.build import STAGES
 from pipeline.cli.console import err, out, print_notes
 from pipeline.cli.model import sample, trained
 from pipeline.cli.options import RUNNER_WORDS, Folder, Sets, completing, settings_of, stage_and_options
-from pipeline.cli.progress import Reporter
+from pipeline.cli.progress import print_ended, print_started
 from pipeline.cli.tables import print_coverage, print_funnel, print_karma
 
 STAGE_WORDS = completing(lambda: STAGES)
@@ -42,20 +42,26 @@ def build(
     until, options = stage_and_options([*([stage] if stage else []), *context.args])
     options += ("--dry_run=true",) * dry_run
     settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
+    made: list[str] = []
+
+    def started(one: str) -> None:
+        made.append(one)
+        print_started(one)
 
     def noted(note: str) -> None:
         err.print(f"note: {note}")
 
-    with Reporter(folder, settings.build.shards) as reporter:
-        build_stages(
-            folder.absolute(),
-            settings,
-            until,
-            run=beam(settings, folder.absolute(), options, noted),
-            started=reporter.started,
-            ended=reporter.ended,
-            noted=noted,
-        )
+    build_stages(
+        folder.absolute(),
+        settings,
+        until,
+        run=beam(settings, folder.absolute(), options, noted),
+        started=started,
+        ended=print_ended,
+        noted=noted,
+    )
+    if not made:
+        err.print(f"nothing to do: {' '.join(STAGES[: STAGES.index(until) + 1])} stand as a build would make them")
     print_funnel(recorded(folder, settings.build.shards))
 
 
@@ -94,8 +100,7 @@ def demo(
     from pipeline.status import recorded
 
     with prepared(folder.absolute()) as settings:
-        with Reporter(folder, settings.build.shards) as reporter:
-            build_stages(folder.absolute(), settings, started=reporter.started, ended=reporter.ended)
+        build_stages(folder.absolute(), settings, started=print_started, ended=print_ended)
         trained(folder, settings)
     out.print()
     out.print("The model writes:")

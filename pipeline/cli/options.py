@@ -15,6 +15,7 @@ import typer.core
 from pipeline import config
 from pipeline.build import STAGES, same_shards
 from pipeline.cli.console import err, out
+from pipeline.cli.progress import watching
 from pipeline.plaintext import is_text
 from pipeline.shards import storage, transfer
 from pipeline.shards.locations import mirror
@@ -42,7 +43,8 @@ class Verb(typer.core.TyperCommand):
                 if isinstance(word, str) and not is_text(word):
                     raise ConfigError(f"{name or 'an option'}: {word!a} is not UTF-8; set the terminal's locale to it")
         try:
-            return super().invoke(ctx)
+            with watching(ctx.params.get("folder")):
+                return super().invoke(ctx)
         except (ConfigError, InputError, IsADirectoryError) as error:
             hint = self.hint(ctx.params)
             if not hint or "--dir" in str(error):

@@ -1,116 +1,223 @@
 """What a person sees while the command works: how far it is, how fast, and how long it will take.
 
-Choice: progress is read from receipts by a thread, since Beam tells its counters at the end of a run only. Cost: a
-shard's progress is seen when the shard is whole, or a segment of its crawl. Alternative: stages that print, each in
-its own way.
+Choice: the code that works tells counters (`shards.progress`), and a thread looks at them and shows a bar on a
+terminal, or a line now and then in a pipe, once a piece of work has taken SHOWN_S. Cost: a thread a command.
+Alternative: verbs and stages that print, each in its own way, and some not at all.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
-from pipeline.build import artefact, made_since, now, segments_since
-from pipeline.cli.console import err, out, print_notes
+from pipeline.build import begun_with, now, shards_since
+from pipeline.cli.console import Stream, err, out, print_notes
 from pipeline.cli.tables import kept, reasons
+from pipeline.shards import progress
 from pipeline.shards.locations import location_of
-from pipeline.shards.outcomes import WebTextError
+from pipeline.shards.progress import BYTES, ROWS, SHARDS, Phase
 
 if TYPE_CHECKING:
     from pipeline.shards.receipts import Manifest
     from trainer.metrics import Progress
 
-LOOKS = 20  # at progress to one at whom a crawl waits for, which opens a file a shard
+SHOWN_S = 2.0  # nothing is shown of work that is shorter
+LOOK_S, FAR_LOOK_S = 0.25, 5.0  # between two looks; where each costs requests
+LINES_S = (10.0, 60.0)  # in a pipe: of a piece of work until its first line, and between two at most
+REST_S = 10.0  # between two looks at whom a crawl waits for, each of which opens a file a shard
+LEAST_SHARE = 0.01  # of the work that must be done before anybody says how long the rest will take
+SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
-class Reporter:
-    """Progress of a build, read from its receipts: a bar on a terminal, plain lines elsewhere."""
+def measured(phase: Phase, done: Counter[str], elapsed_s: float) -> str:
+    """How far a piece of work is, in words: `1,234 of 5,000 pages, 56/s, 0:01:07 left`. `elapsed_s`: it took."""
+    rows, share = done[ROWS], share_of(phase, done)
+    parts = []
+    if phase.unit == ROWS and phase.total:
+        parts.append(f"{rows:,} of {phase.total:,} {phase.noun}")
+    else:
+        if phase.unit == BYTES and phase.total:
+            parts.append(f"{share:.0%} of {size_of(phase.total)}")
+        elif phase.unit == SHARDS and phase.total:
+            parts.append(f"{done[SHARDS]:,} of {phase.total:,} shards")
+        if rows:
+            parts.append(f"{rows:,} {phase.noun}")
+    if rows and elapsed_s:
+        parts.append(f"{rows / elapsed_s:,.0f}/s" if rows >= 10 * elapsed_s else f"{rows / elapsed_s * 60:,.0f}/min")
+    if LEAST_SHARE <= share < 1:
+        parts.append(f"{timedelta(seconds=round(elapsed_s * (1 - share) / share))} left")
+    return ", ".join(parts)
 
-    def __init__(self, folder: Path, shards: int) -> None:
-        self.folder, self.shards = folder, shards
-        self.bars = Bars(
-            TextColumn("{task.description:10}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[crawled]}"),
-            console=err,
-            disable=not err.is_terminal,
-        )
-        self.stage, self.since, self.resting = "", 0.0, ""
-        self.task: Any = None
 
-    def __enter__(self) -> Reporter:
-        self.stop = threading.Event()
-        self.watcher = threading.Thread(target=self.watch, daemon=True)
-        self.bars.start()
-        self.watcher.start()
-        return self
+def share_of(phase: Phase, done: Counter[str]) -> float:
+    """How much of a piece of work is done, 0 to 1."""
+    return done[phase.unit] / phase.total if phase.total else 0.0
 
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.watcher.join()
-        self.bars.stop()
+
+def size_of(count: float) -> str:
+    """Bytes in a unit that a person reads."""
+    return next((f"{count / size:.3g} {name}" for size, name in SIZES if count >= size), f"{count:.0f} bytes")
+
+
+class Display:
+    """What is waited for, shown on standard error. `folder`: the working directory, if there is one."""
+
+    def __init__(
+        self, folder: Path | None = None, stream: Stream = err, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.folder, self.stream, self.clock = folder, stream, clock
+        self.phase: Phase | None = None
+        self.bars: Any = None  # while a bar is seen
+        self.others: dict[str, Counter[str]] = {}
+        self.since, self.idle_at, self.line_at, self.rest_at, self.rest = 0.0, 0.0, 0.0, 0.0, ""
+        self.guard, self.stop = threading.RLock(), threading.Event()
+        self.watcher: threading.Thread | None = None
+
+    def hear(self, phase: Phase | None) -> None:
+        """Another piece of work is waited for, or none."""
+        with self.guard:
+            if phase is None or self.phase is None or phase.name != self.phase.name:
+                self.since, self.idle_at, self.rest = now(), self.clock(), ""
+                self.line_at = self.idle_at + LINES_S[0]
+            self.phase = phase
+            if phase is None:
+                self.hide()
+            elif self.watcher is None and not self.stop.is_set():
+                self.watcher = threading.Thread(target=self.watch, daemon=True)
+                self.watcher.start()
 
     def watch(self) -> None:
-        looks = 0
-        while not self.stop.wait(0.5 if location_of(self.folder) is None else 5):
-            looks += 1
-            with suppress(WebTextError):  # the build will meet it too
-                if looks % LOOKS == 0 and self.stage == "pages":
-                    self.look_at_rest()
+        """Look until the command ends."""
+        far = self.folder is not None and location_of(self.folder) is not None
+        while not self.stop.wait(FAR_LOOK_S if far else LOOK_S):
+            with suppress(Exception):  # a bar is not worth a build; who works will meet it too
                 self.look()
 
     def look(self) -> None:
-        """Bring the bar of the stage that runs up to what lies in the folder."""
-        stage, task = self.stage, self.task
-        if stage and task is not None:
-            segments = segments_since(self.folder, self.since) if stage == "pages" else 0
-            crawled = self.resting or (f"{segments} segments crawled" if segments else "")
-            made = made_since(self.folder, stage, self.shards, self.since)
-            self.bars.update(task, completed=made, crawled=crawled)
+        """Show how far it is by now, if it is worth it."""
+        with self.guard:
+            phase, at = self.phase, self.clock()
+            if phase is None:
+                return
+            done = phase.done(self.counted(phase))
+            if not (done[ROWS] or done[phase.unit]):  # engines and workers start up
+                self.idle_at = at
+            if self.bars is None and at - phase.began < SHOWN_S:
+                return
+            said = self.resting(phase, at) or measured(phase, done, at - self.idle_at)
+            said = said or f"{timedelta(seconds=round(at - phase.began))} so far"
+            if self.stream.is_terminal and not self.stream.is_dumb_terminal:
+                self.show(phase, share_of(phase, done), said)
+            elif at >= self.line_at and not self.rest:
+                self.line_at = at + min(LINES_S[1], max(LINES_S[0], at - phase.began))
+                self.stream.print(f"{phase.title}: {said}")
 
-    def look_at_rest(self) -> None:
-        """Whom the crawl waits for, and until when, if it can do nothing else; in a pipe a line when that changes."""
-        from pipeline.pages import waiting
+    def counted(self, phase: Phase) -> Counter[str]:
+        """What is done by now, here and by workers; shards of an object store also by what lies there."""
+        found = progress.counts(self.folder / "scratch" if self.folder else None, self.others)
+        if phase.makes and self.folder is not None and location_of(self.folder) is not None:
+            made = shards_since(self.folder, phase.name, self.since)
+            found[SHARDS] = max(found[SHARDS], phase.before[SHARDS] + made)
+        return found
 
-        waits, before = waiting(self.folder, self.shards), self.resting
-        self.resting = ""
-        if waits.ready_at is not None and waits.ready_at > time.time() and waits.resting == waits.links:
-            until = datetime.fromtimestamp(waits.ready_at, UTC)
-            hosts = "1 host that rests" if waits.hosts == 1 else f"{waits.hosts:,} hosts that rest"
-            links = "1 link waits" if waits.links == 1 else f"{waits.links:,} links wait"
-            self.resting = f"{links} for {hosts}, until {until:%Y-%m-%d %H:%M} UTC; Ctrl-C loses nothing"
-            if self.resting != before and not err.is_terminal:
-                err.print(f"pages: {self.resting}")
+    def resting(self, phase: Phase, at: float) -> str:
+        """Whom a crawl waits for, and until when, if it can do nothing else; in a pipe a line when that changes."""
+        if phase.name != "pages" or not phase.makes or self.folder is None:
+            return ""
+        if at >= self.rest_at:
+            self.rest_at = at + REST_S
+            before, self.rest = self.rest, rest_of(self.folder)
+            if self.rest not in ("", before) and not self.stream.is_terminal:
+                self.stream.print(f"pages: {self.rest}")
+        return self.rest
 
-    def started(self, stage: str) -> None:
-        self.since, self.resting = now(), ""
-        self.task = self.bars.add_task(stage, total=artefact(self.folder, stage, self.shards).shards, crawled="")
-        self.stage = stage
-        if not err.is_terminal:
-            err.print(f"{stage}: started")
-
-    def ended(self, stage: str, manifest: Manifest) -> None:
-        self.stage = ""
-        self.bars.update(self.task, completed=manifest.shards, total=manifest.shards)
-        if not err.is_terminal:
-            said = "; ".join(
-                f"{name}: {book.inputs:,} in, {kept(book):,} kept" for name, book in manifest.books.items()
+    def show(self, phase: Phase, share: float, said: str) -> None:
+        """Draw the bar, or move it."""
+        if self.bars is None:
+            columns = [TextColumn("{task.description}", table_column=Column(no_wrap=True)), BarColumn(20)]
+            columns.append(TextColumn("{task.fields[said]}", table_column=Column(no_wrap=True, overflow="ellipsis")))
+            self.bars = Bars(
+                *columns,
+                console=self.stream,
+                transient=True,
+                refresh_per_second=4,
+                redirect_stdout=False,  # which may be a file
+                redirect_stderr=False,
             )
-            err.print(f"{stage}: done{'; ' + said if said else ''}")
-        print_notes(stage, manifest.notes, err)
-        for name, book in manifest.books.items():
-            if book.inputs and not kept(book):
-                err.print(f"{stage}: note: of {book.inputs:,} {name} none was kept: {reasons(book)}")
+            self.bars.add_task("", total=1.0, said="")
+            self.bars.start()
+        (task,) = self.bars.task_ids
+        self.bars.update(task, description=phase.title, total=1.0 if phase.total else None, completed=share, said=said)
+
+    def hide(self) -> None:
+        """Take the bar away, at once: what is printed next must not meet it."""
+        with self.guard:
+            if self.bars is not None:
+                self.bars.stop()
+                self.bars = None
+
+    def close(self) -> None:
+        """End, and leave nothing on the screen."""
+        self.stop.set()
+        if self.watcher is not None:
+            self.watcher.join()
+        self.hide()
+
+
+def rest_of(folder: Path) -> str:
+    """Whom the crawl of a working directory waits for, and until when; "" where it can do something."""
+    from pipeline.pages import waiting
+
+    waits = waiting(folder, begun_with(folder) or 1)
+    if waits.ready_at is None or waits.ready_at <= time.time() or waits.resting != waits.links:
+        return ""
+    until = datetime.fromtimestamp(waits.ready_at, UTC)
+    hosts = "1 host that rests" if waits.hosts == 1 else f"{waits.hosts:,} hosts that rest"
+    links = "1 link waits" if waits.links == 1 else f"{waits.links:,} links wait"
+    return f"{links} for {hosts}, until {until:%Y-%m-%d %H:%M} UTC; Ctrl-C loses nothing"
+
+
+@contextmanager
+def watching(folder: Path | None) -> Iterator[None]:
+    """Within the block a person sees what is waited for."""
+    display = Display(folder)
+    with progress.hearing(display.hear):
+        try:
+            yield
+        finally:
+            display.close()
+
+
+# --- the stages of a build
+
+
+def print_started(stage: str) -> None:
+    """A stage begins to make something: a line in a pipe; a terminal shows a bar."""
+    if not err.is_terminal:
+        err.print(f"{stage}: started")
+
+
+def print_ended(stage: str, manifest: Manifest) -> None:
+    """What a stage has made, what it has noted, and loudly if nothing is left."""
+    said = "; ".join(f"{name}: {book.inputs:,} in, {kept(book):,} kept" for name, book in manifest.books.items())
+    err.print(f"{stage}: done{'; ' + said if said else ''}")
+    print_notes(stage, manifest.notes, err)
+    for name, book in manifest.books.items():
+        if book.inputs and not kept(book):
+            err.print(f"{stage}: note: of {book.inputs:,} {name} none was kept: {reasons(book)}")
+
+
+# --- training
 
 
 @contextmanager

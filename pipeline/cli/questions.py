@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from pipeline.cli.console import err, out
+from pipeline.cli.console import as_json, err, out
 from pipeline.cli.options import Folder, Sets, Stale, completing, current, needing, one_of, settings_of
 from pipeline.config import ENGINES
+from pipeline.plaintext import is_text
+from pipeline.shards import progress
 from pipeline.shards.locations import mirror
 
 
@@ -35,11 +39,29 @@ def report(
     out.print(f"{target / write.PAGE} and {target / write.CARD} written")
 
 
-def explain(url: str, folder: Folder = Path(), sets: Sets = None) -> None:
-    """Tell a page's whole life: what each stage made of URL, and why."""
-    from pipeline.verbs.explain import explain as lives
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL|HOST|DOC_ID|SUBMISSION", help="An address as you type it, a host, a doc_id, t3_1abc."
+        ),
+    ],
+    folder: Folder = Path(),
+    sets: Sets = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One object, with all that is known.")] = False,
+) -> None:
+    """Tell what became of a page or of a host's pages, in one sentence, and then what each stage made of it."""
+    from pipeline.verbs.explain import explained
 
-    for stage, row in lives(folder, settings_of(folder, sets).build.shards, url):
+    found = explained(folder, settings_of(folder, sets).build.shards, what)
+    if json_lines:
+        stages = [{"stage": stage, **row} for stage, row in found.stages]
+        out.write(as_json({"verdict": found.verdict, "stages": stages}))
+        return
+    if found.taken_as:
+        err.print(f"note: taken as {found.taken_as}")
+    out.print(found.verdict)
+    for stage, row in found.stages:
         out.print(stage)
         for name, value in row.items():
             for one in (value or [None]) if isinstance(value, list) else [value]:
@@ -73,8 +95,22 @@ def overlap(
     out.print(table)
 
 
+def word_or_path(word: str) -> str | Path:
+    """A word of the command; what is no text can only name a file."""
+    return word if is_text(word) else Path(word)
+
+
 def extract(
-    files: Annotated[list[Path], typer.Argument(help="HTML files, or text files named .txt.")],
+    pages: Annotated[
+        list[Any],
+        typer.Argument(
+            parser=word_or_path,
+            metavar="PAGE...",
+            help="Files of HTML or .txt, - for standard input, WARC:OFFSET, WARC URL, or a URL of a build.",
+        ),
+    ],
+    folder: Folder = Path(),
+    sets: Sets = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -83,16 +119,18 @@ def extract(
     ] = "cascade",
     content_type: Annotated[str, typer.Option(help="What the server said, with its charset.")] = "",
     url: Annotated[str, typer.Option(help="Where the page was.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line, with all signals.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="One object a line, with all signals.")] = False,
 ) -> None:
-    """Show what an engine makes of the pages in FILES: the text, and on stderr how it came about."""
+    """Show what an engine makes of pages: the text, and on stderr how it came about."""
     from pipeline.verbs.extract import extracts
 
     one_of("--engine", engine, ENGINES)
-    for found in extracts(files, engine, content_type, url):
-        if as_json:
-            out.write(json.dumps(found, ensure_ascii=False) + "\n")
-            continue
-        told_of = [found["outcome"], found["engine"], f"{found.get('word_count', 0)} words", found["title"]]
-        err.print(f"{found['file']}: {', '.join(filter(None, told_of))}")
-        out.write(found["text"] + "\n" if found["text"] else "")
+    settings = partial(settings_of, folder, sets)
+    with nullcontext() if out.is_terminal else progress.phase("extract", noun="pages"):
+        for found in extracts(pages, engine, content_type, url, folder, settings):
+            if json_lines:
+                out.write(json.dumps(found, ensure_ascii=False) + "\n")
+                continue
+            told_of = [found["outcome"], found["engine"], f"{found.get('word_count', 0)} words", found["title"]]
+            err.print(f"{found['file']}: {', '.join(filter(None, told_of))}")
+            out.write(found["text"] + "\n" if found["text"] else "")

@@ -24,7 +24,7 @@ from pipeline.fetch.kinds import LEFT_OUT, NotAnArchive
 from pipeline.fetch.originals import is_seeking
 from pipeline.fetch.revisits import REQUEST, REVISIT, of_pages, with_originals
 from pipeline.fetch.warc import Pointer
-from pipeline.shards import inputs, receipts, schemas
+from pipeline.shards import inputs, progress, receipts, schemas, storage
 from pipeline.shards.locations import name_of, pointer_to
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.receipts import Artefact, Task
@@ -76,6 +76,8 @@ def collect(
     if unread:
         targets = [Task(shard, wanted) for shard in range(shards)]
     sources = [Source(path, name, Task(number, marks[number])) for number, (path, (name, _)) in enumerate(found)]
+    if targets:
+        progress.expect(sum(storage.size_of(one.path) for one in sources), progress.BYTES, "captures")
     send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings)
     run.exchange(send, sources, take, targets)
     notes = (
@@ -109,7 +111,7 @@ def scatter(settings: PagesSettings, files: Artefact, splits: Splits, shards: in
     left_out: list[str] = []
     found = indexed(source, settings, damaged, ends)
     try:
-        while rows := list(islice(found, schemas.ROW_GROUP)):
+        while rows := list(islice(progress.each(found), schemas.ROW_GROUP)):
             places = [shard_of(host, row["doc_id"], shards, splits) for host, row in rows]
             yield from schemas.scatter(pa.Table.from_pylist([row for _, row in rows], schemas.CAPTURES), places)
     except NotAnArchive as error:

@@ -27,7 +27,7 @@ from pipeline.fetch.response import Fetched, Hop
 from pipeline.fetch.robots import Known, obeyed_agents
 from pipeline.fetch.shelf import FOLDER, Shelf, Waiting, queued
 from pipeline.fetch.visit import described
-from pipeline.shards import schemas, storage
+from pipeline.shards import progress, schemas, storage
 from pipeline.shards.outcomes import Outcome, StorageError, WebTextError
 
 FAULTS = 100  # told of a segment
@@ -159,6 +159,7 @@ class Writing:
         if isinstance(end, Fetched) and end.outcome is Outcome.FAULT:
             self.fault(end.url, end.detail)
         self.rows.append(row)
+        progress.told(progress.ROWS, isinstance(end, Fetched))
         if len(self.rows) >= self.settings.segment_links:
             self.commit()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.plaintext import is_text
-from pipeline.shards import objects, storage
+from pipeline.shards import objects, progress, storage
 from pipeline.shards.locations import location_of, mirror, name_of
 from pipeline.shards.outcomes import InputError, StorageError
 
@@ -62,7 +62,9 @@ def sha256_of_each(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
         known = msgspec.json.decode(storage.read_bytes(cache), type=dict[str, tuple[list[int], str]])
     except (OSError, msgspec.MsgspecError):
         known = {}
-    found, kept, root = {}, {}, cache.parents[1]
+    found: dict[Path, str] = {}
+    marks: dict[Path, tuple[str, list[int]]] = {}  # of what may be remembered
+    unread, root = {}, cache.parents[1]
     for path in paths:
         if location_of(path) is not None:
             found[path] = hashlib.sha256(objects.identity(path).encode()).hexdigest()
@@ -71,9 +73,14 @@ def sha256_of_each(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
         mark = [status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev]
         name = str(path.relative_to(root) if path.is_relative_to(root) else path)  # the directory may move
         before = known.get(name)
-        found[path] = before[1] if before and before[0] == mark else storage.sha256_of(path)
+        found[path] = before[1] if before and before[0] == mark else ""
+        if not found[path]:
+            unread[path] = status.st_size
         if time.time_ns() - status.st_mtime_ns > SETTLED_S * 10**9:
-            kept[name] = (mark, found[path])
+            marks[path] = name, mark
+    with progress.phase("input files", sum(unread.values()), progress.BYTES):
+        found |= {path: storage.sha256_of(path) for path in unread}
+    kept = {name: (mark, found[path]) for path, (name, mark) in marks.items()}
     if any(known.get(name) != entry for name, entry in kept.items()):
         with suppress(StorageError):  # who may only look at a directory reads its inputs again
             storage.write_bytes(cache, msgspec.json.encode(known | kept))

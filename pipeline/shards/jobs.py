@@ -28,7 +28,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.shards import crossing, interrupts, storage, transfer
+from pipeline.shards import crossing, interrupts, progress, storage, transfer
 from pipeline.shards.crossing import Lanes, Parcel
 from pipeline.shards.locations import location_of, mirror, name_of, trim
 from pipeline.shards.outcomes import IntegrityError, StorageError, WithdrawnError
@@ -126,6 +126,7 @@ def stored(spec: JobSpec, folder: Path | None, elsewhere: bool = False) -> Itera
 
     The file is named as what a killed run leaves and a build sweeps. Raises StorageError: it cannot be written.
     """
+    progress.at_home()
     path = (folder or Path(tempfile.gettempdir())) / f".job-{uuid.uuid4().hex}{PART}"
     data = pickled(spec)
     with refusing(path):
@@ -211,6 +212,7 @@ class Make:
     job: JobRef
 
     def __call__(self, position: int) -> None:
+        progress.tell_beside(self.job.name)
         spec = self.job.spec
         with self.job.heeded():
             spec.function(spec.inputs[position])
@@ -225,6 +227,7 @@ class Scatter:
     job: JobRef
 
     def __call__(self, bundle: int) -> Iterator[Parcel]:
+        progress.tell_beside(self.job.name)
         spec = self.job.spec
         inputs = spec.inputs[bundle :: spec.bundles]
         with self.job.heeded():
@@ -238,6 +241,7 @@ class Gather:
     job: JobRef
 
     def __call__(self, keyed: Keyed) -> None:
+        progress.tell_beside(self.job.name)
         lane, parcels = keyed
         gather, targets, lanes = self.job.spec.gather, self.job.targets, self.job.lanes
         assert gather is not None

@@ -20,9 +20,9 @@ from typing import Any
 
 import msgspec
 
-from pipeline.shards import pending, storage
+from pipeline.shards import pending, progress, storage
 from pipeline.shards.locations import deletion, location_of
-from pipeline.shards.outcomes import IntegrityError
+from pipeline.shards.outcomes import IntegrityError, Outcome
 from pipeline.shards.proofs import (
     UNICODE,
     Manifest,
@@ -132,7 +132,13 @@ class Artefact:
         _wanted[self] = tuple(fingerprints)
         if stale:
             storage.remove(self.manifest_path)
+            progress.begin(progress.Phase(self.name, len(stale), makes=True, before=progress.counts()))
         return stale
+
+    def kept(self, shards: Iterable[int], book: str) -> int:
+        """How many rows of these shards go on, as a book of theirs says."""
+        made = (self.made(shard).books.get(book) for shard in shards)
+        return sum(one.outcomes.get(Outcome.KEPT, 0) for one in made if one)
 
     def current(self, task: Task) -> bool:
         """Whether the shard is made, by today's fingerprint, and its files are there, each of its length."""
@@ -263,6 +269,7 @@ class Artefact:
         data = written(manifest)
         path = self.manifest_path
         if not storage.exists(path) or storage.read_bytes(path) != data:
+            progress.begin(progress.Phase(self.name, makes=True))
             storage.write_bytes(path, data)
         return manifest
 
@@ -356,6 +363,7 @@ class Attempt:
         new = {folder / name: receipt.files[name] for name in self.files}
         done = storage.commit(path, written(checked(receipt)), new, before)
         self.files.clear()
+        progress.told(progress.SHARDS)
         if not done and not self.artefact.current(self.task):
             raise IntegrityError(f"{path}: another run has made this shard meanwhile; run the same command again")
 

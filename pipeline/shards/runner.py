@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipeline.shards import crossing, jobs, reach, schemas, transfer, workers
+from pipeline.shards import crossing, jobs, progress, reach, schemas, transfer, workers
 from pipeline.shards.crossing import Parcel
 from pipeline.shards.engine import LOCAL
 from pipeline.shards.failures import Guarded
@@ -152,6 +152,7 @@ class BeamRun:
 
     def others_worked(self) -> None:
         """Look again at a directory on an object store: what other processes wrote is not known to this one."""
+        progress.forget(self.scratch)
         if self.scratch is not None:
             transfer.renew(self.scratch)
 

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from pipeline.shards import objects, transfer
+from pipeline.shards import objects, progress, transfer
 from pipeline.shards.locations import deletion, location_of, name_of
 from pipeline.shards.outcomes import IntegrityError, StorageError
 
@@ -276,7 +276,7 @@ def names(folder: Path, pattern: str) -> list[Path]:
 
 def reading(path: Path, ahead_bytes: int = AHEAD_BYTES) -> BinaryIO:
     """A file, or an object without a copy of it here, `ahead_bytes` at a time. Raises FileNotFoundError, OSError."""
-    return path.open("rb") if location_of(path) is None else transfer.opened(path, ahead_bytes)
+    return progress.reading(path) if location_of(path) is None else transfer.opened(path, ahead_bytes)
 
 
 def size_of(path: Path) -> int:
@@ -299,7 +299,7 @@ def written_since(folder: Path, pattern: str, since: float) -> int:
 
 def sha256_of(path: Path) -> str:
     """The sha256 of a file in hex."""
-    with path.open("rb") as file:
+    with progress.reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

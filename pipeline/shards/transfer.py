@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
+from pipeline.shards import progress
 from pipeline.shards.locations import Location, location_of, name_of, path_of
 from pipeline.shards.objects import (
     Object,
@@ -186,6 +187,7 @@ class Ranges(io.RawIOBase):
         with asking(self.path):
             buffer[:length] = memoryview(store(here.bucket).get_range(here.key, start=self.at, length=length))
         self.at += length
+        progress.told(progress.BYTES, length)
         return length
 
 

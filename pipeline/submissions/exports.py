@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.shards import storage
+from pipeline.shards import progress, storage
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.submissions.forms import LONGEST_LINE, lines_of
 from pipeline.submissions.rows import FIELDS, Block, Fault, Found, batched, block_of, joined, listed, reason, row_of
@@ -58,6 +58,7 @@ def batches_of(path: Path) -> Iterator[Iterator[Found]]:
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns.values())):
                     yield map(row_at, dicts_of(plain(batch, columns)), count(first))
                     first += batch.num_rows
+                progress.told(progress.BYTES, storage.size_of(path) // file.num_row_groups)
             except DAMAGE as error:
                 where = f"row group {group + 1} of {file.num_row_groups}"
                 raise InputError(f"{path}: damaged in {where}: {reason(error)}; fetch it again") from None

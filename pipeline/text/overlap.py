@@ -23,7 +23,7 @@ import numpy as np
 from lxml import etree
 from numpy.typing import NDArray
 
-from pipeline.shards import storage
+from pipeline.shards import progress, storage
 from pipeline.shards.outcomes import InputError
 from pipeline.text.normalize import word_pattern, words
 from pipeline.text.scripts import UNSPACED, is_plain, kinds_of
@@ -199,7 +199,7 @@ def distinct(arrays: list[Hashes]) -> Hashes:
 
 def wikipedia_reference(dumps: Iterable[Path], n: int, sample: int = 1) -> Reference:
     """The n-grams of all articles of some dumps. Raises what `wikipedia_articles` raises."""
-    texts = (text for dump in dumps for _, text in wikipedia_articles(dump))
+    texts = (text for dump in dumps for _, text in progress.each(wikipedia_articles(dump)))
     return Reference.from_hashes((ngram_hashes(compared_words(text), n) for text in texts), n, sample)
 
 

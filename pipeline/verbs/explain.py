@@ -1,4 +1,4 @@
-"""A page's whole life: one line a stage, from what the artefacts say.
+"""A page's whole life, one line a stage, from what the artefacts say; of a host, how many of its pages met which end.
 
 Choice: it reads the shards that hold the doc_id and nothing else, so the thresholds shown are the ones that decided.
 Cost: a scan of one column of each shard. Alternative: an index of doc_ids, to be kept in step with every build.
@@ -7,27 +7,30 @@ Cost: a scan of one column of each shard. Alternative: an index of doc_ids, to b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import elsewhere, urls
-from pipeline.build import artefact
+from pipeline import elsewhere
 from pipeline.shards import removals, schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome, WebTextError
 from pipeline.shards.receipts import Artefact
-from pipeline.status import recorded
+from pipeline.status import ArtefactStatus, recorded
+from pipeline.verbs.asked import asked
+from pipeline.verbs.grounds import Grounds
+from pipeline.verbs.hosts import of_host
+from pipeline.verbs.verdict import verdict
 
 SHOWN = {
     "links": (
-        "outcome", "score", "karma", "score_max", "score_sum", "score_first", "listed", "created", "submissions",
-        "host_shards",
+        "url", "doc_id", "outcome", "score", "karma", "score_max", "score_sum", "score_first", "listed", "created",
+        "submissions", "host_shards",
     ),
     "pages": (
         "outcome", "final_url", "status", "content_type", "warc", "offset", "length", "sha256", "opt_outs",
@@ -40,30 +43,48 @@ SHOWN = {
 }  # fmt: skip
 
 
-def explain(root: Path, shards: int, url: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(stage, what its row says) for each artefact that is made and knows the URL, in order.
+class Explained(NamedTuple):
+    """What became of a page, or of a host's pages. `taken_as`: what was meant, where that is not as it was typed."""
 
-    Raises InputError: not a URL, or no link of the working directory.
+    verdict: str
+    stages: list[tuple[str, dict[str, Any]]]
+    taken_as: str = ""
+
+
+def explain(root: Path, shards: int, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(stage, what its row says) for each artefact that is made and knows the page, in order; see `explained`."""
+    yield from explained(root, shards, what).stages
+
+
+def explained(root: Path, shards: int, what: str) -> Explained:
+    """What became of an address as typed, a host with all names under it, a doc_id, or what a submission posted.
+
+    Raises InputError: none of these, or none that is known in the working directory.
     """
-    try:
-        canonical = urls.canonical_url(url)
-    except urls.BadUrl as error:
-        raise InputError(f"{url}: {error}") from None
-    doc_id, found = urls.doc_id(canonical), False
-    for name, row in chain(life_of(root, shards, doc_id), requests(root, doc_id, urls.host_of(canonical))):
-        found = True
-        yield name, {key: row[key] for key in SHOWN[name] if key in row}
+    meant = asked(root, shards, what)
+    statuses = recorded(root, shards)
+    if not meant.doc_id:
+        return Explained(*of_host(root, statuses, meant.host), meant.taken_as)
+    found = list(life_of(root, statuses, meant.doc_id))
+    host = meant.host or next((row["host"] for _, row in found if row.get("host")), "")
+    found += requests(root, meant.doc_id, host)
     if not found:
-        raise InputError(f"{url}: no submission in {root} links to it (looked for {canonical})")
+        raise InputError(f"{what}: no link in {root} has this id")
+    life, corpus = dict(found), statuses["corpus"].manifest
+    if "removed" in life:
+        life["removed"] = {"text": "", "language": life["documents"]["language"], **life["removed"]}
+    said = verdict(life, statuses, Grounds(corpus.settings, list) if corpus else None)
+    shown = [(name, {key: row[key] for key in SHOWN[name] if key in row}) for name, row in found]
+    return Explained(said, shown, meant.taken_as)
 
 
-def life_of(root: Path, shards: int, doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def life_of(root: Path, statuses: Mapping[str, ArtefactStatus], doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a document in the artefacts that are whole, with what the rows themselves do not hold."""
-    for stage, standing in recorded(root, shards).items():
+    for stage, standing in statuses.items():
         manifest = standing.manifest
         if manifest is None:
             return
-        one = artefact(root, stage, shards)
+        one = Artefact(root, stage, standing.shards)
         if stage == "links" and (row := row_of(one, doc_id)) is not None:
             submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
             karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}"

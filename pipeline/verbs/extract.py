@@ -1,4 +1,4 @@
-"""What an engine makes of pages that lie in files: the text, and everything that `documents` would keep of it.
+"""What an engine makes of a page: the text, and everything that `documents` would keep of it.
 
 Choice: the same sandbox, limits and functions as the stage, so that what is shown is what a build would write. Cost:
 two seconds to start the child. Alternative: a call of `pipeline.text.extract.extract`, without limits.
@@ -6,34 +6,44 @@ two seconds to start the child. Alternative: a call of `pipeline.text.extract.ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import DocumentsSettings
-from pipeline.shards.outcomes import InputError, Outcome
+from pipeline.config import DocumentsSettings, Settings
+from pipeline.shards import progress
+from pipeline.shards.outcomes import Outcome
+from pipeline.text.extract import Extraction
 from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import signals
+from pipeline.verbs.raw_pages import openings
 
-PLAIN = {".txt", ".text"}  # suffixes of files that are not markup
 
+def extracts(
+    words: Sequence[str | Path],
+    engine: str = "cascade",
+    content_type: str = "",
+    url: str = "",
+    root: Path = Path(),
+    settings: Callable[[], Settings] = Settings,
+) -> Iterator[dict[str, Any]]:
+    """Of every page: what it was named, outcome, engine, title, text, and the signals of the text where there is one.
 
-def extracts(files: Sequence[Path], engine: str, content_type: str, url: str) -> Iterator[dict[str, Any]]:
-    """Of every file: outcome, engine, title, text, and the signals of the text where there is one.
-
-    `content_type` is what a server would have said ("": as nothing but the name of the file tells); `url` is where the
-    page was. Raises InputError for a file that cannot be read, ConfigError for an engine unknown or not installed.
+    `words`: files, "-", FILE:OFFSET, an archive with or without an address after it, addresses of the build in `root`,
+    whose `settings` are asked for then. `content_type` is what a server would have said, `url` where the page was ("":
+    as the page itself tells). Raises InputError: no such page; ConfigError: an engine unknown or not installed.
     """
-    settings = DocumentsSettings()
-    with Sandbox(engine, settings.cpu_s, settings.memory_bytes) as box:
-        for file in files:
-            try:
-                body = file.read_bytes()
-            except OSError as error:
-                raise InputError(f"{file}: {error.strerror or error}") from None
-            found = box.extract(body, content_type or ("text/plain" if file.suffix in PLAIN else ""), url)
+    limits = DocumentsSettings()
+    opened = openings(words, root, settings)
+    with Sandbox(engine, limits.cpu_s, limits.memory_bytes) as box:
+        for page in progress.each(chain.from_iterable(one() for one in opened)):
+            found = Extraction(page.outcome, engine="")
+            if page.outcome is Outcome.KEPT:
+                found = box.extract(page.body, content_type or page.content_type, url or page.url)
             yield {
-                "file": str(file),
+                "file": page.name,
+                **({"url": page.url} if page.url else {}),
                 "outcome": str(found.outcome),
                 "engine": found.engine,
                 "title": found.title,

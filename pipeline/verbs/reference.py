@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pipeline.shards import storage
+from pipeline.shards import progress, storage
 from pipeline.text import overlap
 
 
@@ -20,7 +20,9 @@ def write_reference(dumps: Sequence[Path], file: Path, sample: int) -> tuple[int
 
     Raises InputError: a dump is missing, truncated, or none.
     """
-    reference = overlap.wikipedia_reference(dumps, overlap.NGRAM, sample)
+    sizes = sum(path.stat().st_size for path in dumps if path.is_file())
+    with progress.phase("reference", sizes, progress.BYTES, "articles"):
+        reference = overlap.wikipedia_reference(dumps, overlap.NGRAM, sample)
     with storage.atomic(file.absolute()) as out:
         reference.save(cast(BinaryIO, out))
     return len(reference.hashes), out.bytes

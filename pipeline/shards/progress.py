@@ -1,0 +1,197 @@
+"""Progress: how much of a piece of work is done, told by whoever works and read by whoever watches.
+
+Choice: counters of a process that only grow; a worker process writes its own into a small file beside the job, once
+in FLUSH_S, and whoever watches adds them up, less what they were when the phase began. So the code that works calls
+one function, and knows neither who watches nor on which engine it runs. Cost: of workers that share no folder with
+whoever watches only finished shards are known. Alternative: Beam's counters, which come at the end of a run.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.shards.locations import location_of
+
+T = TypeVar("T")
+ROWS, BYTES, SHARDS = "rows", "bytes", "shards"  # what is counted
+FLUSH_S = 0.5
+BUFFER_BYTES = 1 << 17
+NAME = ".progress-{process}.part"  # as what a killed run leaves, which the next build sweeps
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A piece of work: `total` of `unit` (0: nobody knows), of which `noun` is the name of a row.
+
+    `makes`: a shard of an artefact is being made, and `name` is the artefact's, `within` the stage that needs it.
+    `began` is by the monotonic clock.
+    """
+
+    name: str
+    total: int = 0
+    unit: str = SHARDS
+    noun: str = "rows"
+    makes: bool = False
+    before: Counter[str] = field(default_factory=Counter)
+    began: float = field(default_factory=time.monotonic)
+    within: str = ""
+
+    @property
+    def title(self) -> str:
+        """What is waited for, for a person: a stage, `corpus: votes` of what only helps it, what a verb does."""
+        name = self.name.removeprefix("scratch/")
+        return name if self.within in ("", name) else f"{self.within}: {name}"
+
+    def done(self, counts: Counter[str]) -> Counter[str]:
+        """What was done since it began, by unit; never more of its own unit than there is."""
+        found = Counter({name: max(0, count - self.before[name]) for name, count in counts.items()})
+        if self.total:
+            found[self.unit] = min(self.total, found[self.unit])
+        return found
+
+
+Hearer = Callable[[Phase | None], None]
+
+_counts: Counter[str] = Counter()
+_guard = threading.Lock()
+_phase: Phase | None = None
+_stage = ""
+_hearers: list[Hearer] = []
+_home = False  # whether this process hands out the work, and so is watched itself
+_file: Path | None = None  # where a worker process tells
+_flushed = 0.0
+
+
+# --- who works
+
+
+def told(unit: str, count: int = 1) -> None:
+    """So much more is done."""
+    global _flushed  # noqa: PLW0603 - a process has one account
+    with _guard:
+        _counts[unit] += count
+        if _file is not None and (now := time.monotonic()) - _flushed >= FLUSH_S:
+            _flushed = now
+            with suppress(OSError):  # a disk that is full is told by who writes what matters
+                _file.write_bytes(json.dumps(_counts).encode())
+
+
+def each(items: Iterable[T], unit: str = ROWS) -> Iterator[T]:
+    """The items; one is told when the next is asked for."""
+    for item in items:
+        yield item
+        told(unit)
+
+
+class Counted(io.FileIO):
+    """A file whose bytes are told as they are read."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        found = super().readinto(buffer)
+        told(BYTES, found or 0)
+        return found
+
+    def readall(self) -> bytes:
+        found = super().readall()
+        told(BYTES, len(found))
+        return found
+
+
+def reading(path: Path) -> io.BufferedReader:
+    """A file, open, whose bytes are told as they are read. Raises OSError."""
+    return io.BufferedReader(Counted(path), BUFFER_BYTES)
+
+
+def tell_beside(job: str) -> None:
+    """In a worker process: tell in a file beside the job that it works, where that lies in a folder."""
+    global _file  # noqa: PLW0603 - as above
+    if not _home and "://" not in job:
+        _file = Path(job).with_name(NAME.format(process=f"{os.uname().nodename}-{os.getpid()}"))
+
+
+# --- who hands out the work
+
+
+def at_home() -> None:
+    """Say that this process hands out work: what it does itself is counted here, and told nowhere else."""
+    global _home, _file
+    _home, _file = True, None
+
+
+def forget(folder: Path | None) -> None:
+    """Delete what workers told in a folder; they have ended."""
+    if folder is not None and location_of(folder) is None:
+        for path in folder.glob(NAME.format(process="*")):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def within(stage: str) -> Iterator[None]:
+    """Within the block everything is made for this stage; after it nothing is waited for."""
+    global _stage  # noqa: PLW0603 - as above
+    _stage = stage
+    try:
+        yield
+    finally:
+        _stage = ""
+        begin(None)
+
+
+def begin(phase: Phase | None) -> None:
+    """From now on this is what is waited for; None: nothing. Only the main thread says so."""
+    global _phase  # noqa: PLW0603 - as above
+    if threading.current_thread() is threading.main_thread():
+        phase = _phase = replace(phase, within=_stage) if phase is not None else None
+        for hearer in tuple(_hearers):
+            hearer(phase)
+
+
+def expect(total: int, unit: str = ROWS, noun: str = "rows") -> None:
+    """Say what there is to do in the phase that has begun, better than in shards."""
+    if _phase is not None and _phase.makes and total:
+        begin(Phase(_phase.name, total, unit, noun, makes=True, before=counts(), began=_phase.began))
+
+
+@contextmanager
+def phase(name: str, total: int = 0, unit: str = ROWS, noun: str = "rows") -> Iterator[None]:
+    """Within the block this is what is waited for; then again what was before."""
+    before = _phase
+    begin(Phase(name, total, unit, noun, before=counts()))
+    try:
+        yield
+    finally:
+        begin(before)
+
+
+# --- who watches
+
+
+@contextmanager
+def hearing(hearer: Hearer) -> Iterator[None]:
+    """Within the block `hearer` is told whatever is waited for from now on, in the main thread."""
+    _hearers.append(hearer)
+    try:
+        yield
+    finally:
+        _hearers.remove(hearer)
+
+
+def counts(folder: Path | None = None, others: dict[str, Counter[str]] | None = None) -> Counter[str]:
+    """What is done so far, by unit, with what workers told in a folder; `others` keeps that, also of those gone."""
+    known = {} if others is None else others
+    if folder is not None and location_of(folder) is None:
+        for path in folder.glob(NAME.format(process="*")):
+            with suppress(OSError, ValueError):  # deleted, or just being written
+                known[path.name] = Counter(json.loads(path.read_bytes()))
+    with _guard:
+        return sum(known.values(), Counter(_counts))

@@ -1,0 +1,154 @@
+"""Which page or host is meant, by what a person types: an address in any spelling, a host, a doc_id, a submission id.
+
+Choice: what is typed is tried as it stands first; then a trailing slash more or less is taken, and said; whatever else
+is alike (other prefixes of the host, other letters' case, a query) is suggested and not taken, since a server may tell
+it apart. Cost: an address that is not there costs a scan of all addresses. Alternative: the nearest one, which explains
+a page that nobody asked about.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import urls
+from pipeline.build import artefact
+from pipeline.shards import removals, schemas
+from pipeline.shards.outcomes import InputError
+from pipeline.shards.receipts import Artefact
+
+PREFIXES = re.compile(r"^(?:(?:www|m|mobile|amp|touch|wap|en|de|fr|es)\d?\.)+(?=[^.]+\.)")  # of hosts of one site
+PERMALINK = re.compile(r"https://(?:[a-z.]*reddit\.com/(?:r/[^/]+/)?comments|redd\.it)/([0-9a-z]{1,13})(?:[/?]|$)")
+MOST_LIKE = 5_000  # addresses of a site among which the one most like a mistyped one is looked for
+ALIKE = 0.8  # of difflib's ratio, for a suggestion
+
+
+class Asked(NamedTuple):
+    """A page by its `doc_id`, and `url` where that is known; or, without one, a `host` with all names under it.
+
+    `taken_as`: how it was understood, where that is not as it was typed.
+    """
+
+    doc_id: str
+    url: str
+    host: str
+    taken_as: str = ""
+
+
+def asked(root: Path, shards: int, word: str) -> Asked:
+    """What a person means. Raises InputError: nothing that could be meant, or nothing that is known here."""
+    word = word.strip()
+    links = artefact(root, "links", shards)
+    head = re.split(r"[/?#]", word.removeprefix("//"), maxsplit=1)[0]
+    if removals.DOC_ID.fullmatch(word.lower()):
+        return Asked(word.lower(), "", "")
+    if "://" in word:
+        return page(root, links, word)
+    if "." in head or ":" in head or word.startswith("//"):
+        is_host = head == word and not re.search(r":\d+$", head)
+        return host(word) if is_host else page(root, links, f"https://{word.removeprefix('//')}")
+    if (found := removals.SUBMISSION.fullmatch(word.lower())) is not None:
+        names = (table["host"] for table in columns(links, "host"))
+        if any(pc.any(pc.ends_with(one, f".{word.lower()}")).as_py() for one in names):  # co, test; or nothing is
+            return posted_by(root, links, found[1], word, host(word))
+        return posted_by(root, links, found[1], word)
+    raise InputError(f"{word}: no address, host, doc_id (32 hexadecimal digits) or submission id (t3_1abc)")
+
+
+def host(word: str) -> Asked:
+    """A host, as links have it. Raises InputError: no host."""
+    try:
+        canonical = urls.canonical_url(f"https://{word}/")
+    except urls.BadUrl as error:
+        raise InputError(f"{word}: {error}") from None
+    return Asked("", canonical, urls.host_of(canonical))
+
+
+def page(root: Path, links: Artefact, typed: str) -> Asked:
+    """The link that an address stands for. Raises InputError: no address, or of no link, with those it is like."""
+    try:
+        canonical = urls.canonical_url(typed)
+    except urls.BadUrl as error:
+        raise InputError(f"{typed}: {error}") from None
+    found = Asked(urls.doc_id(canonical), canonical, urls.host_of(canonical))
+    if is_known(root, links, found):
+        return found
+    other = toggled(canonical)
+    slashed = Asked(urls.doc_id(other), other, found.host, other)
+    if is_known(root, links, slashed):
+        return slashed
+    if (post := PERMALINK.match(canonical)) is not None:
+        return posted_by(root, links, post[1], typed)
+    alike = [one for one in like(links, canonical) if one != canonical][:3]
+    hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
+    raise InputError(f"{typed}: no submission in {root} links to it (looked for {canonical}){hint}")
+
+
+def toggled(canonical: str) -> str:
+    """The address with a slash more at the end of its path, or one less."""
+    rest, mark, query = canonical.partition("?")
+    bare = rest.removesuffix("/") if rest.endswith("/") and rest.count("/") > 3 else f"{rest}/"
+    return f"{bare}{mark}{query}"
+
+
+def is_known(root: Path, links: Artefact, one: Asked) -> bool:
+    """Whether there is a link of this id, or a removal request that covers it."""
+    known = any(pc.index(table["doc_id"], one.doc_id).as_py() >= 0 for table in columns(links, "doc_id"))
+    return known or removals.Removals.of(root).cover(one.doc_id, one.host)
+
+
+def columns(links: Artefact, *names: str) -> Iterator[pa.Table]:
+    """Columns of the shards of links that are made."""
+    for shard in range(links.shards):
+        if links.receipt(shard) is not None:
+            yield schemas.read_parquet(links.file(shard, ".parquet"), names)
+
+
+def posted_by(root: Path, links: Artefact, submission: str, typed: str, otherwise: Asked | None = None) -> Asked:
+    """The link that a submission posted, or what else was meant. Raises InputError: no link was posted by it."""
+    for table in columns(links, "doc_id", "url", "host", "submissions"):
+        posts = table["submissions"].combine_chunks()
+        ids = pc.struct_field(pc.list_flatten(posts), "id")
+        place = pc.index(ids, submission).as_py()
+        if place >= 0:
+            row = table.slice(pc.list_parent_indices(posts)[place].as_py(), 1).to_pylist()[0]
+            return Asked(row["doc_id"], row["url"], row["host"], row["url"])
+    for request in removals.Removals.of(root).requests:
+        for line in request.lines:
+            if line.kind == "submission" and line.mark == submission and line.met:
+                return Asked(line.met[0], "", "")
+    if otherwise is not None:
+        return otherwise
+    why = "text posts and refused lines are counted, and not kept by name"
+    raise InputError(f"{typed}: no link in {root} was posted by a submission of this id; {why}")
+
+
+# --- what was meant, perhaps
+
+
+def like(links: Artefact, canonical: str) -> list[str]:
+    """Addresses of links that differ from one in what people leave out, or mistype; the likest first."""
+    site, name = site_of(urls.host_of(canonical)), key_of(canonical)
+    near: list[str] = []
+    for table in columns(links, "url", "host"):
+        hosts = [one for one in pc.unique(table["host"]).to_pylist() if one and site_of(one) == site]
+        near += table.filter(pc.is_in(table["host"], pa.array(hosts, pa.string())))["url"].to_pylist()
+    same = [one for one in near if key_of(one) == name]
+    return same or difflib.get_close_matches(canonical, near[:MOST_LIKE], n=1, cutoff=ALIKE)
+
+
+def site_of(name: str) -> str:
+    """A host without what tells its variants apart: `m.`, `www.`, `en.`."""
+    return PREFIXES.sub("", name)
+
+
+def key_of(canonical: str) -> str:
+    """What addresses of one page have in common, most likely: site and path, whatever the case, without a query."""
+    path: Any = urls.path_of(canonical).lower().rstrip("/")
+    return site_of(urls.host_of(canonical)) + re.sub(r"/index\.\w+$", "", path)

@@ -1,0 +1,165 @@
+"""What a person sees of work under way: nothing of what is short, then a bar on a terminal and a line in a pipe."""
+
+import io
+import re
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.cli.console import Stream
+from pipeline.cli.progress import LINES_S, SHOWN_S, Display, measured, print_ended
+from pipeline.fetch import queues
+from pipeline.pages import queue
+from pipeline.shards import progress
+from pipeline.shards.progress import BYTES, ROWS, SHARDS, Phase
+from pipeline.shards.receipts import Artefact, Manifest, RowCounts
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def display(file, folder=None):
+    """A display that looks when it is told to, at a clock of its own."""
+    stream = Stream(stderr=True)
+    stream.file, stream._width = file, 80
+    stream._force_terminal = stream.is_interactive = file.isatty()
+    stream._environ = {"TERM": "xterm"}
+    found = Display(folder, stream, Clock())
+    found.stop.set()  # no thread
+    return found
+
+
+def phase(total=100, unit=ROWS, noun="pages", name="documents", **more):
+    return Phase(name, total, unit, noun, before=progress.counts(), began=100.0, **more)
+
+
+@pytest.mark.parametrize(
+    ("given", "done", "elapsed_s", "said"),
+    [
+        (phase(5_000), {ROWS: 1_250}, 10, "1,250 of 5,000 pages, 125/s, 0:00:30 left"),
+        (phase(5_000), {ROWS: 100}, 600, "100 of 5,000 pages, 10/min, 8:10:00 left"),
+        (phase(5_000), {}, 5, "0 of 5,000 pages"),
+        (phase(0, noun="articles"), {ROWS: 30}, 10, "30 articles, 180/min"),
+        (phase(2_000_000_000, BYTES, "submissions"), {BYTES: 500_000_000, ROWS: 9_000}, 9,
+         "25% of 2 GB, 9,000 submissions, 1,000/s, 0:00:27 left"),
+        (phase(4, SHARDS), {SHARDS: 1}, 60, "1 of 4 shards, 0:03:00 left"),
+        (phase(100), {ROWS: 100}, 10, "100 of 100 pages, 10/s"),
+    ],
+)  # fmt: skip
+def test_it_is_told_in_rows_rate_and_time_left_as_far_as_these_are_known(given, done, elapsed_s, said):
+    assert measured(given, Counter(done), elapsed_s) == said
+
+
+@pytest.mark.parametrize("file", [Terminal, io.StringIO])
+def test_nothing_is_shown_of_work_that_is_short(file):
+    shown = display(file())
+    shown.hear(phase())
+    for at in (0.0, 1.0, SHOWN_S - 0.01):
+        shown.clock.now_s = 100 + at
+        shown.look()
+    shown.hear(None)
+    shown.close()
+    assert shown.stream.file.getvalue() == ""
+
+
+def test_a_terminal_shows_one_bar_that_is_gone_when_the_work_has_ended():
+    shown = display(Terminal())
+    shown.hear(phase())
+    for at, rows in ((0.5, 0), (3, 10), (5, 40)):
+        shown.clock.now_s = 100 + at
+        progress.told(ROWS, rows)
+        shown.look()
+    assert "50 of 100 pages, 11/s, 0:00:04 left" in text_of(shown.bars)
+    shown.hear(phase(3, SHARDS, name="scratch/votes"))  # the next piece of work takes the same line
+    shown.look()
+    assert "votes" in text_of(shown.bars)
+    shown.hear(None)
+    written = shown.stream.file.getvalue()
+    assert written.endswith("\x1b[2K")  # which empties the line
+    assert "\x1b[2J" not in written
+    assert shown.bars is None
+    shown.look()
+    shown.close()
+    assert shown.stream.file.getvalue() == written
+
+
+def text_of(bars):
+    """A line of the bar, without colours, as 80 columns show it."""
+    stream = Stream()
+    stream.file, stream._width = io.StringIO(), 80
+    stream.print(bars.get_renderable())
+    (line,) = stream.file.getvalue().splitlines()
+    return line
+
+
+def test_a_bar_is_one_line_in_a_narrow_terminal():
+    shown = display(Terminal())
+    shown.hear(phase(123_456_789, noun="submissions", name="scratch/submissions", within="links"))
+    shown.clock.now_s += 3
+    progress.told(ROWS, 23_456_789)
+    shown.look()
+    assert len(text_of(shown.bars)) <= 80
+    shown.close()
+
+
+def test_a_pipe_gets_a_line_now_and_then():
+    shown = display(io.StringIO())
+    shown.hear(phase(1_000))
+    for second in range(601):
+        shown.clock.now_s = 100 + second
+        progress.told(ROWS)
+        shown.look()
+    lines = shown.stream.file.getvalue().splitlines()
+    assert lines[0] == "documents: 11 of 1,000 pages, 66/min, 0:14:59 left"
+    assert 600 / LINES_S[1] <= len(lines) <= 600 / LINES_S[1] + 5
+    shown.close()
+
+
+def test_the_time_that_workers_take_to_begin_makes_no_rate():
+    shown = display(io.StringIO())
+    shown.hear(phase(1_000))
+    for second, rows in ((9, 0), (10, 10), (20, 90)):
+        shown.clock.now_s = 100 + second
+        progress.told(ROWS, rows)
+        shown.look()
+    assert shown.stream.file.getvalue().splitlines()[-1] == "documents: 100 of 1,000 pages, 545/min, 0:01:39 left"
+
+
+def test_a_crawl_that_can_only_wait_says_for_whom_and_until_when_once(tmp_path):
+    shown = display(io.StringIO(), tmp_path)
+    at = datetime(2100, 1, 1, 12, 30, tzinfo=UTC).timestamp()
+    pages = Artefact(tmp_path, "pages", 2)
+    (tmp_path / "links" / "receipts").mkdir(parents=True)
+    (tmp_path / "links" / "receipts" / "00000-of-00002.json").touch()
+    for shard, ready_at in ((0, at), (1, at + 60)):
+        queues.write(queue(pages, shard), [], queues.Waits("", 3, 3, 1, ready_at, {}))
+    shown.hear(phase(6, noun="links", name="pages", makes=True))
+    for second in (20, 40, 60):
+        shown.clock.now_s = 100 + second
+        shown.look()
+    told = "6 links wait for 2 hosts that rest, until 2100-01-01 12:30 UTC; Ctrl-C loses nothing"
+    assert shown.stream.file.getvalue() == f"pages: {told}\n"
+    queues.write(queue(pages, 1), [], queues.Waits("", 3, 2, 1, 0.0, {}))
+    shown.clock.now_s = 180
+    shown.look()
+    assert shown.stream.file.getvalue().splitlines()[1:] == ["pages: 0 of 6 links"]
+    shown.close()
+
+
+def test_notes_and_fates_of_a_stage_are_printed_when_it_has_ended(capsys):
+    books = {"corpus": RowCounts(24, {"too_short": 24})}
+    print_ended("corpus", Manifest("corpus", 1, "", {}, {}, {}, books, notes=("a \x1b[2J note",)))
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "corpus: done; corpus: 24 in, 0 kept"
+    assert said[1] == r"corpus: note: a \u001b[2J note"
+    assert re.fullmatch(r"corpus: note: of 24 corpus none was kept: too_short.24", said[2])
