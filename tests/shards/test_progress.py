@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.shards import progress
-from pipeline.shards.jobs import JobSpec, posted
+from pipeline.shards.jobs import JobSpec, stored
 from pipeline.shards.progress import BYTES, ROWS, SHARDS, Phase
 from pipeline.shards.receipts import Artefact, Task, Undone, looking
 from pipeline.shards.runner import BeamRun, PlainRun
@@ -101,7 +101,7 @@ Make(JobRef(*sys.argv[1:3]))(int(sys.argv[3]))
 
 def test_worker_processes_are_added_up_and_what_they_told_is_swept_once_they_ended(tmp_path):
     before, others = progress.counts(), {}
-    with posted(JobSpec(one_row, [Task(shard, "") for shard in (3, 4)]), tmp_path) as job:
+    with stored(JobSpec(one_row, [Task(shard, "") for shard in (3, 4)]), tmp_path) as job:
         for place in "01":
             command = [sys.executable, "-c", WORKER, job.name, job.sha256, place]
             subprocess.run(command, cwd=ROOT, check=True)
