@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.config import Settings
-from pipeline.shards import engine, lease, leftovers, progress, removals, storage
+from pipeline.shards import engine, layout, lease, leftovers, progress, removals, storage
 from pipeline.shards.outcomes import ConfigError, DryRun, EngineError
 from pipeline.shards.receipts import Artefact, Manifest
 from pipeline.shards.runner import BeamRun, Run
@@ -102,9 +102,11 @@ def artefact(root: Path, stage: str, shards: int) -> Artefact:
 
 
 def same_shards(root: Path, shards: int) -> None:
-    """Raise ConfigError when the working directory was begun with another number of shards."""
+    """Raise ConfigError when the working directory was begun with another number of shards, or in another layout."""
     begun = begun_with(root)
-    if begun is not None and begun != shards:
+    if begun is None:
+        layout.refuse_old(root)
+    elif begun != shards:
         raise ConfigError(
             f"build.shards is {shards}, but {root} was begun with {begun}: set it back, or use a new working directory"
         )
@@ -112,13 +114,13 @@ def same_shards(root: Path, shards: int) -> None:
 
 def begun_with(root: Path) -> int | None:
     """The number of shards that a working directory was begun with; None where nothing is made yet."""
-    made = storage.names(root / "links" / "receipts", "*-of-*.json")
+    made = storage.names(root / "links" / layout.RECEIPTS, "*-of-*.json")
     return int(made[0].stem.partition("-of-")[2]) if made else None
 
 
 def shards_since(root: Path, name: str, since: float) -> int:
     """How many shards of an artefact got their receipt since a time (seconds since 1970): progress, from outside."""
-    return storage.written_since(root / name / "receipts", "*.json", since)
+    return storage.written_since(root / name / layout.RECEIPTS, "*.json", since)
 
 
 def now() -> float:

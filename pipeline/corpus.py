@@ -44,7 +44,7 @@ PARAGRAPHS = pa.schema({"hash": pa.uint64(), "documents": pa.int64()})  # in how
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
-    """`corpus/<shard>.parquet` of the documents that stay, `corpus/removed/<shard>.parquet` of those that go.
+    """`corpus/<shard>.parquet` of the documents that stay, `removed/<shard>.parquet` of those that go.
 
     Raises DedupError: the deduplication measured itself, and is not good enough for the corpus to be written.
     """

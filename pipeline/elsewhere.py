@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pipeline.config import DocumentsSettings
 from pipeline.dedup import minhash
 from pipeline.dedup.nodes import RANK_TYPES
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import layout, receipts, schemas, storage
 from pipeline.shards.locations import location_of, mirror, name_of
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError
 from pipeline.shards.receipts import Artefact, Manifest
@@ -114,7 +114,7 @@ def manifest_in(name: str, folder: Path, work: Path) -> tuple[Manifest, Artefact
             return manifest, Artefact(home.parent, home.name, manifest.shards)
         if manifest is not None:
             raise InputError(f"{SETTING}: {name}: holds {manifest.stage}; {wanted}")
-        if done := storage.names(home / "receipts", "*-of-*.json"):
+        if done := storage.names(home / layout.RECEIPTS, "*-of-*.json"):
             shards = int(done[0].stem.partition("-of-")[2])
             root = name_of(home.parent)
             raise InputError(

@@ -236,11 +236,11 @@ def test_a_corpus_that_moves_changes_nothing_and_one_that_changes_makes_this_one
     other = stands(tmp_path / "old", theirs())
     work = tmp_path / "new"
     built(work, copies(), against=["../old"])
-    before = {path: held for path, held in files_of(work).items() if path.name != "manifest.json"}
+    before = {path: held for path, held in files_of(work).items() if path.name != ".manifest.json"}
     shutil.move(tmp_path / "old/corpus", tmp_path / "kept-2015")
     assert undone(work, against=["../kept-2015"]) is None
     manifest = corpus.stage(recipe(2, against=["../kept-2015"]), work, PlainRun())
-    assert {path: held for path, held in files_of(work).items() if path.name != "manifest.json"} == before
+    assert {path: held for path, held in files_of(work).items() if path.name != ".manifest.json"} == before
     assert manifest.notes[0] == f"against {other.mark} is ../kept-2015, where 3 documents stand"
     stands(tmp_path / "less", theirs()[1:])  # the story was taken out there
     assert undone(work, against=["../less"]) == "scratch/elsewhere"
@@ -320,13 +320,13 @@ def test_explain_and_the_report_name_what_stands_elsewhere_and_status_tells_when
 
 def not_whole(root):
     stands(root / "old", theirs()[:1], theirs()[1:])
-    (root / "old/corpus/manifest.json").unlink()
-    (root / "old/corpus/receipts/00001-of-00002.json").unlink()
+    (root / "old/corpus/.manifest.json").unlink()
+    (root / "old/corpus/.receipts/00001-of-00002.json").unlink()
 
 
 def of_another_stage(root):
     stands(root, theirs(), name="old")
-    path = root / "old/manifest.json"
+    path = root / "old/.manifest.json"
     path.write_text(path.read_text().replace('"stage": "corpus"', '"stage": "tokens"'))
 
 
@@ -337,7 +337,7 @@ def damaged(root):
 
 def no_manifest(root):
     (root / "old").mkdir()
-    (root / "old/manifest.json").write_text("{}")
+    (root / "old/.manifest.json").write_text("{}")
 
 
 BAD = {
@@ -350,7 +350,7 @@ BAD = {
     "being built": (not_whole, r"not whole: 1 of 2 shards are made; when its build has ended \('webtext build corpus"),
     "tokens": (of_another_stage, "holds tokens; name a working directory, or the folder of its corpus"),
     "damaged": (damaged, "00000-of-00001.parquet is gone, or of another length; build it there again"),
-    "no manifest": (no_manifest, "old/manifest.json is none of a corpus; name a working directory"),
+    "no manifest": (no_manifest, "old/.manifest.json is none of a corpus; name a working directory"),
 }
 
 

@@ -101,7 +101,7 @@ def test_a_second_build_has_nothing_to_do(built):
 
 def test_a_build_tells_of_what_it_makes_and_of_nothing_that_stands(built):
     folder, _, _ = built
-    (folder / "work" / "tokens" / "manifest.json").unlink()
+    (folder / "work" / "tokens" / ".manifest.json").unlink()
     again = webtext("build", "--dir", "work", cwd=folder)
     assert again.stderr.splitlines() == ["tokens: started", "tokens: done; tokens: 24 in, 24 kept"]
     only = webtext("build", "pages", "--dir", "work", cwd=folder)
@@ -395,9 +395,9 @@ def test_the_mend_that_an_error_names_mends(built, name, stale):
     data[50] ^= 0xFF
     path.write_bytes(data)
     tokens.encoder_of.cache_clear()  # a process reads a tokenizer once
-    for receipt in (folder / "work" / stale / "receipts").iterdir():
+    for receipt in (folder / "work" / stale / ".receipts").iterdir():
         receipt.unlink()
-    for receipt in (folder / "work" / "scratch" / "votes" / "receipts").iterdir():
+    for receipt in (folder / "work" / "scratch" / "votes" / ".receipts").iterdir():
         receipt.unlink()
     done = webtext("build", "--dir", "work", cwd=folder)
     assert done.returncode == 5

@@ -20,6 +20,7 @@ LAYERS = [
         "shards.transfer",
         "shards.storage",
         "shards.inputs",
+        "shards.layout",
         "shards.proofs",
         "shards.progress",
         "shards.reach",

@@ -46,7 +46,7 @@ def test_a_directory_that_moves_is_whole_where_it_comes_to(tmp_path, warc):
     (tmp_path / "first").rename(tmp_path / "second")
     work = (tmp_path / "second" / "work").rename(tmp_path / "second" / "renamed")
     assert made(work, warc=[warc]) == 0
-    for path in (work / "documents" / "receipts").iterdir():  # and its pages are still found
+    for path in (work / "documents" / ".receipts").iterdir():  # and its pages are still found
         path.unlink()
     assert made(work, warc=[warc]) > 0
 

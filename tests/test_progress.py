@@ -139,8 +139,8 @@ def test_a_crawl_that_can_only_wait_says_for_whom_and_until_when_once(tmp_path):
     shown = display(io.StringIO(), tmp_path)
     at = datetime(2100, 1, 1, 12, 30, tzinfo=UTC).timestamp()
     pages = Artefact(tmp_path, "pages", 2)
-    (tmp_path / "links" / "receipts").mkdir(parents=True)
-    (tmp_path / "links" / "receipts" / "00000-of-00002.json").touch()
+    (tmp_path / "links" / ".receipts").mkdir(parents=True)
+    (tmp_path / "links" / ".receipts" / "00000-of-00002.json").touch()
     for shard, ready_at in ((0, at), (1, at + 60)):
         queues.write(queue(pages, shard), [], queues.Waits("", 3, 3, 1, ready_at, {}))
     shown.hear(phase(6, noun="links", name="pages", makes=True))

@@ -64,15 +64,15 @@ def test_a_stage_that_took_in_other_rows_than_the_one_before_kept_is_named(work)
         with artefact.attempt(task) as attempt:
             attempt.commit({"documents": balanced("documents", 9, {Outcome.KEPT: 9})})
     artefact.finish({}, ())
-    assert report("balance.sql") == [("documents/manifest.json", "documents", 9, 4, 5)]
+    assert report("balance.sql") == [("documents/.manifest.json", "documents", 9, 4, 5)]
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        ("pages/manifest.json", b'"inputs": 8', b'"inputs": 9', ("pages", 9, 8, 1)),
-        ("pages/receipts/00001-of-00002.json", b'"timed_out": 2', b'"timed_out": 7', ("pages", 3, 8, -5)),
-        ("documents/manifest.json", b'"kept": 4', b"", ("documents", 4, 0, 4)),
+        ("pages/.manifest.json", b'"inputs": 8', b'"inputs": 9', ("pages", 9, 8, 1)),
+        ("pages/.receipts/00001-of-00002.json", b'"timed_out": 2', b'"timed_out": 7', ("pages", 3, 8, -5)),
+        ("documents/.manifest.json", b'"kept": 4', b"", ("documents", 4, 0, 4)),
     ],
 )
 def test_books_that_do_not_balance_are_named_with_file_and_difference(work, file, old, new, expected):
@@ -129,8 +129,10 @@ def test_every_question_has_rows_in_a_full_working_directory(whole, monkeypatch,
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_a_question_to_an_empty_folder_names_what_is_not_there(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    source = sources_of((REPORTS / name).read_text("utf-8"))[0]
-    with pytest.raises(duckdb.IOException, match=rf'No files found that match the pattern "{re.escape(source)}/'):
+    source = re.escape(sources_of((REPORTS / name).read_text("utf-8"))[0])
+    if source == "corpus" and "'removed/" in (REPORTS / name).read_text("utf-8"):
+        source = r"(corpus|removed)"  # its evidence lies beside it
+    with pytest.raises(duckdb.IOException, match=rf'No files found that match the pattern "{source}/'):
         report(name)
 
 

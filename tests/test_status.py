@@ -87,9 +87,9 @@ CHANGES = {
     "a vocabulary": (lambda work: changed(work, "vocab_size = 300", "vocab_size = 301"), "tokenizer"),
     "a version": (lambda work: None, "tokens"),
     "a file is deleted": (lambda work: next((work / "tokens" / "train").iterdir()).unlink(), "tokens"),
-    "a receipt is deleted": (lambda work: next((work / "documents" / "receipts").iterdir()).unlink(), "documents"),
+    "a receipt is deleted": (lambda work: next((work / "documents" / ".receipts").iterdir()).unlink(), "documents"),
     "what only helps is deleted": (lambda work: shutil.rmtree(work / "scratch" / "votes"), "corpus"),
-    "a manifest is deleted": (lambda work: (work / "corpus" / "manifest.json").unlink(), "corpus"),
+    "a manifest is deleted": (lambda work: (work / "corpus" / ".manifest.json").unlink(), "corpus"),
 }  # fmt: skip
 
 

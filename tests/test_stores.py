@@ -66,10 +66,10 @@ def contents(root):
     """What receipts and manifests say of every file of every stage."""
     found = {}
     for stage in STAGES:
-        for path in storage.names(root / stage / "receipts", "*.json"):
+        for path in storage.names(root / stage / ".receipts", "*.json"):
             receipt = json.loads(storage.read_bytes(path))
             found[stage, path.name] = receipt["files"], receipt["books"], receipt["fingerprint"]
-        found[stage] = storage.read_bytes(root / stage / "manifest.json")
+        found[stage] = storage.read_bytes(root / stage / ".manifest.json")
     return found
 
 
@@ -399,7 +399,7 @@ def test_a_damaged_object_is_named_with_the_command_that_mends_it(root, damage):
         storage.remove(lies)
     else:
         storage.write_bytes(lies, damage)
-    with pytest.raises(IntegrityError, match=r"run: aws s3 rm s3://.*/links/receipts/00000-of-00001.json and build"):
+    with pytest.raises(IntegrityError, match=r"run: aws s3 rm s3://.*/links/.receipts/00000-of-00001.json and build"):
         one.file(0, ".parquet")
 
 

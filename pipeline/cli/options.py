@@ -17,7 +17,7 @@ from pipeline.build import STAGES, same_shards
 from pipeline.cli.console import err, out
 from pipeline.cli.progress import watching
 from pipeline.plaintext import is_text
-from pipeline.shards import storage, transfer
+from pipeline.shards import layout, lease, storage, transfer
 from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import EXIT_CODES, ConfigError, InputError, WebTextError
 from pipeline.shards.runner import flags
@@ -147,10 +147,15 @@ def named(folder: Path) -> Path:
 def opened(folder: Path) -> Path:
     """The folder that stands here for a working directory; of one on an object store, all that is there is looked at.
 
-    Raises WebTextError: the store cannot be asked, or as `named`.
+    What an earlier version laid out otherwise is moved. Raises WebTextError: the store cannot be asked, or as `named`;
+    BusyError: another run works in a directory whose files are to be moved.
     """
     here = mirror(named(folder))
     transfer.look(here)
+    if layout.is_old(here):
+        with lease.lock(here):
+            moved = layout.renew(here)
+        err.print(f"note: {folder}: {moved} files moved to where this version has them; nothing is made anew for that")
     return here
 
 

@@ -24,13 +24,13 @@ from pipeline.fetch.erase import Needed, erased
 from pipeline.fetch.shelf import FOLDER as SEGMENTS
 from pipeline.fetch.shelf import damaged
 from pipeline.shards import schemas, storage
+from pipeline.shards.layout import SOURCES
 from pipeline.shards.locations import is_given
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.removals import identity
 from pipeline.shards.runner import Run
 from pipeline.urls import host_of, identity_host, shard_of
 
-SOURCES = "sources.json"  # of links, as they were named when pages were made last
 COMMONCRAWL = "commoncrawl"  # see `archive.FOLDER`
 Changed = Callable[[Path, int, str, str], None]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.shards import objects, pending, storage, transfer
+from pipeline.shards import layout, objects, pending, storage, transfer
 from pipeline.shards.locations import location_of, path_of
 from pipeline.shards.storage import LOCK, MARKED, PART
 
@@ -30,8 +30,9 @@ def sweep(root: Path) -> int:
     """Remove what killed runs left under `root`: parts, and objects of attempts that no receipt names; how many.
 
     Only under the lock of the working directory. What somebody else is writing there (an export, say) stays, and what
-    was decided is done first.
+    was decided is done first, and what an earlier version laid out otherwise is moved.
     """
+    layout.renew(root)
     if location_of(root) is None:
         pending.finish(root)
     parts = [path for path in parts_below(root) if abandoned(path)]
@@ -43,8 +44,9 @@ def sweep(root: Path) -> int:
     if location_of(root) is None:
         return len(parts)
     listed = [path_of(root, at.key) for at, _ in objects.listed(root)]
-    receipts = [path for path in listed if path.parent.name == "receipts"]
-    artefacts, named = {path.parents[1] for path in receipts}, set[str]()
+    receipts = [path for path in listed if path.parent.name == layout.RECEIPTS]
+    artefacts, named = {layout.artefact_of(path) for path in receipts}, set[str]()
+    artefacts |= {root / part for part, stage in layout.BESIDE.items() if root / stage in artefacts}
     for path in receipts:
         with suppress(msgspec.MsgspecError):  # whoever reads it says what is wrong with it
             found = msgspec.json.decode(storage.read_bytes(path), type=dict[str, Any])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.shards import storage
+from pipeline.shards import layout, storage
 from pipeline.shards.outcomes import IntegrityError
 
 SUFFIX = ".pending"
@@ -24,9 +24,10 @@ class Pending(msgspec.Struct, frozen=True):
     parts: dict[str, str]
 
 
-def note(receipt: Path, data: bytes, folder: Path, names: list[str]) -> Path:
-    """Decide: from now on the files that wait below `folder` are the shard's, and `data` its receipt; the note."""
-    parts = {name: storage.part_of(folder / name).name for name in names}
+def note(receipt: Path, data: bytes, names: list[str]) -> Path:
+    """Decide: from now on the files that wait under these names are the shard's, and `data` its receipt; the note."""
+    folder = layout.artefact_of(receipt)
+    parts = {name: storage.part_of(layout.file_of(folder, name)).name for name in names}
     path = receipt.with_suffix(SUFFIX)
     storage.write_bytes(path, msgspec.json.encode(Pending(data, parts)))
     return path
@@ -34,13 +35,13 @@ def note(receipt: Path, data: bytes, folder: Path, names: list[str]) -> Path:
 
 def finish(root: Path) -> None:
     """Do what was decided and not done below a working directory. Raises IntegrityError: a note cannot be read."""
-    for path in sorted([*root.glob(f"*/receipts/*{SUFFIX}"), *root.glob(f"scratch/*/receipts/*{SUFFIX}")]):
+    for path in layout.receipts_below(root, f"*{SUFFIX}"):
         try:
             found = msgspec.json.decode(storage.read_bytes(path), type=Pending)
         except msgspec.MsgspecError as error:
             raise IntegrityError(f"{path}: cannot be read ({error}); delete it, and build again") from None
         for name, part in found.parts.items():
-            whole = path.parents[1] / name
+            whole = layout.file_of(layout.artefact_of(path), name)
             if whole.with_name(part).exists():
                 whole.with_name(part).replace(whole)
                 storage.sync_folder(whole.parent)

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.shards import pending, progress, storage
+from pipeline.shards import layout, pending, progress, storage
 from pipeline.shards.locations import deletion, location_of
 from pipeline.shards.outcomes import IntegrityError, Outcome
 from pipeline.shards.proofs import (
@@ -83,15 +83,19 @@ class Artefact:
 
     @property
     def manifest_path(self) -> Path:
-        return self.folder / "manifest.json"
+        return self.folder / layout.MANIFEST
 
     def file_name(self, shard: int, suffix: str, part: str = "") -> str:
         """`00042-of-00128.parquet`, below the sub-folder `part` if one is named."""
         name = storage.shard_name(shard, self.shards, suffix)
         return f"{part}/{name}" if part else name
 
+    def path(self, name: str) -> Path:
+        """Where a file lies that receipts know by this name."""
+        return layout.file_of(self.folder, name)
+
     def receipt_path(self, shard: int) -> Path:
-        return self.folder / "receipts" / storage.shard_name(shard, self.shards, ".json")
+        return self.folder / layout.RECEIPTS / storage.shard_name(shard, self.shards, ".json")
 
     def receipt(self, shard: int) -> Receipt | None:
         """The receipt of a shard, or None while it has not been made. Raises IntegrityError: not a receipt."""
@@ -147,7 +151,7 @@ class Artefact:
 
     def holds(self, files: Mapping[str, Stamp]) -> bool:
         """Whether these files are there, each of its length. Their bytes are checked by whoever reads them."""
-        return all(storage.is_there(self.folder / name, stamp) for name, stamp in files.items())
+        return all(storage.is_there(self.path(name), stamp) for name, stamp in files.items())
 
     def hashes(self, shard: int) -> dict[str, str]:
         """File name to sha256 of one made shard: what a later stage's fingerprint covers.
@@ -175,19 +179,19 @@ class Artefact:
     def shared(self, shard: int, suffix: str) -> Path:
         """The path of the same file to hand on: where it lies on an object store, any machine finds it there."""
         name = self.file_name(shard, suffix)
-        path, stamp = self.folder / name, self.made(shard).files[name]
+        path, stamp = self.path(name), self.made(shard).files[name]
         return storage.attempted(path, stamp) if location_of(path) else self.file(shard, suffix)
 
     def named(self, shard: int, name: str) -> Path:
         """The same of a file whose name is not made from the shard's number."""
         receipt = self.receipt(shard)
         if receipt is None or name not in receipt.files:
-            raise IntegrityError(f"{self.folder / name}: not made yet; run 'webtext build'")
-        return storage.verified(self.folder / name, receipt.files[name], self.receipt_path(shard))
+            raise IntegrityError(f"{self.path(name)}: not made yet; run 'webtext build'")
+        return storage.verified(self.path(name), receipt.files[name], self.receipt_path(shard))
 
     def whole(self, name: str) -> Path:
         """The path of a file of the tokenizer, for those who check it by other means; an object is verified."""
-        return self.named(0, name) if location_of(self.root) else self.folder / name
+        return self.named(0, name) if location_of(self.root) else self.path(name)
 
     def files(self, suffix: str, part: str = "") -> list[Path]:
         """That file of every shard, in shard order, verified against the manifest; no other may lie among them.
@@ -198,20 +202,20 @@ class Artefact:
         if manifest is None:
             raise IntegrityError(f"{self.folder}: not whole; run 'webtext build {self.name}'")
         names = [self.file_name(shard, suffix, part) for shard in range(self.shards)]
-        strangers = sorted(set(self.lying(suffix, part)) - {self.folder / name for name in names})
+        strangers = sorted(set(self.lying(suffix, part)) - {self.path(name) for name in names})
         if strangers:
             raise IntegrityError(f"{strangers[0]}: no shard of this artefact; take it away")
         unknown = [name for name in names if name not in manifest.files]
         if unknown:
-            raise IntegrityError(f"{self.folder / unknown[0]}: not in {self.manifest_path}; run 'webtext build'")
+            raise IntegrityError(f"{self.path(unknown[0])}: not in {self.manifest_path}; run 'webtext build'")
         return [
-            storage.verified(self.folder / name, manifest.files[name], self.receipt_path(shard))
+            storage.verified(self.path(name), manifest.files[name], self.receipt_path(shard))
             for shard, name in enumerate(names)
         ]
 
     def lying(self, suffix: str, part: str) -> list[Path]:
         """The files of such names that lie in the folder. Of objects none: the names of those come from receipts."""
-        return [] if location_of(self.folder) else storage.names(self.folder / part, f"*{suffix}")
+        return [] if location_of(self.folder) else storage.names(self.path(part) if part else self.folder, f"*{suffix}")
 
     def refresh(self) -> None:
         """Write the manifest anew from the receipts that `remove` rewrote; it goes where one is missing."""
@@ -242,7 +246,7 @@ class Artefact:
         books: Mapping[str, RowCounts] | None = None,
         notes: Iterable[str] = (),
     ) -> Manifest:
-        """Write manifest.json from the receipts of all shards; `books` and `notes` add those of earlier phases.
+        """Write the manifest from the receipts of all shards; `books` and `notes` add those of earlier phases.
 
         `made_from` are the artefacts it was made from. Raises IntegrityError: a shard was made otherwise since `begin`
         asked for it, by a run that should have ended. Raises Undone: there is no manifest, and this is `looking`.
@@ -271,6 +275,7 @@ class Artefact:
         if not storage.exists(path) or storage.read_bytes(path) != data:
             progress.begin(progress.Phase(self.name, makes=True))
             storage.write_bytes(path, data)
+        layout.keep_old_names(self.folder, manifest.files)
         return manifest
 
     def refuse_others(self, made: Sequence[Receipt]) -> None:
@@ -288,12 +293,13 @@ class Artefact:
 
     def manifest(self) -> Manifest | None:
         """The manifest, or None while the artefact is not whole."""
+        path = layout.manifest_in(self.folder)
         try:
-            return msgspec.json.decode(storage.read_bytes(self.manifest_path), type=Manifest)
+            return msgspec.json.decode(storage.read_bytes(path), type=Manifest)
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError as error:
-            raise IntegrityError(f"{self.manifest_path}: not a manifest ({error}); delete it") from None
+            raise IntegrityError(f"{path}: not a manifest ({error}); delete it") from None
 
 
 @dataclass
@@ -308,7 +314,7 @@ class Attempt:
     def write(self, suffix: str, part: str = "") -> Iterator[HashingFile]:
         """A new file of the shard, hashed while it is written."""
         name = self.artefact.file_name(self.task.shard, suffix, part)
-        with storage.writing(self.artefact.folder / name) as file:
+        with storage.writing(self.artefact.path(name)) as file:
             self.files[name] = (file, 0)
             yield file
 
@@ -350,17 +356,17 @@ class Attempt:
             return
         path = self.artefact.receipt_path(self.task.shard)
         names, self.files = sorted(self.files), {}  # from now on they are not to be discarded
-        decided = pending.note(path, written(checked(receipt)), self.artefact.folder, names)
-        storage.publish(self.artefact.folder / name for name in names)
+        decided = pending.note(path, written(checked(receipt)), names)
+        storage.publish(self.artefact.path(name) for name in names)
         storage.write_bytes(path, written(checked(receipt)))
         decided.unlink()
 
     def publish(self, receipt: Receipt) -> None:
         """Name the files, then write the receipt. Raises IntegrityError: another run made the shard otherwise."""
-        path, folder = self.artefact.receipt_path(self.task.shard), self.artefact.folder
+        path, lies = self.artefact.receipt_path(self.task.shard), self.artefact.path
         old = self.artefact.receipt(self.task.shard)
-        before = {folder / name: stamp for name, stamp in old.files.items()} if old else {}
-        new = {folder / name: receipt.files[name] for name in self.files}
+        before = {lies(name): stamp for name, stamp in old.files.items()} if old else {}
+        new = {lies(name): receipt.files[name] for name in self.files}
         done = storage.commit(path, written(checked(receipt)), new, before)
         self.files.clear()
         progress.told(progress.SHARDS)
@@ -378,4 +384,4 @@ class Attempt:
     def discard(self) -> None:
         """Remove what was written and not committed."""
         for name in self.files:
-            storage.part_of(self.artefact.folder / name).unlink(missing_ok=True)
+            storage.part_of(self.artefact.path(name)).unlink(missing_ok=True)

@@ -292,6 +292,16 @@ def remove(path: Path) -> None:
         stale.unlink(missing_ok=True)
 
 
+def move(path: Path, target: Path) -> None:
+    """Give an object another name; the store copies it, and nothing of it lies here."""
+    here, there = location_of(path), location_of(target)
+    assert here is not None and there is not None
+    with asking(path):
+        store(here.bucket).copy(here.key, there.key)
+        noted(target, described(store(there.bucket).head(there.key)))
+    remove(path)
+
+
 # --- whole folders
 
 

@@ -3,7 +3,7 @@
 WITH manifests AS (
     SELECT stage, shards, fingerprint, unnest(map_values(files)) AS file
     FROM read_json(
-        '*/manifest.json',
+        '*/.manifest.json',
         columns = {
             stage: 'VARCHAR',
             shards: 'BIGINT',

@@ -4,7 +4,7 @@
 WITH books AS (
     SELECT filename, unnest(map_entries(books)) AS entry
     FROM read_json(
-        ['*/manifest.json', '*/receipts/*.json'],
+        ['*/.manifest.json', '*/.receipts/*.json'],
         columns = {books: 'MAP(VARCHAR, STRUCT(inputs BIGINT, outcomes MAP(VARCHAR, BIGINT)))'},
         filename = true
     )
@@ -23,7 +23,7 @@ kept AS (
         entry.value.inputs AS inputs,
         coalesce(entry.value.outcomes['kept'], 0) AS kept
     FROM books
-    WHERE filename LIKE '%manifest.json'
+    WHERE filename LIKE '%.manifest.json'
 ),
 chain(step, next) AS (
     VALUES ('links', 'pages'), ('pages', 'documents'), ('documents', 'corpus'), ('corpus', 'tokens')
@@ -31,7 +31,7 @@ chain(step, next) AS (
 unequal AS (
     SELECT filename, step, inputs, accounted FROM sums
     UNION ALL
-    SELECT chain.next || '/manifest.json', chain.next, later.inputs, earlier.kept
+    SELECT chain.next || '/.manifest.json', chain.next, later.inputs, earlier.kept
     FROM chain
     JOIN kept AS earlier ON earlier.step = chain.step
     JOIN kept AS later ON later.step = chain.next

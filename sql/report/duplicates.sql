@@ -10,7 +10,7 @@ WITH ranked AS (
         doc_id,
         keeper,
         row_number() OVER (PARTITION BY outcome ORDER BY value, doc_id) AS place
-    FROM 'corpus/removed/*.parquet'
+    FROM 'removed/*.parquet'
     WHERE outcome IN ('exact_duplicate', 'near_duplicate')
 ),
 shown AS (

@@ -3,7 +3,7 @@
 WITH books AS (
     SELECT unnest(map_entries(books)) AS entry
     FROM read_json(
-        '*/manifest.json',
+        '*/.manifest.json',
         columns = {books: 'MAP(VARCHAR, STRUCT(inputs BIGINT, outcomes MAP(VARCHAR, BIGINT)))'}
     )
 ),

@@ -2,7 +2,7 @@
 -- Run it in a working directory: duckdb < sql/report/notes.sql
 WITH manifests AS (
     SELECT stage, unnest(notes) AS note, generate_subscripts(notes, 1) AS place
-    FROM read_json('*/manifest.json', columns = {stage: 'VARCHAR', notes: 'VARCHAR[]'})
+    FROM read_json('*/.manifest.json', columns = {stage: 'VARCHAR', notes: 'VARCHAR[]'})
 )
 SELECT stage, note
 FROM manifests

@@ -6,6 +6,6 @@ SELECT
     threshold,
     count(*) AS documents,
     quantile_disc(value, 0.5) AS median_value
-FROM 'corpus/removed/*.parquet'
+FROM 'removed/*.parquet'
 GROUP BY outcome, rule, threshold
 ORDER BY documents DESC, outcome, rule, threshold;

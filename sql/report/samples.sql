@@ -5,7 +5,7 @@ WITH ended AS (
     SELECT doc_id, 'kept' AS outcome, NULL AS rule, NULL AS value, NULL AS threshold FROM 'corpus/*.parquet'
     UNION ALL
     SELECT doc_id, outcome, rule, value, threshold
-    FROM 'corpus/removed/*.parquet'
+    FROM 'removed/*.parquet'
     WHERE outcome NOT IN ('exact_duplicate', 'near_duplicate')
 ),
 ranked AS (

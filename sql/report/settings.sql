@@ -3,7 +3,7 @@
 -- Run it in a working directory: duckdb < sql/report/settings.sql
 WITH entries AS (
     SELECT stage, unnest(map_entries(settings)) AS entry
-    FROM read_json('*/manifest.json', columns = {stage: 'VARCHAR', settings: 'MAP(VARCHAR, JSON)'})
+    FROM read_json('*/.manifest.json', columns = {stage: 'VARCHAR', settings: 'MAP(VARCHAR, JSON)'})
 )
 SELECT stage, entry.key AS setting, entry.value::VARCHAR AS value
 FROM entries

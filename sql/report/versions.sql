@@ -2,7 +2,7 @@
 -- Run it in a working directory: duckdb < sql/report/versions.sql
 WITH entries AS (
     SELECT stage, unnest(map_entries(versions)) AS entry
-    FROM read_json('*/manifest.json', columns = {stage: 'VARCHAR', versions: 'MAP(VARCHAR, VARCHAR)'})
+    FROM read_json('*/.manifest.json', columns = {stage: 'VARCHAR', versions: 'MAP(VARCHAR, VARCHAR)'})
 )
 SELECT
     entry.key AS library,

@@ -8,7 +8,7 @@ SELECT
     removed.rule,
     removed.value,
     removed.threshold
-FROM 'corpus/removed/*.parquet' AS removed
+FROM 'removed/*.parquet' AS removed
 JOIN 'documents/*.parquet' AS documents ON documents.doc_id = removed.doc_id
 WHERE removed.outcome IN ('wikipedia_text', 'wikipedia_host')
 ORDER BY removed.value DESC NULLS LAST, removed.url

@@ -35,7 +35,7 @@ def test_an_attempt_without_commit_leaves_the_old_shard_and_receipt(tmp_path):
             file.write(b"new")
         raise RuntimeError
     assert links.file(0, ".bin").read_bytes() == b"old"
-    assert sorted(one.name for one in links.folder.iterdir()) == ["00000-of-00001.bin", "receipts"]
+    assert sorted(one.name for one in links.folder.iterdir()) == [".receipts", "00000-of-00001.bin"]
 
 
 def test_a_second_attempt_of_a_made_task_changes_nothing(tmp_path):
@@ -197,7 +197,7 @@ def from_elsewhere(links):
     """A shard of another build, its receipt with it."""
     other = Artefact(links.root / "other", "links", 3)
     made(other, 2, "a", b"another")
-    for name in ("00002-of-00003.bin", "receipts/00002-of-00003.json"):
+    for name in ("00002-of-00003.bin", ".receipts/00002-of-00003.json"):
         (links.folder / name).write_bytes((other.folder / name).read_bytes())
 
 

@@ -87,23 +87,23 @@ def test_a_receipt_is_on_disk_after_its_files_and_gone_before_they_change(tmp_pa
     name = "00000-of-00001"
     assert calls == [
         f"sync train/{name}.arrow 5", f"sync val/{name}.arrow 5",
-        f"unlink receipts/{name}.json", "sync receipts",
+        f"unlink .receipts/{name}.json", "sync .receipts",
         f"name train/{name}.arrow", f"name val/{name}.arrow", "sync train", "sync val",
-        f"sync receipts/{name}.json {length}", f"name receipts/{name}.json", "sync receipts",
+        f"sync .receipts/{name}.json {length}", f"name .receipts/{name}.json", "sync .receipts",
     ]  # fmt: skip
 
 
 def test_what_was_decided_before_a_kill_is_done_to_the_end_before_its_note_goes(tmp_path, monkeypatch):
-    folder, receipt = tmp_path / "links", tmp_path / "links" / "receipts" / "00000-of-00001.json"
+    folder, receipt = tmp_path / "links", tmp_path / "links" / ".receipts" / "00000-of-00001.json"
     with storage.writing(folder / "00000-of-00001.parquet") as file:
         file.write(b"rows")
-    pending.note(receipt, b"{}", folder, ["00000-of-00001.parquet"])
+    pending.note(receipt, b"{}", ["00000-of-00001.parquet"])
     disk = Disk(monkeypatch, folder)
     pending.finish(tmp_path)
     assert disk.told() == [
         "name 00000-of-00001.parquet", "sync .",
-        "sync receipts/00000-of-00001.json 2", "name receipts/00000-of-00001.json", "sync receipts",
-        "unlink receipts/00000-of-00001.pending",
+        "sync .receipts/00000-of-00001.json 2", "name .receipts/00000-of-00001.json", "sync .receipts",
+        "unlink .receipts/00000-of-00001.pending",
     ]  # fmt: skip
 
 

@@ -77,11 +77,11 @@ def test_status_shows_it_once_pages_are_whole(work):
         ["2015", "1", "0", "0", "0", "0.0", "%"],
         ["unknown", "1", "0", "1", "0", "100.0", "%"],
     ]
-    (work / "pages/manifest.json").unlink()
+    (work / "pages/.manifest.json").unlink()
     assert "by year" not in CliRunner().invoke(cli.app, ["status", "--dir", str(work)]).stdout
 
 
 def test_a_missing_shard_is_named(work):
-    (work / "pages/receipts/00001-of-00002.json").unlink()
+    (work / "pages/.receipts/00001-of-00002.json").unlink()
     with pytest.raises(IntegrityError, match="00001-of-00002"):
         list(coverage(work, SHARDS))

@@ -110,7 +110,7 @@ def test_both_funnels_stand_side_by_side(tmp_path):
 
 def test_settings_and_versions_are_told_and_make_no_difference_by_themselves(root, tmp_path):
     copy = shutil.copytree(root, tmp_path / "copy")
-    path = copy / "pages" / "manifest.json"
+    path = copy / "pages" / ".manifest.json"
     told = json.loads(path.read_text())
     told["settings"]["karma"], told["versions"]["numpy"] = 5, "1.0"
     path.write_text(json.dumps(told))

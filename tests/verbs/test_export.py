@@ -259,7 +259,7 @@ def test_the_same_corpus_gives_the_same_files(work, tmp_path, form):
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 def test_a_shard_without_rows_of_a_split_has_no_file(copy, tmp_path, form):
-    (copy / "tokens" / "manifest.json").unlink()
+    (copy / "tokens" / ".manifest.json").unlink()
     share = next(
         number / 400 for number in range(400) if any(bpe.is_val(row["doc_id"], number / 400) for row in documents())
     )
@@ -279,7 +279,7 @@ def test_a_shard_without_rows_of_a_split_has_no_file(copy, tmp_path, form):
 
 
 def test_text_alone_can_be_exported_before_there_are_tokens(copy, tmp_path):
-    (copy / "tokens" / "manifest.json").unlink()
+    (copy / "tokens" / ".manifest.json").unlink()
     assert sum(export(copy, SETTINGS, "jsonl", tmp_path / "out").documents.values()) == 40
     with pytest.raises(IntegrityError, match="tokens: not whole; run 'webtext build tokens'"):
         export(copy, SETTINGS, "nanogpt", tmp_path / "other")
@@ -372,7 +372,7 @@ def test_a_corpus_that_is_built_anew_meanwhile_is_not_exported(copy, tmp_path, m
     atomic = storage.atomic
 
     def meanwhile(path):
-        (copy / stage / "manifest.json").unlink(missing_ok=True)
+        (copy / stage / ".manifest.json").unlink(missing_ok=True)
         return atomic(path)
 
     monkeypatch.setattr(storage, "atomic", meanwhile)

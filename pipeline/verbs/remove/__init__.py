@@ -20,7 +20,7 @@ from pipeline.build import artefact, same_shards
 from pipeline.config import Settings
 from pipeline.fetch.forget import forget, tables
 from pipeline.fetch.shelf import sweep
-from pipeline.shards import lease, leftovers, removals, schemas
+from pipeline.shards import layout, lease, leftovers, removals, schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.verbs.remove.exposure import held, spans
 from pipeline.verbs.remove.removal import Removal
@@ -109,11 +109,9 @@ def report(removal: Removal, lines: Sequence[str] = ()) -> list[str]:
     request = removal.request
     rows: dict[str, int] = {}
     for change in request.changes:
-        name = (
-            "fetched"
-            if "/segments/" in change.file or "/commoncrawl/" in change.file
-            else change.file.partition("/")[0]
-        )
+        first = change.file.partition("/")[0]
+        fetched = "/segments/" in change.file or "/commoncrawl/" in change.file
+        name = "fetched" if fetched else layout.BESIDE.get(first, first)
         rows[name] = rows.get(name, 0) + change.rows
     counts = ", ".join(f"{name} {count}" for name, count in rows.items()) or "nothing built held any of them"
     as_json, as_text = paths_of(removal.path)

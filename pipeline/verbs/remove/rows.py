@@ -59,7 +59,7 @@ def take_out(removal: Removal) -> None:
 def discard(made: Artefact, shard: int) -> None:
     """Delete the files of a shard that no receipt describes."""
     for part in PARTS[made.name]:
-        storage.discard(made.folder / made.file_name(shard, suffix_of(made), part))
+        storage.discard(made.path(made.file_name(shard, suffix_of(made), part)))
 
 
 def suffix_of(made: Artefact) -> str:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.build import STAGES, artefact
 from pipeline.fetch.forget import tables
-from pipeline.shards import removals, schemas, storage
+from pipeline.shards import layout, removals, schemas, storage
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.removals import KINDS, RemovalRequest, rows_told
@@ -153,8 +153,8 @@ def verify(root: Path, shards: int, path: Path) -> list[str]:
         files, doc_ids = statement["files"], set(statement["doc_ids"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no statement of a removal ({error})") from None
-    here = {file["file"]: file for file in files if storage.exists(root / file["file"])}
-    found = {name: storage.sha256_of(storage.local(root / name)) for name in here}
+    here = {file["file"]: file for file in files if storage.exists(layout.lies(root, file["file"]))}
+    found = {name: storage.sha256_of(storage.local(layout.lies(root, name))) for name in here}
     after = {file["sha256_after"] for file in files}
     old = {file["sha256_before"] for file in files} - after
     if stood := [name for name, sha256 in found.items() if sha256 in old]:

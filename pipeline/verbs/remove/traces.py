@@ -25,7 +25,7 @@ import zstandard
 
 from pipeline.build import STAGES
 from pipeline.config import Settings
-from pipeline.shards import inputs, objects, schemas, storage
+from pipeline.shards import inputs, layout, objects, schemas, storage
 from pipeline.shards.locations import location_of, name_of, path_of
 from pipeline.shards.outcomes import InputError
 from pipeline.shards.removals import FOLDER as REQUESTS
@@ -36,7 +36,7 @@ from pipeline.verbs.remove.removal import Removal
 SEARCHED_BYTES = 64_000_000  # of one file of the user's, unpacked: lists and small dumps, not months of Reddit
 ABOUT = "webtext.json"  # in the folder of an export
 METRICS = "metrics.jsonl"
-OURS = {*STAGES, "scratch", REQUESTS}
+OURS = {*STAGES, *layout.BESIDE, "scratch", REQUESTS}
 WORD = re.compile(
     rb"(?:https?:(?:\\?/){2})?[A-Za-z0-9\[][A-Za-z0-9.\-]*\.[A-Za-z0-9\-]{2,}[^\s\"'<>\\^`{|}]*", re.IGNORECASE
 )
@@ -87,7 +87,7 @@ def forget_scratch(removal: Removal) -> None:
     scratch = removal.root / "scratch"
     once = [("queues", "*.parquet"), ("ledgers", "*.zst")]
     if removal.request.removed:
-        once += [("words/receipts", "*.json"), ("words", "*.parquet")]
+        once += [(f"words/{layout.RECEIPTS}", "*.json"), ("words", "*.parquet")]
     for folder, pattern in once:
         for path in storage.names(scratch / folder, pattern):
             storage.remove(path)

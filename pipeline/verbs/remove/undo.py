@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.build import STAGES, same_shards
-from pipeline.shards import lease, removals, storage
+from pipeline.shards import layout, lease, removals, storage
 from pipeline.shards.removals import Line, RemovalRequest
 
 LOST = {
@@ -75,9 +75,10 @@ def forget(root: Path, request: RemovalRequest) -> None:
     """Take the receipts of the shards that a request rewrote, so that they are made anew."""
     for change in request.changes:
         path = root / change.file
-        stage = change.file.partition("/")[0]
+        first = (layout.today(change.file) or change.file).partition("/")[0]
+        stage = layout.BESIDE.get(first, first)
         if stage not in (*STAGES, "scratch") or "/segments/" in change.file or "/commoncrawl/" in change.file:
             continue
         folder = root / stage if stage != "scratch" else root.joinpath(*Path(change.file).parts[:2])
-        storage.remove(folder / "receipts" / f"{path.stem}.json")
-        storage.remove(folder / "manifest.json")
+        storage.remove(folder / layout.RECEIPTS / f"{path.stem}.json")
+        storage.remove(folder / layout.MANIFEST)

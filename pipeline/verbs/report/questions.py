@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from pipeline.build import STAGES, artefact
 from pipeline.config import Settings
-from pipeline.shards import removals, transfer
+from pipeline.shards import layout, removals, transfer
 from pipeline.shards.locations import location_of
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
 from pipeline.status import ArtefactStatus, recorded
@@ -161,7 +161,7 @@ def bounds(root: Path, settings: list[Row]) -> tuple[Rule, ...]:
 
 def sources_of(sql: str) -> list[str]:
     """The artefacts that a question reads, `*` for the manifests of all."""
-    return list(dict.fromkeys(SOURCE.findall(sql)))
+    return list(dict.fromkeys(layout.BESIDE.get(one, one) for one in SOURCE.findall(sql)))
 
 
 def reasons(sources: list[str], statuses: dict[str, ArtefactStatus], root: Path) -> Iterator[str]:

@@ -154,7 +154,7 @@ def test_a_third_person_can_check_it(made, work):
 
 def test_what_is_no_statement_is_refused(work):
     with pytest.raises(InputError, match="no statement of a removal"):
-        verify(work, 2, work / "links/manifest.json")
+        verify(work, 2, work / "links/.manifest.json")
 
 
 def test_a_document_that_came_back_is_found_by_the_check(made, work, tmp_path):

@@ -254,7 +254,7 @@ def test_a_folder_in_which_the_report_is_asked_by_mistake_is_named(tmp_path):
         report(tmp_path / "nothing", SHARDS, tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["links/00000-of-00002.parquet", "corpus/removed/00001-of-00002.parquet"])
+@pytest.mark.parametrize("name", ["links/00000-of-00002.parquet", "removed/00001-of-00002.parquet"])
 def test_a_damaged_artefact_is_named_and_nothing_is_written(root, tmp_path, name):
     work = shutil.copytree(root, tmp_path / "work")
     data = bytearray((work / name).read_bytes())
@@ -266,6 +266,6 @@ def test_a_damaged_artefact_is_named_and_nothing_is_written(root, tmp_path, name
 
 
 def test_who_crawled_is_told_neither_by_the_page_nor_by_the_card(root, written):
-    assert "somebody.example" in (root / "pages" / "manifest.json").read_text("utf-8")
+    assert "somebody.example" in (root / "pages" / ".manifest.json").read_text("utf-8")
     for name in (PAGE, CARD):
         assert "somebody.example" not in (written / name).read_text("utf-8")
