@@ -17,11 +17,13 @@ from pipeline import elsewhere
 from pipeline.config import Settings
 from pipeline.fetch import commoncrawl
 from pipeline.fetch.kinds import is_archive
+from pipeline.links import reader_for
 from pipeline.pages import may_crawl
 from pipeline.shards import inputs, storage
 from pipeline.shards.locations import location_of, name_of
 from pipeline.shards.outcomes import ConfigError, InputError, StorageError, WebTextError
 from pipeline.submissions.decide import Rules
+from pipeline.submissions.ledger import SUFFIX
 from pipeline.text.contamination import read_evaluation
 from pipeline.text.extract import engine_named
 from pipeline.text.rules import read_rules
@@ -107,8 +109,24 @@ def links(root: Path, settings: Settings, faults: Faults) -> None:
         faults.found.append(ConfigError(none))
     if chosen.bigquery and find_spec("apitools") is None:
         faults.found.append(ConfigError("links.bigquery needs Google's client; run: pip install 'webtext[gcp]'"))
-    files(root, "links.submissions", chosen.submissions, faults)
+    found = files(root, "links.submissions", chosen.submissions, faults)
+    if found and not chosen.bigquery:
+        faults.ask(lambda: some_kind(found))
     faults.ask(lambda: Rules.of(chosen, root))
+
+
+def some_kind(paths: Sequence[Path]) -> None:
+    """Raise InputError where no source is of a kind that is read: beside one that is, others are left out."""
+    unread: list[InputError] = []
+    for path in paths:
+        try:
+            if path.suffix.lower() != SUFFIX:
+                reader_for(path)
+        except InputError as error:
+            unread.append(error)
+        else:
+            return
+    raise unread[0]
 
 
 def pages(root: Path, settings: Settings, faults: Faults) -> None:

@@ -20,6 +20,7 @@ DISK = namedtuple("usage", "total used free")
 BROKEN = {
     "broken.ndjson.zst": b"no frame", "broken.parquet": b"id,url", "rules.txt": b"nonsense\n",
     "wiki.xml.bz2": b"<mediawiki>", "grams.npy": b"text", "short.txt": b"too short", "rows.jsonl": b"no json\n",
+    "rows.xlsx": b"PK",
 }  # fmt: skip
 
 
@@ -35,6 +36,7 @@ FAULTS = {
     "no such dump": ({"links": {"submissions": ["none*"]}}, InputError, "links.submissions: 'none*' matches no file"),
     "a dump that is none": ({"links": {"submissions": ["broken.ndjson.zst"]}}, InputError, "not a .zst file"),
     "a table that is none": ({"links": {"submissions": ["broken.parquet"]}}, InputError, "not a .parquet file"),
+    "no known kind": ({"links": {"submissions": ["rows.xlsx"]}}, InputError, "unknown kind of submissions; known suff"),
     "no such list": ({"links": {"submissions": ["dump.ndjson"], "blocked_hosts": "none.txt"}}, InputError, "none.txt"),
     "no contact": ({"pages": {}}, ConfigError, "pages.contact"),
     "no such archive": ({"pages": {"warc": ["none*"]}}, InputError, "pages.warc: 'none*' matches no file"),

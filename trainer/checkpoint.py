@@ -8,6 +8,7 @@ Alternative: torch.save, a pickle that runs code when it is read and that nothin
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -200,10 +201,16 @@ def new_folder(path: Path) -> Iterator[Path]:
         storage.sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise storage.refused(path, error if isinstance(error, OSError) else OSError(0, str(error))) from error
+        raise storage.refused(path, error if isinstance(error, OSError) else of_the_system(error, path)) from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def of_the_system(error: SafetensorError, path: Path) -> OSError:
+    """What the system refused, as safetensors says it: `I/O error: No space left on device (os error 28) at path …`."""
+    found = re.search(r"I/O error: (.*) \(os error (\d+)\)", str(error))
+    return OSError(int(found[2]), found[1], path) if found else OSError(0, str(error), path)
 
 
 def remove(path: Path) -> None:

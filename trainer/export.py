@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.shards.outcomes import ConfigError, InputError
-from trainer.checkpoint import Checkpoint, Tensors, model_of
+from trainer.checkpoint import Checkpoint, Tensors, model_of, of_the_system
 from trainer.model import EPSILON, GPT, Shape, with_padding, without_padding
 
 TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # the released Conv1D holds (in, out), Linear (out, in)
@@ -75,10 +75,11 @@ def write_hf(checkpoint: Checkpoint, tokenizer: Path, folder: Path) -> None:
         raise InputError(f"{tokenizer}: sha256 {found[: len(trained_on)]}…, the model was trained with {trained_on}…")
     ends = {"bos_token_id": end, "eos_token_id": end}
     words = {"bos_token": special, "eos_token": special, "unk_token": special, "model_max_length": shape.block}
+    weights = folder / "model.safetensors"
     try:
-        save_file(hf_weights(shape, checkpoint.weights), folder / "model.safetensors", {"format": "pt"})
+        save_file(hf_weights(shape, checkpoint.weights), weights, {"format": "pt"})
     except SafetensorError as error:  # a full disk, for one
-        raise OSError(0, str(error)) from None
+        raise of_the_system(error, weights) from None
     write_json(folder / "config.json", hf_config(shape) | ends)
     write_json(folder / "generation_config.json", ends)
     write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"} | words)

@@ -223,8 +223,8 @@ def overwritten(run: Run, record: Record | None) -> list[str]:
     run.contents = before if data.held in before else {**before, data.held: run.consumed}
     documents, tokens = (sum(each) for each in zip(*(shard.removed() for shard in data.shards), strict=True))
     since = f" since step {run.step}" if before and data.held not in before else ""
-    what = f"{documents} documents were removed from the token shards{since}"
-    return [f"{what}: their {tokens} tokens are end-of-text, and no window has moved"] if documents else []
+    what = f"removed from the token shards{since}: {documents} document{'' if documents == 1 else 's'}"
+    return [f"{what}; {tokens} tokens are end-of-text instead, and no window has moved"] if documents else []
 
 
 def rounding(run: Run, record: Record) -> list[str]:

@@ -70,21 +70,26 @@ def is_revisit(record: Record) -> bool:
 def answer_of(record: Record, limit_bytes: int) -> Answer:
     """What a record of a page answers. Raises Refused: BAD_RECORD, TOO_LARGE.
 
-    A resource is a page without an HTTP head; its media type is the record's, its status 200 by convention.
+    A resource is a page without an HTTP head; its media type is the record's, its status 200 by convention. One that
+    is told to be an HTTP response, and is one, has its own.
     """
-    if record.kind == "resource":
-        media_type = record.fields.get("content-type")
+    media_type = record.fields.get("content-type", "")
+    found = heads.parse(record.block) if record.kind != "resource" or is_http(media_type) else None
+    if record.kind == "resource" and found is None:
         check_size(record, len(record.block), limit_bytes)
-        return Answer(
-            Head("1.1", 200, "", (("Content-Type", media_type),) if media_type else ()), record.block, record.block
-        )
-    found = heads.parse(record.block)
+        fields = (("Content-Type", media_type),) if media_type else ()
+        return Answer(Head("1.1", 200, "", fields), record.block, record.block)
     if found is None:
         raise Refused(Outcome.BAD_RECORD, "no HTTP status line")
     head, begins = found
     stored = record.block[begins:]
     check_size(record, len(stored), limit_bytes)
     return Answer(head, stored, *body_in(head, stored))
+
+
+def is_http(content_type: str) -> bool:
+    """Whether a media type says that a block is an HTTP message (RFC 9112, section 10.2), with its head."""
+    return content_type.partition(";")[0].strip().lower() == "application/http"
 
 
 def body_in(head: Head, stored: bytes) -> tuple[bytes, str]:

@@ -35,6 +35,7 @@ from pipeline.urls import LONGEST_POSTED
 
 USUAL = msgspec.json.Decoder(UsualRow)
 ODD = msgspec.json.Decoder(OddRow)
+TOO_DEEP = Fault(Outcome.BAD_LINE, reason(RecursionError()))
 ELEMENTS = 1_000  # of an array that has no lines, made a block at a time
 
 
@@ -58,7 +59,8 @@ def blocks_of(path: Path) -> Iterator[Block]:
     chunks = chain([head], chunks)
     if is_array(head) and not has_lines(head):
         numbered = enumerate(elements(chunks, path), 1)
-        yield from batched((placed(row_of(fields), f"element {number:,}") for number, fields in numbered), ELEMENTS)
+        found = ((row_of(fields) if fields is not None else TOO_DEEP, number) for number, fields in numbered)
+        yield from batched((placed(one, f"element {number:,}") for one, number in found), ELEMENTS)
         return
     number = 1
     for lines in lines_of_array(chunks, path) if is_array(head) else whole_lines(chunks):

@@ -1,9 +1,8 @@
 """Exports of submissions as tables, Parquet or CSV with Reddit's field names, and plain lists of addresses.
 
 Choice: the same rules a row as for dumps (`rows.usual`); missing columns are missing fields. Parquet is read a row
-group at a time and only the columns wanted; CSV by Python's own reader, whose strictness is known to the character:
-RFC 4180 with a header, quoted line feeds included. Cost: about 2 µs a row. Alternative: pyarrow's CSV reader, which
-guesses types and gives up the file at the first row it dislikes.
+group at a time and only the columns wanted; CSV by Python's own reader (see `delimited`), with a header. Cost: about
+2 µs a row. Alternative: pyarrow's CSV reader, which guesses types and gives up the file at the first row it dislikes.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,16 @@ import pyarrow.parquet as pq
 
 from pipeline.shards import progress, storage
 from pipeline.shards.outcomes import InputError, Outcome
+from pipeline.submissions.delimited import plain_name, rows_of
 from pipeline.submissions.forms import LONGEST_LINE, lines_of
 from pipeline.submissions.rows import FIELDS, Block, Fault, Found, batched, block_of, joined, listed, reason, row_of
 
 BATCH_ROWS = 10_000  # held at a time, before they are joined to blocks
 DAMAGE = (pa.ArrowException, OSError, ValueError)
-DELIMITERS = ",;\t|"
-AFTER_CR = re.compile(r"(?<=\r)(?!\n)")
 COMMENT = re.compile(r"(?:^|\s)#.*")
+NOTHING = r"\N"  # MySQL, Hive, PostgreSQL
+NULLS = frozenset({"NULL", "NA"})  # databases' clients; R
+UNKNOWN = frozenset({"null", "NaN", "nan", "None"})
 TEXT, NUMBER, FLAG = ("id", "name", "url", "subreddit"), ("score", "created_utc"), ("over_18", "is_self")
 IS = pa.types
 
@@ -124,58 +125,47 @@ def row_at(fields: dict[str, Any] | None, number: int) -> Found:
 
 
 def read_csv(path: Path, rows: int) -> Iterator[Block]:
-    """Blocks of a CSV file with a header (RFC 4180), compressed or not, as `read_dump` gives those of a dump.
+    """Blocks of a CSV file with a header (see `delimited`), compressed or not, as `read_dump` gives those of a dump.
 
-    Between its fields stands whichever of DELIMITERS makes the header name an address. A row with more or fewer fields
-    than the header is a BAD_LINE. Raises InputError: as `read_dump`, for a header without the columns of a submission,
-    for a file that ends within quotes, and for a field or line longer than LONGEST_LINE, where quotes stand open.
+    Between its fields stands whichever of DELIMITERS makes the header name an address, or what Excel's line `sep=`
+    says. A row with more or fewer fields than the header is a BAD_LINE. Raises InputError: as `read_dump`, for a header
+    without the columns of a submission, for a file that ends within quotes, and for a field or line longer than
+    LONGEST_LINE, where quotes stand open.
     """
     return joined(batched(csv_rows(path), BATCH_ROWS), rows)
 
 
 def csv_rows(path: Path) -> Iterator[Found]:
     """What each row of a CSV file is. Raises InputError."""
-    lines = text_lines(path)
-    first = next(lines, "")
-    if "\r" in first.removesuffix("\r\n"):  # in no name of a column: lines end so, as Excel's "CSV (Macintosh)" has it
-        lines = (piece for line in chain([first], lines) for piece in AFTER_CR.split(line))
-        first = next(lines)
-    csv.field_size_limit(LONGEST_LINE)  # of the whole process; Python's own is 131,072 characters
-    reader = csv.reader(chain([first], lines), delimiter=delimiter_of(first), strict=True)
     columns: dict[str, str] = {}
     header: list[str] = []
-    while True:
-        begin = reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if "unexpected end" in str(error):
-                where = f"{path}: truncated: ends at line {reader.line_num:,}"
-                raise InputError(f"{where} within quotes, open since line {begin:,}; fetch the file again") from None
-            if "field larger" in str(error):
-                raise InputError(f"{path}: {too_long(begin)}") from None
-            yield Fault(Outcome.BAD_LINE, reason(error), f"line {begin:,}")
-            continue
-        if not header and not row:
-            continue
-        if not header:
+    for begin, end, row in rows_of(text_lines(path), LONGEST_LINE):
+        if isinstance(row, csv.Error):
+            if "unexpected end" in str(row):
+                where = f"{path}: truncated: ends at line {end:,} within quotes, open since line {begin:,}"
+                raise InputError(f"{where}; fetch the file again")
+            if "field larger" in str(row):
+                raise InputError(f"{path}: {too_long(begin)}")
+            yield Fault(Outcome.BAD_LINE, reason(row), f"line {begin:,}")
+        elif not header:
             header, columns = row, {name: field for field, name in wanted(path, row).items()}
         elif len(row) == len(header):
             named = zip(header, row, strict=True)
-            found = row_of({columns[name]: value or None for name, value in named if name in columns})
+            found = row_of({columns[name]: value_of(columns[name], value) for name, value in named if name in columns})
             yield found._replace(where=f"line {begin:,}") if isinstance(found, Fault) else found
-        elif row:
+        else:
             yield Fault(Outcome.BAD_LINE, f"{len(row)} fields, the header has {len(header)}", f"line {begin:,}")
 
 
-def delimiter_of(first: str) -> str:
-    """What stands between the fields of a file whose header begins with this line; a comma if nothing tells."""
-    for delimiter in DELIMITERS:
-        if "url" in map(plain_name, next(csv.reader([first], delimiter=delimiter), [])):
-            return delimiter
-    return ","
+def value_of(field: str, text: str) -> str | None:
+    """The value of a field as a database, a data frame or R writes it into text; None for nothing.
+
+    A subreddit may have any name, and an id that is all lower case may be any word.
+    """
+    if not text or text == NOTHING:
+        return None
+    spelt = NULLS | UNKNOWN if field in (*NUMBER, *FLAG) else NULLS
+    return None if text in spelt and field != "subreddit" else text
 
 
 def too_long(line: int) -> str:
@@ -215,11 +205,6 @@ def wanted(path: Path, names: Sequence[str]) -> dict[str, str]:
                     f"{path}: no column '{needed[0]}'; wanted Reddit's field names: {fields}; or url alone"
                 )
     return columns
-
-
-def plain_name(name: str) -> str:
-    """The name of a column without white space around it, in lower case."""
-    return name.strip().lower()
 
 
 def read_list(path: Path, rows: int) -> Iterator[Block]:

@@ -312,8 +312,10 @@ def hf(root: Path, _settings: Settings, made: Export) -> None:
     from trainer.export import write_hf  # noqa: PLC0415
 
     checkpoint, made.notes = trained(root / "model")
-    with storage.refusing(made.folder):
+    try:
         write_hf(checkpoint, Artefact(root, "tokenizer", 1).whole("tokenizer.json"), made.folder)
+    except OSError as error:
+        raise storage.refused(Path(error.filename or made.folder), error) from error
     for path in sorted(made.folder.iterdir()):
         if path.name != storage.LOCK:
             storage.sync_folder(path)  # fsync of a file opened to read is the same call

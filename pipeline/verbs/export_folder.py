@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.shards import lease, objects, storage, transfer
 from pipeline.shards.locations import cache, location_of, name_of, path_of
-from pipeline.shards.outcomes import BusyError, ConfigError
+from pipeline.shards.outcomes import BusyError, ConfigError, StorageError
 
 ABOUT = "webtext.json"
 
@@ -89,8 +89,10 @@ def replacing_files(out: Path, force: bool) -> Iterator[Path]:
         emptied(part)
         try:
             yield part
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(part)
+            if isinstance(error, StorageError):  # in the names of the user, who has not heard of the folder beside
+                raise StorageError(str(error).replace(str(part), str(out))) from error
             raise
         (part / storage.LOCK).unlink()
         try:

@@ -314,3 +314,19 @@ def test_a_resource_is_a_page_of_the_media_type_of_its_record(tmp_path, media, b
         response = read_response(path, capture.offset, capture.length, 100_000)
         assert (response.status, response.body) == (200, body)
         assert response.headers == ((("Content-Type", media),) if media else ())
+
+
+def test_a_resource_that_is_an_http_response_has_its_own_status_type_and_body(tmp_path):
+    typed = {"kind": "resource", "content_type": "Application/HTTP; msgtype=response"}
+    page, gone = http(PAGE), http(PAGE).replace(b"200 OK", b"404 Not Found")
+    packs = [record(page, "http://a.test/x", **typed), record(gone, "http://a.test/y", **typed)]
+    packs.append(record(PAGE, "http://a.test/z", **typed))  # says so, and has no head
+    path, captures = found(tmp_path, packed(packs))
+    assert [(str(one.outcome), one.status) for one in captures] == [
+        ("kept", 200),
+        ("not_found", 404),
+        ("not_html", 200),
+    ]
+    response = read_response(path, captures[0].offset, captures[0].length, 100_000)
+    assert (response.status, response.content_type, response.body) == (200, "text/html", PAGE)
+    assert captures[0].sha256 == response.sha256 == hashlib.sha256(PAGE).hexdigest()

@@ -117,13 +117,33 @@ def test_an_array_without_an_end_is_an_error(tmp_path, layout):
         ("[1, 2]", "element 1 is no object"),
         ('[{"id": "1"}, [1]]', "element 2 is no object"),
         ('[{"id": "1"}, {"id": oops}]', "ends in element 2"),
-        ('[{"id": "1"}, {"id": ' + "[" * 100_000, "element 2 is nested without end"),
+        ('[{"id": "1"}, {"id": ' + "[" * 100_000, "ends in element 2"),
         ('[{"id": "1"}] and more', "element 2 is no object"),
     ],
 )
 def test_an_array_of_something_else_is_named_with_the_cure(tmp_path, text, said):
     with pytest.raises(InputError, match=f"a.json: .*{said}.*; write one object a line: jq -c"):
         read_all(written(tmp_path / "a.json", text.encode()))
+
+
+@pytest.mark.failure("a post is nested over 1,000 levels deep", "`bad_line`, with its number", "nothing")
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"}": ', "}"), ('[{"a": "]\\"}", "b": ', "}]")])
+def test_a_post_that_is_nested_too_deep_is_one_bad_line(tmp_path, monkeypatch, layout, opens, closes):
+    monkeypatch.setattr(arrays, "LONGEST_LINE", 1 << 20)
+    deep = opens * 5_000 + "0" + closes * 5_000
+    rows = [USUAL, {**USUAL, "id": "88", "title": "SPOILT"}, {**USUAL, "id": "89"}]
+    text = LAYOUTS[layout](rows).replace('"SPOILT"', deep)
+    found, fates, faults = read_all(written(tmp_path / "a.json", text.encode()))
+    assert [row[0] for row in found] == ["87", "89"]
+    assert fates == {Outcome.KEPT: 2, Outcome.BAD_LINE: 1}
+    assert [fault.partition(": ")[2] for fault in faults] == ["nested without end"]
+
+
+def test_a_post_that_is_nested_without_end_is_told_before_memory_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "LONGEST_LINE", 1 << 18)
+    with pytest.raises(InputError, match="element 1 is nested without end"):
+        read_all(written(tmp_path / "a.json", b'[{"a": ' + b"[" * (1 << 20)))
 
 
 def test_an_element_that_never_ends_is_told_before_memory_is(tmp_path, monkeypatch):

@@ -1,16 +1,20 @@
 """A checkpoint comes back whole or not at all, and transformers reads the same model out of it."""
 
 import json
+import resource
+from contextlib import contextmanager
 
 import msgspec
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from pipeline.shards import storage
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, StorageError, TrainingError
 from tests.disk import Disk
 from tests.trainer.token_shards import write_tokenizer
@@ -172,8 +176,8 @@ def test_what_killed_runs_left_is_swept_away_and_nothing_else(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "step-00000001"]
 
 
-def exported(tmp_path):
-    """A checkpoint exported with a tokenizer; (our model, the folder)."""
+def to_export(tmp_path):
+    """A checkpoint with its tokenizer, and an empty folder `hf`: our model, the tokenizer's path."""
     model, optimizer = model_and_optimizer()
     with torch.no_grad():
         for one in model.parameters():
@@ -184,8 +188,14 @@ def exported(tmp_path):
     record = msgspec.structs.replace(record, identity=record.identity | {"tokenizer": sha256[:16]})
     save(tmp_path / "model", record, model, optimizer)
     (tmp_path / "hf").mkdir()
+    return model.eval(), path
+
+
+def exported(tmp_path):
+    """The same exported; our model, the folder."""
+    model, path = to_export(tmp_path)
     write_hf(trained(tmp_path / "model")[0], path, tmp_path / "hf")
-    return model.eval(), tmp_path / "hf"
+    return model, tmp_path / "hf"
 
 
 def test_transformers_gives_the_same_logits_on_the_exported_model(tmp_path):
@@ -297,3 +307,30 @@ def test_the_model_of_a_checkpoint_drops_nothing_out(tmp_path):
     path = save(tmp_path, record_of(shape=dropping), *model_and_optimizer(shape=dropping))
     model, tokens = read(path, moments=False).model(), torch.arange(16)[None]
     assert torch.equal(model(tokens), model(tokens))
+
+
+@contextmanager
+def files_of_at_most(size):
+    """Whatever is written beyond is refused by the system, as on a full disk; only the number of the error differs."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.failure("the disk fills up while a model is exported", "exit 7; the line names the file", "free some")
+def test_weights_that_the_system_does_not_take_are_told_by_their_file_and_its_reason(tmp_path):
+    model, optimizer = model_and_optimizer()
+    with files_of_at_most(9_000), pytest.raises(StorageError, match="step-00000001: cannot be written: File too large"):
+        save(tmp_path / "other", record_of(), model, optimizer)
+    assert list((tmp_path / "other").iterdir()) == []
+    _, tokenizer = to_export(tmp_path)
+    found, folder = trained(tmp_path / "model")[0], tmp_path / "hf"
+    with files_of_at_most(9_000), pytest.raises(OSError, match="File too large") as refused:
+        write_hf(found, tokenizer, folder)
+    assert refused.value.filename == folder / "model.safetensors"
+    full = SafetensorError('I/O error: No space left on device (os error 28) at path "/x/.tmp"')
+    error = checkpoint.of_the_system(full, folder)
+    assert str(storage.refused(error.filename, error)).startswith(f"{folder}: no space left; free some")

@@ -74,10 +74,10 @@ def test_a_run_that_went_on_after_the_removal_was_shown_the_page_until_then_and_
     gone = [row for _, rows in token_rows(work) for row in rows.to_pylist() if row["doc_id"] == ""]
     tokens = sum(len(row["tokens"]) for row in gone)
     result = trained(work, steps=6)
-    note = f"1 documents were removed from the token shards since step 3: their {tokens} tokens are end-of-text"
+    note = f"removed from the token shards since step 3: 1 document; {tokens} tokens are end-of-text instead"
     assert any(one.startswith(note) for one in result.notes)
     again = trained(work, steps=6)
-    assert any("1 documents were removed from the token shards: their" in one for one in again.notes)
+    assert any("removed from the token shards: 1 document; " in one for one in again.notes)
     other = kept_page(work, made[1], but=[page])
     remove(work, 2, [other.url], NOW)
     remove(work, 2, [page.url], NOW)  # asked again: the first statement stands
