@@ -156,13 +156,13 @@ def candidates(
     """
     places = signatures.shape[1]
     bands, rows = fine_bands(places, threshold)
-    wanted = minhash.band_values(signatures, bands, rows).reshape(-1)
+    wanted = minhash.band_values(signatures, bands, rows).ravel()
     order = np.argsort(wanted, kind="stable")
     wanted, owner = wanted[order], order // bands
-    least = max(0, least_agreement(places, threshold) - places // LAXER)
+    least = least_agreement(places, threshold) - places // LAXER
     found = [PAIRS.empty_table()]
     for nodes, batch in every:
-        values = minhash.band_values(batch, bands, rows).reshape(-1)
+        values = minhash.band_values(batch, bands, rows).ravel()
         begin = np.searchsorted(wanted, values)
         hits = np.flatnonzero(wanted.take(begin, mode="clip") == values) if len(wanted) else np.empty(0, np.int64)
         counts = np.searchsorted(wanted, values[hits], side="right") - begin[hits]

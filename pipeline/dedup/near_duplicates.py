@@ -65,9 +65,9 @@ def scatter_bands(
     16 bytes a band: 336 bytes a document with 21 bands. Documents without shingles are left out.
     """
     full = ~(signatures == minhash.EMPTY).all(axis=1)
-    bands = minhash.band_values(signatures[full], settings.bands, settings.rows).reshape(-1)
+    bands = minhash.band_values(signatures[full], settings.bands, settings.rows).ravel()
     nodes = np.repeat(node_ids(shard, rows[full]), settings.bands)
-    table = pa.table({"band": bands, "node": nodes}, schema=BANDS)
+    table = pa.table([bands, nodes], schema=BANDS)
     return schemas.scatter(table, bands % np.uint64(partitions))
 
 

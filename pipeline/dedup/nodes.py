@@ -54,7 +54,7 @@ def places_of(order: NDArray[np.integer]) -> NDArray[np.int64]:
 
 def removals(removed: Nodes, keeper: Nodes, score: NDArray[np.float32]) -> pa.Table:
     """The table of removals, sorted by the removed node."""
-    order = np.argsort(removed, kind="stable")
+    order = np.argsort(removed)
     return pa.table([removed[order], keeper[order], score[order]], schema=REMOVALS)
 
 

@@ -214,3 +214,48 @@ def test_containment_is_of_the_smaller(left, right, expected):
     assert evaluation.exact_containment(left.split(), right.split(), 2) == expected
     sets = [minhash.shingles(text.split(), 2) for text in (left, right)]
     assert minhash.containment(*sets) == minhash.containment(*sets[::-1]) == expected
+
+
+def test_of_no_probes_and_of_no_removals_nothing_is_found():
+    nobody, signatures = np.empty(0, np.uint64), np.empty((0, 128), np.uint32)
+    some = Shelf([["a", "b", "c"]] * 2)
+    nodes = np.arange(2, dtype=np.uint64)
+    assert evaluation.candidates(nobody, signatures, [(nodes, some.signatures_of(nodes))], 0.8).num_rows == 0
+    assert evaluation.most_swallowed(nobody) == 0
+    assert evaluation.most_swallowed(np.array([3, 4, 3], np.uint64)) == 2
+
+
+def test_a_reading_is_by_the_measure_that_is_set():
+    whole = [f"w{n}" for n in range(100)]
+    shelf = Shelf([whole, whole[:60]])  # the excerpt has a Jaccard of 0.6 with the whole, and is contained in it
+    result = evaluation.Result(
+        stayed=[np.array([0], np.uint64)],
+        removals=pa.table([[1], [0], [1.0]], schema=REMOVALS),
+        pairs=pa.table([[0], [1]], schema=PAIRS),
+        edges=pa.table([[0], [1], [1.0]], schema=EDGES),
+    )
+    right = {
+        name: evaluation.measure(result, CorpusSettings(measure=name), 2, shelf.sources()).right for name in MEASURES
+    }
+    assert right == {"jaccard": 0, "containment": 1}
+
+
+MEASURES = ("jaccard", "containment")
+THEORY = "near duplicates: 20 bands of 5 rows nominate, in theory,"
+
+
+def test_what_is_told_of_a_reading_is_what_was_measured():
+    reading = evaluation.Reading(1_000, 200, 150, 147, 800, 400, 4, 30, 2, 40)
+    assert evaluation.summary(reading, CorpusSettings(bands=20, rows=5, jaccard=0.8)) == [
+        f"{THEORY} 0.802 at 0.6, 0.975 at 0.7, 1.000 at 0.8, 1.000 at 0.9",
+        "near duplicates: precision 0.980 (95 %: 0.943 to 0.993), 147 of 150 sampled of 200 have jaccard >= 0.8, "
+        "word by word",
+        "near duplicates: recall 0.961 (95 %: 0.906 to 0.984); 4 of 400 sampled of 800 that stayed had to go",
+        "near duplicates: 2 of 30 sampled near misses were similar",
+    ]
+    lines = evaluation.summary(reading, CorpusSettings(measure="containment", bands=20, rows=5, jaccard=0.8))
+    assert lines[:2] == [
+        f"{THEORY} 0.114 at 0.36, 0.470 at 0.5, 1.000 at 0.8, 1.000 at 0.9",
+        "near duplicates: an excerpt is looked for from 1/2 of a document's length on, where the two have a Jaccard of "
+        "0.36 at the least; shorter ones are found by chance",
+    ]
