@@ -29,7 +29,7 @@ from pipeline.shards import inputs, progress, receipts, schemas, storage
 from pipeline.shards.locations import name_of
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, RowCounts, Task
-from pipeline.shards.removals import Removals
+from pipeline.shards.removals import Removals, keep_came
 from pipeline.shards.runner import Run
 from pipeline.submissions import bigquery
 from pipeline.submissions.decide import LISTS, Rules, decided, forgotten
@@ -38,7 +38,7 @@ from pipeline.submissions.rows import MOST_FAULTS, Block, Submission, block_of
 from pipeline.submissions.sources import Reader, reader_of
 from pipeline.urls import BadUrl
 
-VERSION = 3
+VERSION = 4
 LIBRARIES = ("ada-url", "msgspec", "numpy", "pyarrow")
 READ_ROWS = 20_000  # of a source, made an Arrow table at a time
 SCATTER_BYTES = 128_000_000  # of tables, put together before they are scattered: fewer and larger blocks
@@ -70,6 +70,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     if tasks:
         scatter, gather = partial(scatter_shards, submissions, splits), partial(decide_shard, rules, splits, links)
         run.exchange(scatter, list(groups(submissions)), gather, tasks)
+    if Removals.of(work).submissions:
+        keep_came(work, posted_by_name(submissions))
     notes = notes_of(read_from, sources, left_out)
     return links.finish(used, LIBRARIES, books={BOOK: submission_counts(sources, submissions)}, notes=notes)
 
@@ -245,6 +247,14 @@ def without_repeats(table: pa.Table) -> pa.Table:
         new = pc.or_(pc.not_equal(before["url"], after["url"]), pc.not_equal(before["id"], after["id"]))
         ranked = ranked.filter(pa.chunked_array([pa.array([True]), *new.chunks], pa.bool_()))
     return ranked.sort_by([(name, "ascending") for name in ("url", "created", "id")])
+
+
+def posted_by_name(submissions: Artefact) -> Iterator[str]:
+    """The doc_ids of removed links whose post an order names."""
+    for shard in range(submissions.shards):
+        table = schemas.read_parquet(submissions.file(shard, ".parquet"), ("url", "id", "doc_id"))
+        left = pc.and_(pc.equal(table["url"], ""), pc.not_equal(table["id"], ""))
+        yield from table["doc_id"].filter(left).to_pylist()
 
 
 def count_links(submissions: Artefact) -> tuple[dict[str, int], int]:

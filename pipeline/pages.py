@@ -51,8 +51,8 @@ from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Refusals
 from pipeline.shards.runner import Block, Run
 
-VERSION = 5
-LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
+VERSION = 6
+LIBRARIES = ("ada-url", "brotli", "fastwarc", "pyarrow", "zstandard")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
 PLACES = ("warc", "commoncrawl")  # settings that say where files lie; what is in them decides
 NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.INCOMPLETE)  # of an archive
@@ -72,7 +72,9 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     used = {key: value for key, value in slice_of(settings.pages).items() if key != "local_hosts"}
     used["blocked_domains"] = sorted(refusals.domains.hosts)  # removals are in no fingerprint: `remove` obeys itself
     decisive = {key: value for key, value in used.items() if key not in PLACES}
-    inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
+    came = sorted(refusals.removals.came)  # but for this: links that no order could know
+    read = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
+    inputs = [[*one, came] if came else one for one in read]
     tasks = pages.begin([receipts.fingerprint("pages", VERSION, decisive, one, LIBRARIES) for one in inputs])
     sources = [*settings.links.submissions, settings.links.bigquery]
     notes = forget_gone(sources, links, pages, splits_of(links), run) if tasks else []
@@ -130,7 +132,7 @@ def find(settings: PagesSettings, work: Path, run: Run, links: Artefact, refusal
     names = originals.collect(captures, run) if captures else None
     archives = Archives(Held(captures, names, splits, refusals) if captures else None, notes, matches)
     used = [settings.limit_bytes, settings.opt_outs, settings.redirects, settings.commoncrawl_url]
-    used.append(sorted(refusals.domains.hosts))
+    used += [sorted(refusals.domains.hosts), *([sorted(refusals.removals.came)] if refusals.removals.came else [])]
     # all shards of the captures: a redirect may lead into any, and a name to any
     everywhere = [list(one.hashes(n).values()) for one in (captures, names) if one for n in range(links.shards)]
     marks = []

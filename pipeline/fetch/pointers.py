@@ -33,7 +33,7 @@ from pipeline.shards.runner import Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, fetch_url, host_of, shard_of
 
 VERSION = 4
-LIBRARIES = ("ada-url", "fastwarc", "pyarrow")
+LIBRARIES = ("ada-url", "brotli", "fastwarc", "pyarrow", "zstandard")
 MOST_FILES = 99_999  # WARC files; a main crawl of Common Crawl has 90,000
 PAGES = "pages"  # folder of the working directory from which pointers name files
 NOTES = 20  # damaged places named of one WARC file
@@ -70,7 +70,8 @@ def collect(
     files = Artefact(work, "scratch/warcs", len(found))
     captures = Artefact(work, "scratch/captures", shards)
     marks = [receipts.fingerprint("warcs", VERSION, used, mark, LIBRARIES) for _, mark in found]
-    wanted = receipts.fingerprint("captures", VERSION, used, [marks, dict(splits), shards], LIBRARIES)
+    came = [sorted(known)] if (known := Removals.of(work).came) else []
+    wanted = receipts.fingerprint("captures", VERSION, used, [marks, dict(splits), shards, *came], LIBRARIES)
     unread = files.begin(marks)
     targets = captures.begin([wanted] * shards)
     if unread:

@@ -30,6 +30,7 @@ from pipeline.shards.outcomes import BusyError, InputError, IntegrityError, Outc
 from pipeline.urls import HostList
 
 FOLDER = "removals"
+CAME = "came.json"  # in it: doc_ids of links whose post a request named before anybody knew which link it was
 FORMAT = 2
 DOC_ID = re.compile(r"[0-9a-f]{32}")
 SUBMISSION = re.compile(r"(?:t3_)?([0-9a-z]{1,13})")  # Reddit's ids, base 36
@@ -105,11 +106,13 @@ class Removals:
     """All requests of a working directory, as one question: does a link have to go."""
 
     requests: tuple[RemovalRequest, ...] = ()
+    came: frozenset[str] = frozenset()  # see CAME
 
     @classmethod
     def of(cls, work: Path) -> Removals:
         """The requests in `removals/`. Raises IntegrityError: a file that is none."""
-        return cls(tuple(read(path) for path in paths(work)))
+        requests = tuple(read(path) for path in paths(work))
+        return cls(requests, came_in(work) if requests else frozenset())
 
     def marks(self, *kinds: str) -> frozenset[str]:
         """What lines of these kinds name."""
@@ -118,7 +121,7 @@ class Removals:
     @cached_property
     def doc_ids(self) -> frozenset[str]:
         met = (doc_id for request in self.requests for line in request.lines for doc_id in line.met)
-        return self.marks("url", "doc_id").union(met)
+        return self.marks("url", "doc_id").union(met, self.came)
 
     @cached_property
     def hosts(self) -> frozenset[str]:
@@ -201,6 +204,24 @@ def read(path: Path) -> RemovalRequest:
         return msgspec.json.decode(data, type=RemovalRequest)
     except (OSError, msgspec.MsgspecError) as error:
         raise IntegrityError(f"{path}: not a removal request ({error}); without it pages might come back") from None
+
+
+def came_in(work: Path) -> frozenset[str]:
+    """The doc_ids of CAME. Raises IntegrityError."""
+    path = work / FOLDER / CAME
+    try:
+        return frozenset(msgspec.json.decode(storage.read_bytes(path), type=list[str]))
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, msgspec.MsgspecError) as error:
+        raise IntegrityError(f"{path}: no list of doc_ids ({error}); without it pages might come back") from None
+
+
+def keep_came(work: Path, doc_ids: Iterable[str]) -> None:
+    """Note links that came after the request that names their post: whatever leads to one has to go from now on."""
+    removals = Removals.of(work)
+    if new := set(doc_ids) - removals.doc_ids:
+        storage.write_bytes(work / FOLDER / CAME, msgspec.json.encode(sorted(new | removals.came)) + b"\n")
 
 
 class OldRequest(msgspec.Struct, frozen=True):

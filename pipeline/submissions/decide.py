@@ -199,14 +199,18 @@ def outcomes_of(
 def forgotten(posts: pa.Table, removals: Removals) -> pa.Table:
     """SUBMISSIONS without those of links that have to go (see `Removals.cover`); of each such link one row stays.
 
-    It holds the doc_id and nothing else, so that the link is counted still and has its outcome.
+    It holds the doc_id, so that the link is counted still and has its outcome, and the id of a post that a request
+    names: nothing else tells that what leads to the link is to go as well (`Removals.came`).
     """
     if not removals.requests:
         return posts
     gone = pc.is_in(posts["doc_id"], pa.array(sorted(removals.doc_ids), pa.string()))
     gone = pc.or_(gone, pa.array(each_host(posts["host"], removals.cover_host), pa.bool_()))
-    gone = pc.or_(gone, pc.is_in(posts["id"], pa.array(sorted(removals.submissions), pa.string())))
-    return without(posts, posts["doc_id"].filter(gone))
+    named = pc.is_in(posts["id"], pa.array(sorted(removals.submissions), pa.string()))
+    left = without(posts, posts["doc_id"].filter(pc.or_(gone, named)))
+    by_post = dict(zip(*(posts[name].filter(named).to_pylist() for name in ("doc_id", "id")), strict=True))
+    ids = [by_post.get(doc, own) for doc, own in zip(left["doc_id"].to_pylist(), left["id"].to_pylist(), strict=True)]
+    return left.set_column(left.schema.get_field_index("id"), left.schema.field("id"), [ids]) if by_post else left
 
 
 def without(posts: pa.Table, doc_ids: Any) -> pa.Table:

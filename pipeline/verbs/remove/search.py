@@ -76,6 +76,8 @@ class Question:
 def search(root: Path, shards: int, request: RemovalRequest) -> Met:
     """Whom the lines of a request meet in everything that is made."""
     question = Question.of(request)
+    links = artefact(root, "links", shards)
+    name_posted(links, question)
     led: dict[str, set[int]] = {}
     for doc_id, addresses in destinations(root, shards):
         for address in addresses:
@@ -86,7 +88,7 @@ def search(root: Path, shards: int, request: RemovalRequest) -> Met:
     for doc_id, lines in led.items():
         for line in lines:
             met.lines[line].add(doc_id)
-    find_links(artefact(root, "links", shards), question, led, met)
+    find_links(links, question, led, met)
     for stage, counts in (("pages", met.pages), ("documents", met.documents)):
         made = artefact(root, stage, shards)
         for shard in concerned(made, met.shards):
@@ -95,6 +97,15 @@ def search(root: Path, shards: int, request: RemovalRequest) -> Met:
                 for line, doc_ids in enumerate(met.lines):
                     counts[line] += sum(doc_id in doc_ids for doc_id in ids) if doc_ids else 0
     return met
+
+
+def name_posted(links: Artefact, question: Question) -> None:
+    """Let lines that name a submission name the page that it posted as well: what leads there goes with it."""
+    for shard in made(links) if question.submissions else ():
+        rows = dict(posted(links, shard, question))
+        ids = schemas.read_parquet(links.file(shard, ".parquet"), ["doc_id"])["doc_id"].to_pylist() if rows else []
+        for row, lines in rows.items():
+            question.documents.setdefault(ids[row], set()).update(lines)
 
 
 def searched(request: RemovalRequest, met: Met) -> RemovalRequest:

@@ -15,6 +15,7 @@ import msgspec
 
 from pipeline.build import STAGES, same_shards
 from pipeline.shards import layout, lease, removals, storage
+from pipeline.shards.receipts import Artefact
 from pipeline.shards.removals import Line, RemovalRequest
 
 LOST = {
@@ -48,6 +49,7 @@ def undo(root: Path, shards: int, lines: Sequence[str]) -> list[str]:
                     undone = request.undone + len(request.lines) - len(kept)
                     requests[path] = msgspec.structs.replace(request, lines=kept, undone=undone)
                     removals.write(path, requests[path])
+                    forget_came(root, shards)
             answers.append(f"line {line.number}: {entry}: {back(named)}")
     return answers
 
@@ -69,6 +71,15 @@ def lost(request: RemovalRequest) -> list[str]:
     """What cannot come back of a request, and why."""
     found = {why for change in request.changes for mark, why in LOST.items() if mark in change.file}
     return sorted(found)
+
+
+def forget_came(root: Path, shards: int) -> None:
+    """Forget which links came after a request that named their post; the next build reads the sources anew."""
+    if removals.came_in(root):
+        for name in ("scratch/submissions", "links"):
+            for shard in range(shards):
+                storage.remove(Artefact(root, name, shards).receipt_path(shard))
+        storage.remove(root / removals.FOLDER / removals.CAME)
 
 
 def forget(root: Path, request: RemovalRequest) -> None:
