@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+MUTMUT_VERSION := 3.8.1
 TORCH_VERSION := 2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-bac
 EXTRAS := --extra gcp --extra harvest --extra train --extra gguf --extra hub --extra tensorboard --extra newspaper --extra test
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-long interrupts bench docs picture lock clean
+.PHONY: help install venv demo test test-long interrupts mutants bench docs picture lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -46,6 +47,11 @@ test-long: install ## the tests marked long as well
 
 interrupts: install ## real builds interrupted at MOMENTS moments (100: about half an hour), and what they come to
 	PYTHONPATH=. $(BIN)/python -m tests.interruptions $(or $(MOMENTS),100)
+
+mutants: install ## which changes of the code the tests notice (PACKAGE=pipeline/dedup: of one package only); hours
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(VENV)/mutmut mutmut==$(MUTMUT_VERSION)
+	PYTHONPATH=. nice unshare --map-root-user --pid --fork --mount-proc \
+	  $(BIN)/python -m tests.mutation $(PACKAGE)  # processes of its own: what a change kills is one of these
 
 bench: install ## measurements (they assert nothing); DUMP=file, PAGES=folder and DOCUMENTS=file add those that need data
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_dedup.py
