@@ -106,7 +106,12 @@ def restore(checkpoint: Checkpoint, model: GPT, optimizers: Sequence[torch.optim
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
         parameter.copy_(shard_like(parameter, checkpoint.weights[name]))
-    owners = {one: optimizer for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]}
+    owners = {
+        parameter: optimizer
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
     for entry, tensor in checkpoint.optimizer_state.items():
         key, _, name = entry.partition("/")
         owners[parameters[name]].state[parameters[name]][key] = shard_like(parameters[name], tensor)

@@ -20,15 +20,19 @@ def tokenizer_notes(folder: Path, tokenizer: Path) -> list[str]:
 
     Raises TrainingError: it is another one, so that every id would mean another token; InputError: it cannot be read.
     """
-    theirs = next((one for one in (folder / name for name in (DESCRIBED, *MERGES)) if one.exists()), None)
-    one = merges_of(theirs) if theirs else []
+    theirs = next((path for path in (folder / name for name in (DESCRIBED, *MERGES)) if path.exists()), None)
+    their_merges = merges_of(theirs) if theirs else []
     if theirs is None or not tokenizer.exists():
         missing = tokenizer if theirs else folder / DESCRIBED
         return [f"{missing}: not there, so the vocabulary of {folder} was not compared with that of the tokens"]
     other = merges_of(tokenizer)
-    if one != other:
-        place = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
-        how = f"merge {place:,} is another" if place is not None else f"{len(one):,} merges, {len(other):,} here"
+    if their_merges != other:
+        place = next(
+            (place for place, pair in enumerate(zip(their_merges, other, strict=False)) if pair[0] != pair[1]), None
+        )
+        how = (
+            f"merge {place:,} is another" if place is not None else f"{len(their_merges):,} merges, {len(other):,} here"
+        )
         raise TrainingError(
             f"{theirs}: another tokenizer than the tokens were made with ({how}): each id would mean another token; "
             "begin with a model of this vocabulary, or mean it with 'webtext train --allow tokenizer'"

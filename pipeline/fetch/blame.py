@@ -222,11 +222,15 @@ class Blame:
         Where names could not be looked up, those that have to be looked up too, if there are any.
         """
         asks_for = self.hosts.resolver.asks_for
-        known = (one for one in chain(reversed(self.hosts.alive), self.around.alive()) if self.may_be_there(one))
+        known = (
+            origin for origin in chain(reversed(self.hosts.alive), self.around.alive()) if self.may_be_there(origin)
+        )
         if not self.outage.nameless:
             return list(islice(known, REFERENCES))
         found = list(known)
-        return [one for one in found if asks_for(origin_of(one)[1])][:REFERENCES] or found[:REFERENCES]
+        return [reference for reference in found if asks_for(origin_of(reference)[1])][:REFERENCES] or found[
+            :REFERENCES
+        ]
 
     def may_be_there(self, address: str) -> bool:
         """Whether the host of an address did not fail just now."""

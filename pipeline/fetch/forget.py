@@ -147,9 +147,9 @@ def memory_of(path: Path) -> Memory:
 def memory_without(gone: Gone, path: Path) -> Memory:
     """The same without what has to go, and without redirects to it."""
     whole = memory_of(path)
-    robots = [one for one in whole.robots if not any(names(gone, url) for url in (one.address, *one.leads_to))]
-    faults = [one for one in whole.faults if not any(names(gone, word.rstrip(":")) for word in one.split())]
-    paces = [one for one in whole.paces if not gone.covers_host(one.host)]
+    robots = [file for file in whole.robots if not any(names(gone, url) for url in (file.address, *file.leads_to))]
+    faults = [fault for fault in whole.faults if not any(names(gone, word.rstrip(":")) for word in fault.split())]
+    paces = [pace for pace in whole.paces if not gone.covers_host(pace.host)]
     return msgspec.structs.replace(whole, robots=robots, paces=paces, faults=faults)
 
 

@@ -38,8 +38,8 @@ def content_type_of(headers: Headers) -> str:
 
     Fetch, "extract a MIME type": headers and the elements of a header in order, those that do not parse passed over.
     """
-    types = [MEDIA_TYPE.fullmatch(one.strip(" \t")) for one in LISTED.findall(header(headers, "content-type"))]
-    names = [one[1].lower() for one in types if one and one[1].lower() not in UNKNOWN_TYPES]
+    types = [MEDIA_TYPE.fullmatch(item.strip(" \t")) for item in LISTED.findall(header(headers, "content-type"))]
+    names = [match[1].lower() for match in types if match and match[1].lower() not in UNKNOWN_TYPES]
     return names[-1] if names else ""
 
 

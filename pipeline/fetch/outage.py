@@ -58,7 +58,9 @@ class Outage:
     def reached(self, seen: Reached) -> list[str]:
         """The hosts that failed, and not the network, for it was seen to be there since; they are forgotten here."""
         gone = [
-            name for name, one in self.failing.items() if (seen.named_at if one.nameless else seen.opened_at) > one.at
+            name
+            for name, failure in self.failing.items()
+            if (seen.named_at if failure.nameless else seen.opened_at) > failure.at
         ]
         for name in gone:
             del self.failing[name]

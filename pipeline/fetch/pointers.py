@@ -229,14 +229,14 @@ def row_of(
     return {
         "doc_id": doc,
         "final_url": text(final_url),
-        "via": [text(one) for one in via],
+        "via": [text(url) for url in via],
         "status": status,
         "content_type": text(content_type),
         "warc": at.file,
         "offset": at.offset,
         "length": at.length,
         "sha256": at.sha256,
-        "opt_outs": [text(one) for one in opt_outs],
+        "opt_outs": [text(opt_out) for opt_out in opt_outs],
         "outcome": str(outcome),
     }
 

@@ -79,9 +79,9 @@ class Lease:
         self.renewed = clock()
         self.ended, self.guard = threading.Event(), threading.Lock()
         self.lost: WebTextError | None = None
-        self.threads = [threading.Thread(target=one, daemon=True) for one in (self.beat, self.watch)]
-        for one in self.threads:
-            one.start()
+        self.threads = [threading.Thread(target=work, daemon=True) for work in (self.beat, self.watch)]
+        for thread in self.threads:
+            thread.start()
 
     def beat(self) -> None:
         """Renew the lease, as often as BEATS says; at once when this machine slept."""

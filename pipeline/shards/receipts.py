@@ -264,11 +264,11 @@ class Artefact:
             fingerprint=self.fingerprint(),
             settings=settings,
             versions=versions(libraries),
-            files={name: stamp for one in receipts for name, stamp in one.files.items()},
-            books=added([dict(books or {}), *(one.books for one in receipts)]),
-            notes=(*notes, *(note for one in receipts for note in one.notes)),
-            made_from={one.name: one.fingerprint() for one in made_from},
-            counts={name: sum(one.counts.get(name, 0) for one in receipts) for name in receipts[0].counts},
+            files={name: stamp for receipt in receipts for name, stamp in receipt.files.items()},
+            books=added([dict(books or {}), *(receipt.books for receipt in receipts)]),
+            notes=(*notes, *(note for receipt in receipts for note in receipt.notes)),
+            made_from={source.name: source.fingerprint() for source in made_from},
+            counts={name: sum(receipt.counts.get(name, 0) for receipt in receipts) for name in receipts[0].counts},
         )
         data = written(manifest)
         path = self.manifest_path

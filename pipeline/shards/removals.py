@@ -157,8 +157,8 @@ class Refusals:
         """REMOVED or BLOCKED_DOMAIN if one of the addresses of a chain is refused, else KEPT."""
         if not (self.removals.requests or self.domains.hosts):
             return Outcome.KEPT
-        known = [identity(one) for one in addresses]
-        if any(self.removals.cover(*one) for one in known):
+        known = [identity(address) for address in addresses]
+        if any(self.removals.cover(*link) for link in known):
             return Outcome.REMOVED
         return Outcome.BLOCKED_DOMAIN if any(host in self.domains for _, host in known) else Outcome.KEPT
 
@@ -237,8 +237,10 @@ class OldRequest(msgspec.Struct, frozen=True):
 
 def renewed(old: OldRequest) -> RemovalRequest:
     """A request of format 1 as one of today that has still to be carried out: it erased less than one of today does."""
-    marks = [("host", hidden(one)) for one in old.hosts] + [("submission", one) for one in old.submissions]
-    marks += [("doc_id", one) for one in dict.fromkeys((*old.doc_ids, *old.removed))]
+    marks = [("host", hidden(host)) for host in old.hosts] + [
+        ("submission", submission) for submission in old.submissions
+    ]
+    marks += [("doc_id", doc_id) for doc_id in dict.fromkeys((*old.doc_ids, *old.removed))]
     lines = tuple(Line(number, *mark) for number, mark in enumerate(marks, 1))
     return RemovalRequest(old.asked_at, lines)
 

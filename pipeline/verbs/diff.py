@@ -208,8 +208,8 @@ def funnel(a: Side, b: Side) -> dict[tuple[str, str], tuple[int | None, int | No
 
 def books_of(statuses: Mapping[str, ArtefactStatus]) -> dict[str, dict[str, int]]:
     """By step: outcome -> rows, and "" -> the rows that came in, of the artefacts that are whole."""
-    books = [one.manifest.books for one in statuses.values() if one.manifest]
-    return {step: {"": book.inputs, **book.outcomes} for one in books for step, book in one.items()}
+    books = [status.manifest.books for status in statuses.values() if status.manifest]
+    return {step: {"": book.inputs, **book.outcomes} for steps in books for step, book in steps.items()}
 
 
 def compared(base: duckdb.DuckDBPyConnection, a: Side, b: Side, stage: str, examples: int) -> Iterator[Group]:

@@ -109,10 +109,10 @@ def at_hand(root: Path, settings: dict[str, Any]) -> list[overlap.Reference]:
 
 def marked(text: str, references: list[overlap.Reference]) -> Spans:
     """The passages of a text whose n-grams the reference holds that holds most of them, overlapping ones as one."""
-    every = [(one, *overlap.grams_of(text, one.n)) for one in references]
+    every = [(reference, *overlap.grams_of(text, reference.n)) for reference in references]
     if not every:
         return ()
-    reference, hashes, spans = max(every, key=lambda one: one[0].holds(one[1]).sum())
+    reference, hashes, spans = max(every, key=lambda found: found[0].holds(found[1]).sum())
     found: list[tuple[int, int]] = []
     for (first, last), held in zip(spans, reference.holds(hashes).tolist(), strict=True):
         if held and found and first <= found[-1][1]:

@@ -72,17 +72,21 @@ def overlaps(root: Path, shards: int, evaluations: Sequence[Path], trains: Seque
     """
     sets = [read_evaluation(path, NGRAM) for path in evaluations]
     asked = list(map(Asked.of, sets))
-    for one in sets:
-        prove(one)
+    for evaluation in sets:
+        prove(evaluation)
     for text in texts_of(root, shards):
         for question in asked:
             question.pass_by(text)
     own = [against(path, train) for path, train in zip(evaluations, trains, strict=False)]
     return [
         Overlap(
-            one.name, len(one.grams), one.share, own[place] if place < len(own) else None, tuple(sets[place].summary())
+            evaluation.name,
+            len(evaluation.grams),
+            evaluation.share,
+            own[place] if place < len(own) else None,
+            tuple(sets[place].summary()),
         )
-        for place, one in enumerate(asked)
+        for place, evaluation in enumerate(asked)
     ]
 
 

@@ -104,19 +104,19 @@ def show(root: Path, shards: int, wanted: Wanted) -> Iterator[Document]:
     removals.refuse_unfinished(root)
     for outcome in wanted.outcomes:
         check(outcome)
-    hosts = tuple(urls.listed_host(one, "--host") for one in wanted.hosts)
+    hosts = tuple(urls.listed_host(host, "--host") for host in wanted.hosts)
     corpus, documents = artefact(root, "corpus", shards), artefact(root, "documents", shards)
     refuse_unbuilt(root, shards)
     looking = replace(wanted, hosts=hosts, addresses=tuple(map(doc_id_of, wanted.addresses)))
     gone = removals.Removals.of(root)
     picks = chain.from_iterable(picked(corpus, documents, shard, looking, gone) for shard in range(shards))
     if wanted.random:
-        chosen: Iterable[Pick] = heapq.nsmallest(wanted.random, picks, lambda one: drawn(wanted.seed, one.doc_id))
+        chosen: Iterable[Pick] = heapq.nsmallest(wanted.random, picks, lambda pick: drawn(wanted.seed, pick.doc_id))
     else:
         chosen = islice(picks, None if wanted.addresses else wanted.limit or None)
     if wanted.addresses:
         chosen = list(chosen)
-        refuse_unknown(wanted.addresses, looking.addresses, {one.doc_id for one in chosen})
+        refuse_unknown(wanted.addresses, looking.addresses, {pick.doc_id for pick in chosen})
     grounds = Grounds.of(root, corpus)
     while batch := list(islice(chosen := iter(chosen), BATCH)):
         yield from read(corpus, documents, batch, grounds, gone)
@@ -237,9 +237,9 @@ def read(
     rows: dict[str, dict[str, Any]] = {}
     for (shard, part), picks in grouped(batch).items():
         read_part = read_kept if part == KEPT else read_extracted
-        rows |= read_part(corpus, documents, shard, part, sorted(one.row for one in picks))
+        rows |= read_part(corpus, documents, shard, part, sorted(pick.row for pick in picks))
     found = kept_of(corpus, {row["keeper"] for row in rows.values() if lost_here(row)})
-    keepers = {doc_id: one for doc_id, one in found.items() if not gone.cover(one.doc_id, one.host)}
+    keepers = {doc_id: keeper for doc_id, keeper in found.items() if not gone.cover(keeper.doc_id, keeper.host)}
     for pick in batch:
         row = rows[pick.doc_id]
         document = Document(**row)

@@ -62,8 +62,11 @@ def outlook(
         plan,
         machines,
         tuple(looked_at(found)),
-        tuple(one for one in every_number(costs) if one.name in in_use(found, settings)),
-        (*notes(plan, found, settings, machines), *(one for one in warnings if not one.startswith("disk:"))),
+        tuple(number for number in every_number(costs) if number.name in in_use(found, settings)),
+        (
+            *notes(plan, found, settings, machines),
+            *(warning for warning in warnings if not warning.startswith("disk:")),
+        ),
         weight,
         None if price is None else price * plan.vcpu_hours,
     )

@@ -156,10 +156,10 @@ def made_pages(root: Path, settings: Settings) -> Iterator[Page]:
 
 def captured(chosen: Sequence[tuple[Path, Capture]], limit_bytes: int) -> Iterator[Page]:
     """The responses of captures; what cannot be read is left out, as the stage would."""
-    for path, one in chosen:
-        row = {"url": one.url, "final_url": one.url, "doc_id": "", "host": ""}
+    for path, capture in chosen:
+        row = {"url": capture.url, "final_url": capture.url, "doc_id": "", "host": ""}
         try:
-            yield row, read_response(path, one.offset, one.length, limit_bytes, one.sha256), one.length
+            yield row, read_response(path, capture.offset, capture.length, limit_bytes, capture.sha256), capture.length
         except (BadRecord, Refused):
             continue
 

@@ -111,14 +111,14 @@ def look_at_submissions(paths: Sequence[Path], settings: Settings, work: Path) -
     paths, _ = sorted_out(paths)
     chosen = spread(paths, FILES)
     pieces = [piece_of(path, settings.pages) for path in chosen]
-    whole = len(chosen) == len(paths) and all(one.share == 1 for one in pieces)
-    weights = weights_of(paths, chosen, [one.share for one in pieces])
-    tables = [table_of(one.submissions) for one in pieces]
+    whole = len(chosen) == len(paths) and all(piece.share == 1 for piece in pieces)
+    weights = weights_of(paths, chosen, [piece.share for piece in pieces])
+    tables = [table_of(piece.submissions) for piece in pieces]
     table = pa.concat_tables(tables)
     found = decided(without_same(table), Rules.of(settings.links, work), {}).links
     stands_for: dict[str, float] = {}  # links that a link of the sample stands for
-    for one, weight in zip(tables, weights, strict=True):
-        for url in one["url"].unique().to_pylist():
+    for posts, weight in zip(tables, weights, strict=True):
+        for url in posts["url"].unique().to_pylist():
             stands_for[url] = min(weight, stands_for.get(url, weight))
     kept = found.filter(pc.equal(found["outcome"], str(Outcome.KEPT)))
     hosts: Counter[str] = Counter()
@@ -127,14 +127,14 @@ def look_at_submissions(paths: Sequence[Path], settings: Settings, work: Path) -
     return Submissions(
         files=len(paths),
         bytes=size(paths),
-        rows=sum(weight * one.rows for weight, one in zip(weights, pieces, strict=True)),
-        posts=sum(weight * one.num_rows for weight, one in zip(weights, tables, strict=True)),
+        rows=sum(weight * piece.rows for weight, piece in zip(weights, pieces, strict=True)),
+        posts=sum(weight * posts.num_rows for weight, posts in zip(weights, tables, strict=True)),
         links=sum(stands_for.values()),
         hosts=dict(hosts),
         link_bytes=parquet_bytes(found, schemas.LINKS) / max(1, found.num_rows),
         post_bytes=parquet_bytes(table, schemas.SUBMISSIONS) / max(1, table.num_rows),
         block_bytes=sum(map(len, schemas.pack(table))) / max(1, table.num_rows),
-        sampled=sum(one.rows for one in pieces),
+        sampled=sum(piece.rows for piece in pieces),
         whole=whole,
         kept_ids=frozenset(kept["doc_id"].to_pylist()),
     )

@@ -45,7 +45,9 @@ def paths_of(path: Path) -> tuple[Path, Path]:
 def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
     """Write the statement of a request that was carried out; what it says. `names`: its lines as asked, to be named."""
     request = removal.request
-    earlier = [one for one in map(removals.read, removals.paths(removal.root)) if one.asked_at <= request.asked_at]
+    earlier = [
+        other for other in map(removals.read, removals.paths(removal.root)) if other.asked_at <= request.asked_at
+    ]
     lines = [
         {
             "number": line.number, "taken_as": line.kind, "mark": line.mark,
@@ -61,8 +63,13 @@ def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
         "lines": lines,
         "doc_ids": list(request.removed),
         "files": [
-            {"file": one.file, "rows": one.rows, "sha256_before": one.sha256_before, "sha256_after": one.sha256_after}
-            for one in request.changes
+            {
+                "file": change.file,
+                "rows": change.rows,
+                "sha256_before": change.sha256_before,
+                "sha256_after": change.sha256_after,
+            }
+            for change in request.changes
         ],
         "checkpoints": checkpoints(removal, earlier),
         "held_before": request.held,
@@ -79,7 +86,7 @@ def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
 
 def page(statement: dict[str, Any]) -> list[str]:
     """A statement as text."""
-    gone = [one for one in statement["files"] if not one["sha256_after"]]
+    gone = [file for file in statement["files"] if not file["sha256_after"]]
     return [
         "Statement of a removal",
         "",
@@ -87,33 +94,33 @@ def page(statement: dict[str, Any]) -> list[str]:
         "",
         "What was asked, and what it met:",
         *(
-            f"  line {one['number']}: {one.get('said', one['mark'])}, taken as {KINDS[one['taken_as']]}: "
-            f"{rows_told(one['links'], one['pages'], one['documents'])}"
-            for one in statement["lines"]
+            f"  line {line['number']}: {line.get('said', line['mark'])}, taken as {KINDS[line['taken_as']]}: "
+            f"{rows_told(line['links'], line['pages'], line['documents'])}"
+            for line in statement["lines"]
         ),
         "",
         f"{len(statement['doc_ids'])} documents are in no artefact any more. Their doc_ids:",
-        *(f"  {one}" for one in statement["doc_ids"]),
+        *(f"  {doc_id}" for doc_id in statement["doc_ids"]),
         "",
         f"{len(statement['files']) - len(gone)} files were written again without them, {len(gone)} were deleted:",
         *(
-            f"  {one['file']}\n    before {one['sha256_before']}\n    after  {one['sha256_after'] or 'deleted'}"
-            for one in statement["files"]
+            f"  {file['file']}\n    before {file['sha256_before']}\n    after  {file['sha256_after'] or 'deleted'}"
+            for file in statement["files"]
         ),
         "",
         "Models trained here:",
         *(f"  {line}" for line in checkpoint_lines(statement)),
         "",
         "Exports:",
-        *([f"  {one['path']} ({one['format']}, {one['state']}): held it: {one['held']}; {one['why']}"
-           for one in statement["exports"]] or ["  none is known"]),
+        *([f"  {export['path']} ({export['format']}, {export['state']}): held it: {export['held']}; {export['why']}"
+           for export in statement["exports"]] or ["  none is known"]),
         "",
         "Not reached:",
         *([f"  {name}: {why}" for name, why in statement["left"].items()] or ["  nothing that is known"]),
         "  copies that somebody made of any of these files; versions that an object store keeps",
         "",
         "How to check it:",
-        *(f"  {one}" for one in statement["check"]),
+        *(f"  {command}" for command in statement["check"]),
     ]  # fmt: skip
 
 

@@ -240,9 +240,9 @@ def texts(path: Path) -> Iterator[bytes]:
     if path.suffix == ".parquet":
         try:
             with pq.ParquetFile(storage.local(path)) as file:
-                columns = [one.name for one in file.schema_arrow if pa.types.is_string(one.type)]
+                columns = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
                 for batch in file.iter_batches(1_000, columns=columns):
-                    yield "\n".join(str(one) for name in columns for one in batch[name].to_pylist()).encode()
+                    yield "\n".join(str(value) for name in columns for value in batch[name].to_pylist()).encode()
         except pa.ArrowInvalid:
             return
         return

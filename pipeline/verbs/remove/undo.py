@@ -41,10 +41,10 @@ def undo(root: Path, shards: int, lines: Sequence[str]) -> list[str]:
         for line in asked.lines:
             entry, named = removals.entry_of(lines[line.number - 1]), 0
             for path, request in requests.items():
-                kept = tuple(one for one in request.lines if not same(one, line))
+                kept = tuple(listed for listed in request.lines if not same(listed, line))
                 if len(kept) < len(request.lines):
                     named += 1
-                    answers += [f"line {line.number}: {entry}: {one}" for one in lost(request)]
+                    answers += [f"line {line.number}: {entry}: {why}" for why in lost(request)]
                     forget(root, request)
                     undone = request.undone + len(request.lines) - len(kept)
                     requests[path] = msgspec.structs.replace(request, lines=kept, undone=undone)

@@ -39,30 +39,30 @@ class Bound:
 
 def columns(name: str, data: Sequence[Column], bounds: Sequence[Bound] = ()) -> Markup:
     """A histogram. `name` says to those who do not see it what it shows; `bounds` are drawn over it."""
-    highest = max((one.height for one in data), default=0) or 1
+    highest = max((column.height for column in data), default=0) or 1
     step = 100 / max(1, len(data))
     room = HEIGHT - ABOVE - BELOW
     marks = []
-    for place, one in enumerate(data):
+    for place, column in enumerate(data):
         left, wide = step * place + step * 0.12, step * 0.76
-        tall, filled = (max(LEAST, room * value / highest) if value else 0.0 for value in (one.height, one.full))
+        tall, filled = (max(LEAST, room * value / highest) if value else 0.0 for value in (column.height, column.full))
         floor = HEIGHT - BELOW
         odd = "odd" if len(data) > CROWDED and place % 2 else ""
         labelled = len(data) <= MANY or place % 4 == 0
-        top = short(one.height) if one.height and len(data) <= MANY else ""
+        top = short(column.height) if column.height and len(data) <= MANY else ""
         marks.append(
             element(
                 "g",
-                element("title", one.title),
+                element("title", column.title),
                 rectangle(left, floor - tall, wide, tall, "track"),
                 rectangle(left, floor - filled, wide, filled, "full"),
                 label(left + wide / 2, floor - tall - 6, top, f"value {odd}"),
-                label(left + wide / 2, HEIGHT - 7, one.label if labelled else "", f"tick {odd}"),
+                label(left + wide / 2, HEIGHT - 7, column.label if labelled else "", f"tick {odd}"),
             )
         )
     base = element("line", x1="0", x2="100%", y1=f"{HEIGHT - BELOW}.5", y2=f"{HEIGHT - BELOW}.5", class_="axis")
     return picture(
-        name, HEIGHT, *marks, base, *(mark for place, one in enumerate(bounds) for mark in across(one, place))
+        name, HEIGHT, *marks, base, *(mark for place, bound in enumerate(bounds) for mark in across(bound, place))
     )
 
 

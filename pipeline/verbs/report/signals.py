@@ -57,14 +57,15 @@ def histogram(name: str, rows: list[Row], bounds: list[Rule]) -> Markup:
         for label, values, row in made.columns
     ]
     drawn = [
-        Bound(made.across(one.bound), f"{'≤' if one.sign == '<=' else '≥'} {decimal(one.bound)}") for one in bounds
+        Bound(made.across(bound.bound), f"{'≤' if bound.sign == '<=' else '≥'} {decimal(bound.bound)}")
+        for bound in bounds
     ]
-    cells = ((one.title.partition(":")[0], exact(one.height), exact(one.full)) for one in data)
+    cells = ((column.title.partition(":")[0], exact(column.height), exact(column.full)) for column in data)
     return figure(
         name,
         SIGNALS.get(name, "").partition(" (")[0]
         + "."
-        + "".join(f" A rule asks for {LEAST_OR_MOST[one.sign]} {decimal(one.bound)}." for one in bounds),
+        + "".join(f" A rule asks for {LEAST_OR_MOST[bound.sign]} {decimal(bound.bound)}." for bound in bounds),
         columns(f"Documents by {name}", data, drawn),
         fold("The numbers", table(name, "", (("Value", ""), ("Documents", "n"), ("In the corpus", "n")), cells)),
     )
@@ -109,9 +110,9 @@ def even(rows: list[Row], step: float, bounds: list[Rule]) -> Scale:
     counts = [(round(row["at_least"] / step), row) for row in rows]
     every = sum(row["documents"] for _, row in counts)
     low, high = edge(counts, every), edge(counts[::-1], every)
-    marks = [one.bound / step for one in bounds]
-    first = min([low, *(int(one * 0.9) for one in marks)])
-    last = max([high, first, *(ceil(one * 1.1) for one in marks if one < 100_000)])
+    marks = [bound.bound / step for bound in bounds]
+    first = min([low, *(int(mark * 0.9) for mark in marks)])
+    last = max([high, first, *(ceil(mark * 1.1) for mark in marks if mark < 100_000)])
     width = -(-(last - first + 1) // COLUMNS)
     number = -(-(last - first + 1) // width)
     made: list[Row] = [{"documents": 0, "stay": 0} for _ in range(number)]
