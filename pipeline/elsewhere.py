@@ -1,4 +1,4 @@
-"""Corpora of other builds whose documents already win: which they are, and what they bring to the comparison.
+"""Deduplication against corpora of other builds: which they are, and what they bring to the comparison.
 
 Choice: texts as they stand there are hashed and signed anew, by the settings and the version of this build. So any
 whole corpus will do, its folder alone and one of an older version too, and two builds need not agree on a shingle.

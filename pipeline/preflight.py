@@ -1,4 +1,4 @@
-"""What can be told before the first second of work: every fault of the config and the inputs that a stage would meet.
+"""Preflight checks: every fault of the config and the inputs that a stage would meet, before the first second of work.
 
 Choice: each stage's own readers and checks are called here on the beginnings of the files, and all faults are told at
 once; `plan` and `build` call the same. Cost: a file is opened twice; of many, LOOKED_INTO spread over all are.

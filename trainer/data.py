@@ -1,4 +1,4 @@
-"""Token shards as one numbered list of windows, read through the memory map without a copy.
+"""The data set: token shards as one numbered list of windows, read through the memory map without a copy.
 
 Choice: windows of `block + 1` tokens, numbered over all shards and visited in a permutation that is a function of
 (seed, epoch), not a list: the place of any batch follows from (seed, step) alone, so a resumed run stores no position

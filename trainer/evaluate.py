@@ -1,4 +1,4 @@
-"""How good a model is on text it has not seen: nats a token, and bits a byte.
+"""Validation: how good a model is on text it has not seen, in nats a token and bits a byte.
 
 Choice: the same windows every time, the first of one fixed permutation of the validation split, so that two numbers of
 one run differ by the model alone. Bits a byte compare across tokenizers; nats a token do not. Cost: a small sample's

@@ -1,4 +1,4 @@
-"""Whether a run fits: the memory it takes at least, and the time it will take, told before its first step.
+"""Estimates of memory and time: whether a run fits, told before its first step.
 
 Choice: arithmetic on the shape, since a run that cannot end should not begin: what parameters, gradients and moments
 take is exact; activations are an upper estimate for one window (Korthikanti et al. 2022, section 4.1, in float32

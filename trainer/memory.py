@@ -1,4 +1,4 @@
-"""What happens when memory runs out: smaller pieces, the same numbers.
+"""Out of memory: micro-batches are halved and the numbers stay the same.
 
 Choice: the attempt is made again in halves, since a run that was begun for days should not end for a neighbour's
 memory. Cost: the failed attempt's time. Alternative: to work out beforehand what will fit, which no allocator promises.

@@ -1,4 +1,4 @@
-"""What a run tells while it runs: a value a step for whoever watches, a JSON line a step for whoever looks later.
+"""Metrics: a value a step for whoever watches, a JSON line a step for whoever looks later.
 
 Choice: the log is a file of JSON lines that a resumed run cuts back to the step it goes on from, so every step stands
 in it once; TensorBoard, if asked for, is told the same numbers. Cost: one rewrite a resume. Alternative: append only,

@@ -1,4 +1,4 @@
-"""What training makes small: the mean cross-entropy of a micro-batch, its logits all at once or some rows at a time.
+"""The objective: the mean cross-entropy of a micro-batch, its logits all at once or some rows at a time.
 
 Choice: the bounded form makes its gradient in the forward pass, so that only `rows` x vocabulary logits ever exist: at
 50,257 entries a window of 1,024 tokens needs 206 MB of them, three times over, a batch of 12 needs 7.4 GB. Cost: the

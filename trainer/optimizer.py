@@ -1,4 +1,4 @@
-"""How weights move: the rate of every step, and AdamW or, for the matrices inside the layers, Muon.
+"""Optimizers and the learning-rate schedule: AdamW or, for the matrices inside the layers, Muon.
 
 Choice: both are torch's own. Muon (Jordan et al. 2024) makes the update of a matrix orthogonal; scaled as in Liu et
 al. 2025, "Muon is scalable for LLM training", it takes AdamW's rate and decay, so that one line of the config switches

@@ -1,4 +1,4 @@
-"""A training under way: what it holds, how it is saved, and how it goes on from what was saved.
+"""The state of a run: what it holds, how it is saved, and how it goes on from what was saved.
 
 Choice: a run is refused unless it and its checkpoint agree on everything that decides the weights, field by field; who
 means a change names it. Cost: a harmless change has to be named too. Alternative: taking what the config says now,

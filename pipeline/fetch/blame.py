@@ -1,4 +1,4 @@
-"""Whose failure it was: the link's, its host's, or the network's.
+"""Attribution of failures: to the link, to its host, or to the network.
 
 Choice: that is decided by what comes after it. A link that failed without an answer is held. Its host answers the next
 link: it was the link. The host fails IN_A_ROW times: it was the host, and the link waits with its others while the host

@@ -1,4 +1,4 @@
-"""What was fetched for links that are gone, erased where it lies: responses, requests, redirects, and what hosts said.
+"""Erasure of what was fetched for links that are gone: responses, requests, redirects, and what hosts said.
 
 Choice: the segment of a visit is read once, and every record of a chain that asks, or is led to, what has to go becomes
 unreadable; the table of the segment, its commit, is written last, so that a run cut short finds the same work again.

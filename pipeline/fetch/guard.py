@@ -1,4 +1,4 @@
-"""Connections to public addresses only, checked on the address that is really connected.
+"""The SSRF guard: connections to public addresses only, checked on the address that is really connected.
 
 Choice: the check sits where sockets are made, which sees the address of every connection just before it opens:
 literals, redirects and names that change their answer between two look-ups (rebinding) included. The resolver drops

@@ -1,4 +1,4 @@
-"""Heads of HTTP responses, and where the body after one ends: read alike from a connection and from a WARC record.
+"""HTTP framing: heads of responses, and where the body after one ends; read alike from a connection and a WARC record.
 
 Choice: one lenient parser of our own for both, which takes what browsers take, so that a page crawled and the same
 bytes in a WARC file are one page. Cost: these lines have to be right about bytes. Alternative: the parser of the HTTP

@@ -1,4 +1,4 @@
-"""Which kind of archive a file is, told by how it begins, and where in it records lie: WARC, ARC, and both in a zip.
+"""Detection of archive formats by how a file begins, and where in it records lie: WARC, ARC, and both in a zip.
 
 WARC files come plain, compressed record by record (gzip, zstd), or as members of a zip with a directory of pages beside
 them, which is WACZ (1.1.1, section 3: what lies in archive/ is stored, so that it can be read by offset). ARC is what

@@ -1,4 +1,4 @@
-"""The capture that holds a link's page: of those of its address the one that counts, redirects and revisits followed.
+"""Capture lookup: of the captures of a link's address the one that counts, redirects and revisits followed.
 
 Choice: a link that leads elsewhere is followed by looking into the shard of its target, which is a file like any other.
 Cost: each hop reads the captures of the shards that hold targets, most often the link's own. Alternative: an exchange

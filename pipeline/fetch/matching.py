@@ -1,4 +1,4 @@
-"""Which rule of a robots.txt decides on an address: RFC 9309, sections 2.2.2 and 2.2.3.
+"""Matching of robots.txt: which rule decides on an address, by RFC 9309, sections 2.2.2 and 2.2.3.
 
 Choice: an address and a pattern are brought to one spelling and compared octet by octet; of the rules that match, the
 one with most octets decides, Allow where two are equal. Cost: 60 lines. Alternative: protego, which measures a pattern

@@ -1,4 +1,4 @@
-"""Which of several captures of one address counts: the one nearest in time to the post of the link.
+"""Capture selection: of several captures of one address, the one nearest in time to the post of the link.
 
 Choice: kept pages first, then captures that lead elsewhere, then failures; within each the nearest to the post, by the
 second, as sql/commoncrawl_pages.sql has it, and of equally near ones the earlier. What is still equal is told apart by

@@ -1,4 +1,4 @@
-"""Whether it is hosts that fail, or the network of this machine.
+"""Outage detection: whether it is hosts that fail, or the network of this machine.
 
 Choice: what shows that the network is there is a server that answered over a new connection, and for names a look-up
 that was answered: an open connection may live on, and a name be remembered, while neither can be had any more. Hosts

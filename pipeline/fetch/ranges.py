@@ -1,4 +1,4 @@
-"""Pieces of large files over HTTP, by offset and length: in few requests, politely, each piece or why it did not come.
+"""Range requests: pieces of large files, in few requests, politely, each piece or why it did not come.
 
 Choice: pieces are sorted by file and offset, neighbours are fetched in one range, a few ranges at a time, and a server
 that says "slow down" makes all of them wait. Cost: the bytes between neighbours, and some seconds in which nothing is

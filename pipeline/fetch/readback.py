@@ -1,4 +1,4 @@
-"""What a record says as an answer of a web server, and what a pointer into any archive reads back.
+"""Random access to archives: what a pointer reads back, and what a record says as an answer of a web server.
 
 Choice: the head is read by the parser that the crawl uses, and framing, transfer and content codings are undone here,
 so that the stored bytes are the ones that came. Cost: each body is decoded again by every reader. Alternative: warcio's

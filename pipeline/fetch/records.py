@@ -1,4 +1,4 @@
-"""An archive cut into its records, with every damaged stretch named: what a reader library passes over in silence.
+"""Parsing of archives: records, with every damaged stretch named, which a reader library passes over in silence.
 
 Choice: the cut is made here, by the compressed members (gzip, zstd) or by the promised length (plain), and checked to
 the last byte. Cost: the cut runs in Python around zlib, at half FastWARC's speed (350 MB of content a second and core

@@ -1,4 +1,4 @@
-"""What an HTTP response is worth: its body decoded, its outcome, its opt-outs. The same for a crawl and for WARC files.
+"""Classification of an HTTP response: its body decoded, its outcome, its opt-outs; for a crawl and WARC files alike.
 
 Choice: one judgement for both, so that a page from a user's WARC ends like the same page crawled. Decoding stops at a
 limit, whatever the bytes claim to become. Cost: a body is decoded once to be judged, and again by who reads the WARC.

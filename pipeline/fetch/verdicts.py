@@ -1,4 +1,4 @@
-"""What robots.txt says of addresses that were fetched already, decided anew when `pages.obey_agents` has changed.
+"""Verdicts of robots.txt on addresses that were fetched already, taken anew when `pages.obey_agents` has changed.
 
 Choice: robots.txt files are in the segments, and who was obeyed then; so whom to obey is a question about what was
 learnt, asked of the addresses on the way to a page and of its own. A link that was not asked because of an agent that

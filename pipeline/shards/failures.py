@@ -1,4 +1,4 @@
-"""How a failure that a person can mend comes home from a worker: as a line of text in whatever the engine says.
+"""Errors across processes: how a failure that a person can mend comes back from a worker, in whatever the engine says.
 
 Choice: each engine wraps what a worker raised in errors of its own, and all of them keep its text; so the kind and the
 message travel as text, behind a mark. Cost: a message is found by its mark, not by its type. Alternative: a list of

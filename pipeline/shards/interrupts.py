@@ -1,4 +1,4 @@
-"""Ending when told to: Ctrl-C, SIGTERM and a lost lease end a command within END_S, wherever its threads are.
+"""Signal handling: Ctrl-C, SIGTERM and a lost lease end a command within END_S, wherever its threads are.
 
 Choice: the main thread is interrupted as Python does it, so that whoever holds something lets go of it; a thread of
 its own, which the signal wakes by a pipe, ends the process once END_S have passed all the same. That may be done at

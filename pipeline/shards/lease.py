@@ -1,4 +1,4 @@
-"""One run at a time in a working directory.
+"""Lock and lease: one run at a time in a working directory.
 
 Choice: the system's own lock on a file, which ends with the process that holds it, however it dies; for a directory on
 an object store also a lease, an object that its holder writes anew as long as it lives and that another run may replace

@@ -1,4 +1,4 @@
-"""What killed runs left in a working directory, and how to tell it from what somebody is writing there now.
+"""Garbage collection: what killed runs left in a working directory, told from what somebody is writing there now.
 
 Choice: who writes a file holds its lock, which ends with the process however it dies; who writes a folder (an export)
 holds one lock for all of it. Cost: where a file system has no locks, a part is taken for abandoned once its process is

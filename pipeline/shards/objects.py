@@ -1,4 +1,4 @@
-"""What is there on object stores, by path: one object, a folder, a glob, a whole directory at once.
+"""Listings of object stores, by path: one object, a folder, a glob, a whole directory at once.
 
 Choice: whoever holds a directory looks at all of it once (1,000 objects a request) and notes what it changes; everybody
 else asks for each object. Cost: a holder has to be told when others have worked for it. Alternative: asking always,

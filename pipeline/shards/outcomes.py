@@ -1,4 +1,4 @@
-"""Every fate a row can meet and every way a run can fail, in one list.
+"""Outcomes of rows and errors of runs: every fate a row can meet and every way a run can fail, in one list.
 
 Choice: outcomes are one enumeration, not free strings, so that books can be proved (inputs = sum of outcomes)
 and the counters, the SQL, the funnel table and the demo's expected table read the same names.

@@ -1,4 +1,4 @@
-"""Rewritten shards whose renaming was decided and not yet done: what to finish after a kill.
+"""The log of pending commits: rewritten shards whose renaming was decided and not yet done, to finish after a kill.
 
 Choice: a note beside the receipts, written once the new files are on disk, says under which names they wait and which
 receipt is to describe them; whoever comes next gives them their names. Cost: one small file a rewrite, for a moment.

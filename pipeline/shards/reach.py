@@ -1,4 +1,4 @@
-"""Whether those who are to be asked can be asked at all: object stores and job services, before any work is begun.
+"""Connectivity checks: whether object stores and job services can be asked at all, before any work is begun.
 
 Choice: one connection, and a look at what the environment names, before the first request; after a failure one
 question more, whose answer has a status to go by. So a person is told the address and the cure within seconds. Cost: a

@@ -1,4 +1,4 @@
-"""What has been asked to go: requests on disk, which every later build obeys.
+"""Removal requests: what has been asked to go, on disk, which every later build obeys.
 
 Choice: one JSON file a request below `removals/`, written before anything is touched and completed, with the sha256 of
 every file before and after, when all is done: it is instruction, memory and proof in one. It names nothing in clear: of

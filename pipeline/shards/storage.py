@@ -1,4 +1,4 @@
-"""Files that exist whole or not at all: shard names, atomic writes, reads checked by sha256.
+"""Atomic storage, files that exist whole or not at all: shard names, atomic writes, reads checked by sha256.
 
 Choice: write beside the final name, fsync, rename, fsync the folder; hash while writing, verify once per process while
 reading. Cost: one fsync a file and one extra read of a shard a process. Alternative: trust the file system; Arrow's IPC

@@ -1,4 +1,4 @@
-"""Bytes between a mirror and its object store: down, up, and on which condition.
+"""Transfers between a mirror and its object store: down, up, and on which condition.
 
 Choice: what is published goes up, what is read is brought down if it is not here as it is there, and the store alone
 says what is there. Cost: bytes lie here as well, until `trim` takes those that nobody has used. Alternative: a library

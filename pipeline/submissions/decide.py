@@ -1,4 +1,4 @@
-"""Which links stay: all submissions of a shard's links become one decided row a URL.
+"""Filtering of links: all submissions of a shard's links become one decided row a URL.
 
 Choice: Arrow and NumPy over a whole shard; Python looks at each host once, and at a URL only for the suffix of its
 path. Cost: a shard's rows lie in memory, sorted twice, so shards must be of some 20,000 links. Alternative: a function

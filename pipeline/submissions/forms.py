@@ -1,4 +1,4 @@
-"""Compressed files as the bytes within, in bounded pieces, and never a shorter file than was written.
+"""Decompression: compressed files as the bytes within, in bounded pieces, and never a shorter file than was written.
 
 Choice: decompress in pieces of 4 KiB with decoders that know whether a frame has ended. A truncated file is an error,
 never a shorter one: python-zstandard's stream_reader ends silently in mid-frame. Cost: the frame check is ours; about

@@ -1,4 +1,4 @@
-"""Bytes to characters: what a page's server, its markup and its bytes say about its encoding, and who is believed.
+"""Detection of character encodings: what a page's server, its markup and its bytes say, and who is believed.
 
 Choice: believe the bytes first. A byte order mark, UTF-16's zeros and valid UTF-8 are proofs; what header and page
 declare is an opinion, tested by the faults that it leads to; a detector is asked last. Legacy encodings are decoded as

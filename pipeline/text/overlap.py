@@ -1,4 +1,4 @@
-"""How much of a text stands in a reference, by word n-grams; and the reference most wanted, a dump of Wikipedia.
+"""N-gram overlap: how much of a text stands in a reference; and the reference most wanted, a dump of Wikipedia.
 
 Choice: 64-bit hashes of n-grams in one sorted array, looked up by bisection. A lookup is wrong with a chance of
 n-grams / 2^64: 3e-10 for the 5 x 10^9 of the English Wikipedia, where GPT-2's own filter allowed 1e-8 (Radford et al.

@@ -1,4 +1,4 @@
-"""Paragraphs that stand in many documents: boilerplate that extraction let through.
+"""Boilerplate paragraphs: those that stand in many documents, which extraction let through.
 
 Choice: a paragraph is 8 bytes of its words without case, punctuation and numbers, CCNet's normal form (Wenzek et al.
 2020, section 3.1), so that "Posted 3 May" and "posted 12 June" are near enough to differ in a month only. Cost: a

@@ -1,4 +1,4 @@
-"""E-mail and IP addresses out of a text, as FineWeb took them out.
+"""Redaction: e-mail and IP addresses out of a text, as FineWeb took them out.
 
 Choice: the expressions of datatrove's `PIIFormatter` (Penedo et al. 2024, section 3.7: e-mail addresses and public IP
 addresses), each address replaced by a fixed one that leads nowhere. Cost: what looks like an address goes too, version

@@ -1,4 +1,4 @@
-"""How much of a text says again what it said: lines, paragraphs and n-grams of words, after Gopher.
+"""Repetition signals: how much of a text says again what it said, in lines, paragraphs and n-grams, after Gopher.
 
 Choice: the thirteen measures of Rae et al. 2021, table A1, section "repetition", as shares of the characters of words
 (white space counts on neither side). An n-gram's number is made of the (n-1)-gram's and one word's, by sorting, so that

@@ -1,4 +1,4 @@
-"""Which documents stay for what they are: rules on signals, in files that a person reads, and the other grounds to go.
+"""Quality filters: rules on signals, in files that a person reads, and the other grounds for a document to go.
 
 Choice: a rule is a line, `signal <= number` or `signal >= number`; the line that refuses a document is written beside
 it. Cost: no rule joins two signals. Alternative: filters as classes (datatrove), which one must program to change.

@@ -1,4 +1,4 @@
-"""Extraction behind a wall: a page that hangs, crashes or eats memory costs that page, never the run.
+"""Sandboxed extraction: a page that hangs, crashes or eats memory costs that page, never the run.
 
 Choice: one persistent child process with its own limits. CPU time is limited by an interval timer whose signal keeps
 its default action, so the kernel ends C code too; memory by the address space; a child that sleeps by a generous clock.

@@ -1,4 +1,4 @@
-"""What can be counted about a text: one pure function a signal, one dict of fixed keys for all.
+"""Document features, called signals: one pure function each, one dict of fixed keys for all.
 
 Choice: counts and shares of the published filters, kept as columns, thresholds left to whoever decides. Words are
 split at white space as those papers do. The language comes from py3langid's model (in its package, no download), on

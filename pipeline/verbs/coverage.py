@@ -1,4 +1,4 @@
-"""How many pages were found, by the year in which their links were posted, and where.
+"""Coverage: how many pages were found, by the year in which their links were posted, and where.
 
 Choice: counted anew from the shards of links and pages, two columns of each, whenever somebody asks. Cost: a second or
 two a million links. Alternative: a column of pages, to be kept in step with what it can be counted from.

@@ -1,4 +1,4 @@
-"""Where two texts differ, word by word: for pairs of which one went out as a copy of the other.
+"""Word diffs: where two texts differ, for pairs of which one went out as a copy of the other.
 
 Choice: difflib's longest common runs, what both texts begin and end with set aside first, popular words no anchors in
 long texts; so most of a near copy costs nothing. Cost: of texts that differ within more than MOST_WORDS words the rest

@@ -1,4 +1,4 @@
-"""Why a document went, as a sentence: its outcome with what it has, what was asked of it, and which passages decided.
+"""Why a document was filtered out, as a sentence: its outcome, what it has, what was asked, which passages decided.
 
 Choice: numbers from the row and settings from the manifest, both as they were on the day that decided. Cost: the
 passages that stand in Wikipedia are looked up anew, where its n-grams are still at hand. Alternative: sentences kept in

@@ -1,4 +1,4 @@
-"""How much of an evaluation text stands in the corpus, as GPT-2's paper told it, and in the evaluation's own train set.
+"""Train-test overlap: how much of an evaluation text stands in the corpus, and in the evaluation's own train set.
 
 Choice: the evaluation texts are small, so their 8-grams are held and the corpus streams past them once: exact, whatever
 the size of the corpus. Radford et al. 2019, section 4, held the corpus in Bloom filters (false positives under 1e-8)

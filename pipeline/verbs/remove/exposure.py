@@ -1,4 +1,4 @@
-"""Who had what was removed before it was: the checkpoints that were trained on its tokens, and how often; exports.
+"""Exposure to what was removed: the checkpoints that were trained on its tokens, and how often; exports.
 
 Choice: computed, not logged. A checkpoint says which token shards it was trained on and how many windows it was shown,
 and which windows these were is a function of (seed, position); so it follows how often each window that held a part of

@@ -1,4 +1,4 @@
-"""A request while it is carried out: whom it dooms, and the proof that grows with every file that is written."""
+"""A removal request while it is carried out: whom it dooms, and the proof that grows with every file written."""
 
 from __future__ import annotations
 

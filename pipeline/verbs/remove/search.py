@@ -1,4 +1,4 @@
-"""Whom a request meets: the links that its lines name, and those that are led to what they name.
+"""Whom a removal request matches: the links that its lines name, and those that are led to what they name.
 
 Choice: shard after shard is read, a few columns of it, and only doc_ids that are met are kept. Links are asked for what
 they are, the rows of pages, segments and archives for where they led: a short link in any shard may lead to the page.

@@ -1,4 +1,4 @@
-"""Everything else below the working directory: what may still name or hold what was removed, erased or named.
+"""Residual traces below the working directory: what may still name or hold what was removed, erased or named.
 
 Choice: what the pipeline wrote is known by its place, and rewritten, or deleted where it can be made again (reports,
 exports, queues); whatever else lies there is the user's, is read, unpacked, and named where it holds an address that

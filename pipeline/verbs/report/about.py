@@ -1,4 +1,4 @@
-"""Which corpus it is: its name, what its links and pages were made from, when the pages were captured."""
+"""Provenance of the corpus: its name, what its links and pages were made from, when the pages were captured."""
 
 from __future__ import annotations
 
