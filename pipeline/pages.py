@@ -72,10 +72,9 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     used = {key: value for key, value in slice_of(settings.pages).items() if key != "local_hosts"}
     used["blocked_domains"] = sorted(refusals.domains.hosts)  # removals are in no fingerprint: `remove` obeys itself
     decisive = {key: value for key, value in used.items() if key not in PLACES}
-    came = sorted(refusals.removals.came)  # but for this: links that no order could know
-    read = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
-    inputs = [[*one, came] if came else one for one in read]
-    tasks = pages.begin([receipts.fingerprint("pages", VERSION, decisive, one, LIBRARIES) for one in inputs])
+    inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
+    came = refusals.removals.came_mark
+    tasks = pages.begin([receipts.fingerprint("pages", VERSION, decisive, [*one, *came], LIBRARIES) for one in inputs])
     sources = [*settings.links.submissions, settings.links.bigquery]
     notes = forget_gone(sources, links, pages, splits_of(links), run) if tasks else []
     if crawling and tasks:
@@ -132,7 +131,7 @@ def find(settings: PagesSettings, work: Path, run: Run, links: Artefact, refusal
     names = originals.collect(captures, run) if captures else None
     archives = Archives(Held(captures, names, splits, refusals) if captures else None, notes, matches)
     used = [settings.limit_bytes, settings.opt_outs, settings.redirects, settings.commoncrawl_url]
-    used += [sorted(refusals.domains.hosts), *([sorted(refusals.removals.came)] if refusals.removals.came else [])]
+    used += [sorted(refusals.domains.hosts), *refusals.removals.came_mark]
     # all shards of the captures: a redirect may lead into any, and a name to any
     everywhere = [list(one.hashes(n).values()) for one in (captures, names) if one for n in range(links.shards)]
     marks = []
@@ -204,14 +203,13 @@ class Crawl:
 
 
 def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
-    """Crawl in rounds, all shards at once, until every link that no archive holds has its end, if there are `tasks`.
+    """Crawl in rounds, all shards at once, until every link that no archive holds has its end.
 
     Before each round every shard is sent the rows of others that concern it: redirects to its hosts, ends of its links.
     A shard of `tasks` is written as soon as all its links have ended. Where all that waits waits for hosts that rest,
     so does this. Raises OutageError.
     """
-    if tasks:
-        sweep(here.pages.folder)
+    sweep(here.pages.folder)
     stale = {task.shard: task for task in tasks}
     everyone = [stale.get(shard, Task(shard, "")) for shard in range(here.links.shards)]
     known = False

@@ -84,6 +84,8 @@ def train(
     lengths = lengths_of(tokenizer, data)
     compared = settings.start_from and "tokenizer" not in allow
     notes = tokenizer_notes(Path(settings.start_from), tokenizer) if compared else []
+    vocabulary = Artefact(root, "tokenizer", 1).manifest()
+    notes += [f"tokenizer: {note}" for note in (vocabulary.notes if vocabulary else ())]
     device = device_of(settings)
     if device == "cpu":
         keep_freed_memory()

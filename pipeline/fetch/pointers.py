@@ -70,7 +70,7 @@ def collect(
     files = Artefact(work, "scratch/warcs", len(found))
     captures = Artefact(work, "scratch/captures", shards)
     marks = [receipts.fingerprint("warcs", VERSION, used, mark, LIBRARIES) for _, mark in found]
-    came = [sorted(known)] if (known := Removals.of(work).came) else []
+    came = Removals.of(work).came_mark
     wanted = receipts.fingerprint("captures", VERSION, used, [marks, dict(splits), shards, *came], LIBRARIES)
     unread = files.begin(marks)
     targets = captures.begin([wanted] * shards)

@@ -114,6 +114,11 @@ class Removals:
         requests = tuple(read(path) for path in paths(work))
         return cls(requests, came_in(work) if requests else frozenset())
 
+    @property
+    def came_mark(self) -> list[list[str]]:
+        """What a fingerprint holds of `came`: nothing where there is none. Requests are in no fingerprint."""
+        return [sorted(self.came)] if self.came else []
+
     def marks(self, *kinds: str) -> frozenset[str]:
         """What lines of these kinds name."""
         return frozenset(line.mark for request in self.requests for line in request.lines if line.kind in kinds)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pipeline.shards.outcomes import IntegrityError, StorageError, TrainingError
+from pipeline.shards.receipts import Artefact, Task
 from tests.trainer.runs import (
     SETTINGS,
     VOCAB,
@@ -233,6 +234,16 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["metrics.jsonl", "step-00000002"]
     monkeypatch.undo()
     assert files_of(run(root, tmp_path / "model")[0]) == files_of(run(root, tmp_path / "whole")[0])
+
+
+def test_what_the_tokenizer_noted_of_its_size_is_told_before_the_first_step(tmp_path):
+    root = working_directory(tmp_path)
+    tokenizer = Artefact(root, "tokenizer", 1)
+    with tokenizer.attempt(Task(0, "f" * 32)) as attempt:
+        attempt.commit({}, ["the vocabulary is too large for this corpus"])
+    tokenizer.finish({}, [])
+    _, seen = run(root, tmp_path / "model", settings_with(steps=1))
+    assert "tokenizer: the vocabulary is too large for this corpus" in seen[0].notes
 
 
 def test_micro_batches_add_up_to_the_whole_batch(tmp_path):

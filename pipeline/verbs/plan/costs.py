@@ -20,6 +20,7 @@ BENCH = "tests/benchmarks/bench_plan.py --measure WORK"
 LINKS = "tests/benchmarks/bench_links.py --links 1 50"
 DEDUP = "tests/benchmarks/bench_dedup.py 1000000"
 WIKIPEDIA = "206 articles of English Wikipedia, webtext reference wikipedia"
+SEEN_OFTEN = "1, 2, 4, 8 and 16 MB of English posts: 444, 796, 1,406, 2,250 and 3,750 merges"
 GUESS = "a guess"
 
 
@@ -92,6 +93,8 @@ class Code:
     word_block: float = known(13, "bytes a distinct pre-token of one shard, shuffled", BENCH)
     heaps_k: float = known(2.05, "K of Heaps' law, distinct pre-tokens = K x bytes^beta", BENCH)
     heaps_beta: float = known(0.657, "beta of Heaps' law", BENCH)
+    learnt_k: float = known(0.0107, "K of merges that are seen often = K x bytes of text^beta", SEEN_OFTEN)
+    learnt_beta: float = known(0.77, "beta of the same", SEEN_OFTEN)
     tokenizer_memory: float = known(285e6, "bytes, before any word", BENCH)
     entry_bytes: float = known(115, "bytes of the tokenizer's files an entry", BENCH)
     encode_s: float = known(100e-9, "CPU s a byte of text: encoded, a hundredth of it twice", BENCH)

@@ -111,7 +111,7 @@ class Shape:
     @property
     def text_bytes(self) -> float:
         """A document's."""
-        return self.probe.texts.text_bytes if self.probe.texts else self.web.text_bytes
+        return text_bytes_of(self.probe, self.web)
 
     @property
     def page_bytes(self) -> float:
@@ -255,6 +255,11 @@ def tokenizer(shape: Shape) -> Stage:
         alone_memory_bytes=held,
         cpu_s=code.start_s + text * code.count_s + entries * code.merge_s + learnt * code.word_s,
     )
+
+
+def text_bytes_of(probe: Probe, web: Web) -> float:
+    """Bytes of text a document."""
+    return probe.texts.text_bytes if probe.texts else web.text_bytes
 
 
 def distinct(text_bytes: float, code: Code) -> float:

@@ -12,10 +12,11 @@ from pipeline.config import Settings
 from pipeline.shards import inputs
 from pipeline.shards.engine import LOCAL
 from pipeline.verbs.plan.costs import Costs
-from pipeline.verbs.plan.estimate import Plan, planned
+from pipeline.verbs.plan.estimate import Plan, planned, text_bytes_of
 from pipeline.verbs.plan.graph import graph_bytes, refuse_heavy
 from pipeline.verbs.plan.machines import Machines, here
 from pipeline.verbs.plan.probe import Probe, probe
+from pipeline.verbs.plan.vocabulary import vocabulary_notes
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def outlook(
     machines = machines or here(root, settings.build.workers)
     found = probe(root, settings)
     plan = planned(found, settings, costs, machines)
+    text_bytes = next(stage.rows for stage in plan.stages if stage.name == "corpus") * text_bytes_of(found, costs.web)
+    of_vocabulary = vocabulary_notes(found, settings, text_bytes, costs.code)
     return Outlook(
         plan,
         machines,
@@ -65,6 +68,7 @@ def outlook(
         tuple(number for number in every_number(costs) if number.name in in_use(found, settings)),
         (
             *notes(plan, found, settings, machines),
+            *of_vocabulary,
             *(warning for warning in warnings if not warning.startswith("disk:")),
         ),
         weight,
