@@ -9,32 +9,30 @@ compared, may be gone themselves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import elsewhere
+from pipeline import elsewhere, likeness, ranking
 from pipeline.config import slice_of
-from pipeline.dedup import evaluation, exact_duplicates, near_duplicates, nodes
+from pipeline.dedup import exact_duplicates, near_duplicates, nodes
 from pipeline.dedup.nodes import MASK_32, REMOVALS, SHIFT_32
 from pipeline.evidence import VERSION, Recipe
 from pipeline.shards import receipts, schemas
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import Block, Run
 
 HEAVY_DOCUMENTS = 50_000  # elsewhere, from which on worker processes are worth their start
 
 
-def find(recipe: Recipe, run: Run) -> list[list[str]]:
-    """Make the removals of all copies; what is to be said of them, by shard. Raises DedupError: `evaluation.judge`."""
+def find(recipe: Recipe, run: Run) -> None:
+    """Make the removals of all copies."""
     describe_others(recipe, run)
     find_copies(recipe, run)
     find_elsewhere(recipe, run)
     find_near_copies(recipe, run)
-    return judge(recipe, run)
 
 
 # --- other corpora
@@ -64,14 +62,12 @@ def documents_elsewhere(recipe: Recipe, shard: int, column: str) -> tuple[npt.ND
 
 def find_elsewhere(recipe: Recipe, run: Run) -> None:
     """Make the edges between what is left and what stands elsewhere: nominate, verify."""
-    pairs, edges = (recipe.artefact(f"scratch/{one}_elsewhere") for one in ("pairs", "edges"))
+    pairs = recipe.artefact("scratch/pairs_elsewhere")
     met = recipe.hashes("documents", "scratch/votes", "scratch/lost", "scratch/elsewhere")
     tasks = recipe.begin(pairs.name, ("bands", "rows", "bucket"), [met] * pairs.shards)
     sources = [*recipe.every, *recipe.beyond]
     run.exchange(partial(bands_of, recipe, False), sources, partial(meet_elsewhere, recipe), tasks)
-    read = [*likely(recipe, pairs.name), recipe.hashes("scratch/elsewhere")]
-    tasks = recipe.begin(edges.name, ("jaccard", "measure"), [read] * edges.shards)
-    run.map_shards(partial(verify, recipe, "_elsewhere"), tasks)
+    likeness.find(recipe, run, "_elsewhere")
 
 
 def meet_elsewhere(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
@@ -125,18 +121,13 @@ def lost(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
 
 def find_near_copies(recipe: Recipe, run: Run) -> None:
     """Make the removals of near copies: nominate, verify, choose."""
-    met = recipe.hashes("documents", "scratch/votes", "scratch/lost", "scratch/edges_elsewhere")
+    ranking.find(recipe, run)
+    met = recipe.hashes("documents", ranking.PHASE, "scratch/votes", "scratch/lost", "scratch/edges_elsewhere")
     tasks = recipe.begin("scratch/pairs", ("bands", "rows", "bucket"), [met] * recipe.shards)
     run.exchange(partial(bands_of, recipe, True), recipe.every, partial(near, recipe), tasks)
-    tasks = recipe.begin("scratch/edges", ("jaccard", "measure"), [likely(recipe)])
-    run.map_shards(partial(verify, recipe, ""), tasks)
-    tasks = recipe.begin("scratch/removals", (), [recipe.hashes("scratch/votes", "scratch/edges")])
+    likeness.find(recipe, run)
+    tasks = recipe.begin("scratch/removals", (), [recipe.hashes(ranking.PHASE, "scratch/edges")])
     run.map_shards(partial(choose, recipe), tasks)
-
-
-def likely(recipe: Recipe, pairs: str = "scratch/pairs") -> list[Any]:
-    """What decides which pairs are verified, for fingerprints."""
-    return [recipe.hashes("documents", "scratch/votes", pairs), recipe.settings.documents.shingle_words]
 
 
 def bands_of(recipe: Recipe, left: bool, shard: int) -> Iterator[Block]:
@@ -149,7 +140,7 @@ def bands_of(recipe: Recipe, left: bool, shard: int) -> Iterator[Block]:
         gone = schemas.read_parquet(recipe.file("scratch/lost", shard))["removed"].to_numpy()
         rows = rows[~np.isin(rows, gone & MASK_32)]
         if left:
-            rows = rows[~np.isin(nodes.node_ids(shard, rows), elsewhere_removals(recipe)["removed"].to_numpy())]
+            rows = rows[~np.isin(nodes.node_ids(shard, rows), elsewhere_removals(recipe, shard)["removed"].to_numpy())]
     else:
         rows, _ = documents_elsewhere(recipe, shard, "doc_id")
     signatures = recipe.signatures_of(nodes.node_ids(shard, rows))
@@ -158,7 +149,8 @@ def bands_of(recipe: Recipe, left: bool, shard: int) -> Iterator[Block]:
 
 def near(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """The nominated pairs of one partition of band values."""
-    pairs, left_out = near_duplicates.nominate(blocks, recipe.settings.corpus.bucket, recipe.places_of)
+    rank_of = partial(ranking.places_of, recipe)
+    pairs, left_out = near_duplicates.nominate(blocks, recipe.settings.corpus.bucket, rank_of)
     recipe.commit("scratch/pairs", task, pairs, overfull(left_out))
 
 
@@ -167,70 +159,35 @@ def overfull(left_out: int) -> list[str]:
     return [f"{left_out} pairs of overfull bands not compared (corpus.bucket)"] if left_out else []
 
 
-def verify(recipe: Recipe, where: str, task: Task) -> None:
-    """The edges: nominated pairs that are verified by their shingles. `where`: "", or "_elsewhere"."""
-    corpus, pairs = recipe.settings.corpus, near_duplicates.unite(recipe.tables(f"scratch/pairs{where}"))
-    signatures, shingles = recipe.signatures_of, recipe.shingles_of
-    edges = near_duplicates.verify(pairs, signatures, shingles, corpus.jaccard, corpus.measure)
-    recipe.commit(f"scratch/edges{where}", task, edges)
-
-
 def choose(recipe: Recipe, task: Task) -> None:
     """The removals of near duplicates: of each edge the better-ranked end stays, if it does."""
-    (edges,) = recipe.tables("scratch/edges")
-    recipe.commit("scratch/removals", task, near_duplicates.choose(edges, recipe.places_of))
-
-
-def elsewhere_removals(recipe: Recipe) -> pa.Table:
-    """The removals of near copies of what stands elsewhere; none without other corpora."""
-    edges = recipe.tables("scratch/edges_elsewhere")
-    return near_duplicates.nearest(pa.concat_tables([near_duplicates.EDGES.empty_table(), *edges]))
+    edges = likeness.edges_of(recipe, "")
+    recipe.commit("scratch/removals", task, near_duplicates.choose(edges, partial(ranking.places_of, recipe)))
 
 
 def near_removals(recipe: Recipe) -> pa.Table:
-    """The removals of all near copies, by the document that goes; their keepers stay, here or elsewhere."""
-    return pa.concat_tables([*recipe.tables("scratch/removals"), elsewhere_removals(recipe)]).sort_by("removed")
+    """The removals of all near copies, by the document that goes; their keepers stay, here or elsewhere.
+
+    Loaded once a process for one state of them: 20 bytes a removal.
+    """
+    phases = [recipe.artefact(name) for name in ("scratch/removals", "scratch/edges_elsewhere")]
+    marks = [one.made(0).fingerprint for one in phases if one.shards]  # of all parts of a phase
+    return loaded(*phases, tuple(marks))
 
 
-# --- how good that was
+@lru_cache(maxsize=1)
+def loaded(removals: Artefact, edges: Artefact, _: tuple[str, ...]) -> pa.Table:
+    """The same from the files of two phases."""
+    beyond = [nearest(edges, shard) for shard in range(edges.shards)]
+    return pa.concat_tables([schemas.read_parquet(removals.file(0, ".parquet")), *beyond]).sort_by("removed")
 
 
-def judge(recipe: Recipe, run: Run) -> list[list[str]]:
-    """Measure the deduplication; what is to be said of it, by shard. Raises DedupError: it is not good enough."""
-    corpus = recipe.settings.corpus
-    decided = recipe.hashes(
-        "scratch/votes",
-        "scratch/exact",
-        "scratch/removals",
-        "scratch/elsewhere",
-        "scratch/pairs_elsewhere",
-        "scratch/edges_elsewhere",
-    )
-    measured = [*likely(recipe), decided, recipe.hashes("scratch/edges")]
-    run.map_shards(
-        partial(measure, recipe), recipe.begin("scratch/meter", ("jaccard", "measure", "sample"), [measured])
-    )
-    evaluation.judge(recipe.reading_of(), corpus.min_precision, corpus.max_swallowed, corpus.min_recall)
-    notes = [list(one.notes) for one in recipe.artefact("scratch/pairs").receipts()]
-    for shard, one in enumerate(recipe.artefact("scratch/pairs_elsewhere").receipts()):
-        notes[shard] += one.notes
-    notes[0] += evaluation.summary(recipe.reading_of(), corpus)
-    return notes
+def nearest(edges: Artefact, shard: int) -> pa.Table:
+    """The removals of the near copies that one shard has of what stands elsewhere."""
+    return near_duplicates.nearest(schemas.read_parquet(edges.file(shard, ".parquet")))
 
 
-def measure(recipe: Recipe, task: Task) -> None:
-    """What a sample, compared word by word, says about the removals."""
-    removals = near_removals(recipe)
-    pairs, edges = (
-        [*recipe.tables(f"scratch/{one}"), *recipe.tables(f"scratch/{one}_elsewhere")] for one in ("pairs", "edges")
-    )
-    gone = [removals["removed"].to_numpy(), *(one["removed"].to_numpy() for one in recipe.tables("scratch/exact"))]
-    survived = [nodes.node_ids(shard, recipe.survivors(shard)["row"].to_numpy()) for shard in recipe.every]
-    stayed = [one[~np.isin(one, np.concatenate(gone))] for one in survived]
-    theirs = [nodes.node_ids(shard, documents_elsewhere(recipe, shard, "doc_id")[0]) for shard in recipe.beyond]
-    reading = evaluation.measure(
-        evaluation.Result(stayed, removals, near_duplicates.unite(pairs), pa.concat_tables(edges), theirs),
-        recipe.settings.corpus, recipe.settings.documents.shingle_words,
-        evaluation.Sources(recipe.signatures_of, recipe.words_of, recipe.places_of),
-    )  # fmt: skip
-    recipe.commit("scratch/meter", task, reading.table())
+def elsewhere_removals(recipe: Recipe, shard: int) -> pa.Table:
+    """The same; none without other corpora."""
+    edges = recipe.artefact("scratch/edges_elsewhere")
+    return nearest(edges, shard) if edges.shards else REMOVALS.empty_table()

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import copies, elsewhere, evidence, urls
+from pipeline import copies, elsewhere, evidence, measured, urls
 from pipeline.config import Settings, slice_of
 from pipeline.dedup import nodes
 from pipeline.dedup.nodes import MASK_32, REMOVALS, SHIFT_32
@@ -50,7 +50,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     """
     recipe = evidence.prepared(settings, work, run)
     read = vote_alone(recipe, run)
-    notes = copies.find(recipe, run)
+    copies.find(recipe, run)
+    notes = measured.judge(recipe, run)
     notes[0] += [note for path, _ in recipe.evaluations for note in contamination.read_evaluation(path).summary()]
     decide(recipe, run)
     find_boilerplate(recipe, run)
@@ -78,7 +79,9 @@ def vote_alone(recipe: Recipe, run: Run) -> list[list[Any]]:
     if sought:
         inside = [[phase("documents").contents(one), sought] for one in recipe.every]
         run.map_shards(partial(find_contamination, recipe), recipe.begin("scratch/contamination", (), inside))
-        read = [[*one, sought, recipe.hashes("scratch/contamination")] for one in read]
+        met = [recipe.hashes("scratch/contamination")]
+        run.map_shards(partial(find_common, recipe), recipe.begin("scratch/common", (), met))
+        read = [[*one, sought, recipe.hashes("scratch/common")] for one in read]
     tasks = recipe.begin("scratch/votes", VOTING, read)
     progress.expect(phase("documents").kept((task.shard for task in tasks), "documents"), noun="documents")
     run.map_shards(partial(vote, recipe), tasks)
@@ -91,6 +94,12 @@ def find_contamination(recipe: Recipe, task: Task) -> None:
     for batch in schemas.iterate_parquet(recipe.file("documents", task.shard), ["text"], rows=1_000):
         found += [contamination.collisions(text, sought) for text in batch["text"].to_pylist()]
     recipe.commit("scratch/contamination", task, pa.table([np.concatenate(found)], schema=GRAMS))
+
+
+def find_common(recipe: Recipe, task: Task) -> None:
+    """The n-grams of evaluation files that so many documents hold that they are common speech."""
+    found = (table["gram"].to_numpy() for table in recipe.each("scratch/contamination"))
+    recipe.commit("scratch/common", task, pa.table([contamination.common(found)], schema=GRAMS))
 
 
 def vote(recipe: Recipe, task: Task) -> None:
@@ -132,9 +141,9 @@ def kept_for(recipe: Recipe, part: tuple[str, int]) -> Iterator[Block]:
     """Blocks of the removals in one part of a phase, to the shard of the keeper, which is one that stays: the keeper of
     an exact copy may itself have gone as a near copy, of one that stayed, here or elsewhere.
     """
-    name, _ = part
+    name, shard = part
     edges = name == "scratch/edges_elsewhere"
-    table = copies.elsewhere_removals(recipe) if edges else schemas.read_parquet(recipe.file(*part))
+    table = copies.elsewhere_removals(recipe, shard) if edges else schemas.read_parquet(recipe.file(*part))
     table = nodes.followed(table, copies.near_removals(recipe), recipe.first_beyond)
     return schemas.scatter(table, (table["keeper"].to_numpy() >> SHIFT_32).astype(np.int32))
 

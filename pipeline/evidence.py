@@ -31,7 +31,7 @@ from pipeline.text.signals import SIGNALS
 VERSION = 4
 LIBRARIES = ("numpy", "pyarrow", "unicode")
 READERS = ("lxml", "mwparserfromhell", "numpy", "unicode")  # of Wikipedia's dumps
-IN_ONE_PIECE = {"wikipedia", "edges", "removals", "meter", "boilerplate"}  # phases of one shard
+IN_ONE_PIECE = {"wikipedia", "common", "removals", "probes", "meter", "boilerplate"}  # phases of one shard
 VERDICT = ("outcome", "rule", "value", "threshold")
 RANKS = tuple(name for name, _ in nodes.RANKS)  # length is in words here
 VOTES = pa.schema({  # row: of the document in its shard of `documents`
@@ -56,11 +56,12 @@ class Recipe:
     def artefact(self, name: str) -> Artefact:
         """An input or a phase, with as many shards as the build, but for those that are made in one piece.
 
-        Those about other corpora have none without such; keepers have theirs behind those of the build.
+        Those about other corpora have none without such; keepers and missed have theirs behind those of the build.
         """
         phase, beyond, some = name.removeprefix("scratch/"), len(self.beyond), bool(self.others)
-        shards = {**dict.fromkeys(IN_ONE_PIECE, 1), "elsewhere": beyond, "keepers": self.shards + beyond}
-        shards |= {"pairs_elsewhere": self.shards * some, "edges_elsewhere": int(some)}
+        shards = {**dict.fromkeys(IN_ONE_PIECE, 1), **dict.fromkeys(("elsewhere", "asked_elsewhere"), beyond)}
+        shards |= dict.fromkeys(("pairs_elsewhere", "edges_elsewhere"), self.shards * some)
+        shards |= dict.fromkeys(("keepers", "missed"), self.shards + beyond)
         return Artefact(self.work, name, shards.get(phase, self.shards))
 
     @property
@@ -98,9 +99,13 @@ class Recipe:
     def file(self, name: str, shard: int) -> Path:
         return self.artefact(name).file(shard, ".parquet")
 
+    def each(self, name: str) -> Iterator[pa.Table]:
+        """All parts of a phase, one after the other."""
+        return (schemas.read_parquet(self.file(name, shard)) for shard in range(self.artefact(name).shards))
+
     def tables(self, name: str) -> list[pa.Table]:
         """All parts of a phase."""
-        return [schemas.read_parquet(self.file(name, shard)) for shard in range(self.artefact(name).shards)]
+        return list(self.each(name))
 
     def hashes(self, *names: str) -> list[str]:
         """The sha256 of all files of these, for a fingerprint."""
@@ -108,10 +113,15 @@ class Recipe:
         return [stamp.sha256 for receipt in made for stamp in receipt.files.values()]
 
     def begin(self, name: str, keys: Sequence[str], inputs: Sequence[Any]) -> list[Task]:
-        """The shards of a phase that are to be made: `keys` of `[corpus]` and `inputs` decide each of them."""
+        """The shards of a phase that are to be made: `keys` of `[corpus]` and `inputs` decide each of them.
+
+        What decides all of them is told once: the hashes of all shards, for each shard, would be a quadratic amount.
+        """
         every = slice_of(self.settings.corpus)
         used = {key: every[key] for key in keys}
-        return self.artefact(name).begin([receipts.fingerprint(name, VERSION, used, one, LIBRARIES) for one in inputs])
+        marks = {id(one): one for one in inputs}
+        found = {mark: receipts.fingerprint(name, VERSION, used, one, LIBRARIES) for mark, one in marks.items()}
+        return self.artefact(name).begin([found[id(one)] for one in inputs])
 
     def commit(self, name: str, task: Task, table: pa.Table, notes: Iterable[str] = ()) -> None:
         """Write one shard of a phase that only helps."""
@@ -124,8 +134,8 @@ class Recipe:
         """What cuts the evaluation files out of a text, if there are any."""
         if not self.evaluations:
             return None
-        found = (table["gram"].to_numpy() for table in self.tables("scratch/contamination"))
-        return contamination.Cutter(contamination.contaminants(self.evaluations), contamination.common(found))
+        (common,) = self.tables("scratch/common")
+        return contamination.Cutter(contamination.contaminants(self.evaluations), common["gram"].to_numpy())
 
     def links_of(self, shard: int, doc_ids: pa.ChunkedArray, columns: Sequence[str]) -> pa.Table:
         """Columns of the link of each document. Raises BooksError: a document that no link led to."""
@@ -162,32 +172,23 @@ class Recipe:
         return evaluation.Reading(**table.to_pylist()[0])
 
     def at(self, name: str, asked: Nodes, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Columns of `documents` or votes at ascending nodes, in their order."""
+        """Columns of `documents` at ascending nodes, in their order; texts of what stands elsewhere lie there, and all
+        else is in scratch.
+        """
         shards = asked >> SHIFT_32
         for shard in np.unique(shards).tolist():
             rows = asked[shards == shard] & MASK_32
-            if shard >= self.shards:
-                yield from self.elsewhere_at(name, shard, rows, columns)
-                continue
-            path = self.file(name, shard)
-            if name == "scratch/votes":
-                rows = np.searchsorted(schemas.read_parquet(path, ["row"])["row"].to_numpy(), rows)
-            yield from schemas.rows_at(path, rows, columns)
+            if shard < self.shards:
+                yield from schemas.rows_at(self.file(name, shard), rows, columns)
+            elif "text" in columns:
+                one, place = self.beside(shard)
+                yield from schemas.rows_at(one.file(place), rows, columns)
+            else:
+                yield from self.elsewhere_at(shard, rows, columns)
 
-    def elsewhere_at(self, name: str, shard: int, rows: Nodes, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The same of documents that stand elsewhere: their texts lie there, and all else is in scratch."""
-        one, place = self.beside(shard)
-        if "text" in columns:
-            yield from schemas.rows_at(one.file(place), rows, columns)
-            return
-        path = self.file("scratch/elsewhere", shard - self.shards)
-        for table in schemas.rows_at(path, rows, ["doc_id"] if name == "scratch/votes" else columns):
-            yield elsewhere.ranks(shard, table["doc_id"]).select(columns) if name == "scratch/votes" else table
-
-    def places_of(self, asked: Nodes) -> npt.NDArray[np.int64]:
-        """The place of each node in the ranking of them all."""
-        empty = pa.schema([VOTES.field(name) for name in RANKS]).empty_table()
-        return nodes.positions(pa.concat_tables([empty, *self.at("scratch/votes", asked, RANKS)]))
+    def elsewhere_at(self, shard: int, rows: npt.NDArray[np.integer], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Columns of `elsewhere.schema` at rows of a shard of `beyond`."""
+        return schemas.rows_at(self.file("scratch/elsewhere", shard - self.shards), rows, columns)
 
     def signatures_of(self, asked: Nodes) -> npt.NDArray[np.uint32]:
         """The signature of each node, (N, P)."""
@@ -202,7 +203,12 @@ class Recipe:
 
     def shingles_of(self, asked: Nodes) -> list[npt.NDArray[np.uint32]]:
         """The shingles of each node."""
-        return [minhash.shingles(words, self.settings.documents.shingle_words) for words in self.words_of(asked)]
+        return [one for table in self.at("documents", asked, ["text"]) for one in self.shingles_in(table["text"])]
+
+    def shingles_in(self, texts: pa.ChunkedArray) -> list[npt.NDArray[np.uint32]]:
+        """The shingles of each text."""
+        count = self.settings.documents.shingle_words
+        return [minhash.shingles(normalize.words(text.as_py()), count) for text in texts]
 
 
 def prepared(settings: Settings, work: Path, run: Run) -> Recipe:

@@ -114,8 +114,23 @@ def fine_bands(places: int, threshold: float) -> tuple[int, int]:
 
 def sample_of(count: int, most: int) -> NDArray[np.int64]:
     """At most `most` of the numbers under `count`, ascending, at random but always the same ones."""
-    weights = minhash.mixed_64(np.arange(1, count + 1, dtype=np.uint64))
-    return np.sort(np.argsort(weights, kind="stable")[:most])
+    return sampled(cut(np.arange(count, dtype=np.uint64)), most)[0].astype(np.int64)
+
+
+def sampled(parts: Iterable[Nodes], most: int) -> tuple[Nodes, int]:
+    """At most `most` of the nodes in all parts, in order, at random but for their number always the same; and how many
+    there are. Memory: a part, and the sample.
+    """
+    count, weights, places = 0, np.empty(0, np.uint64), np.empty(0, np.int64)
+    chosen: Nodes = np.empty(0, np.uint64)
+    for part in parts:
+        numbers = np.arange(count, count + len(part))
+        weights = np.concatenate([weights, minhash.mixed_64(numbers.astype(np.uint64) + np.uint64(1))])
+        places, chosen = np.concatenate([places, numbers]), np.concatenate([chosen, part])
+        lightest = np.sort(np.argsort(weights, kind="stable")[:most])
+        weights, places, chosen = weights[lightest], places[lightest], chosen[lightest]
+        count += len(part)
+    return chosen, count
 
 
 def exact_jaccard(left: list[str], right: list[str], n: int) -> float:
@@ -203,40 +218,56 @@ class Sources:
     rank_of: RankOf
 
 
+@dataclass(frozen=True)
+class Met:
+    """What is to be compared word by word, in PAIRS: near duplicates with their keepers, near misses, and the sample of
+    what stayed with the better-ranked that it met; how many stayed, and of how many the sample is.
+    """
+
+    removed: pa.Table
+    refused: pa.Table
+    missed: pa.Table
+    stayed: int
+    probed: int
+
+
 def measure(result: Result, settings: CorpusSettings, shingle_words: int, sources: Sources) -> Reading:
-    """Compare samples of what went, of near misses and of what stayed, word by word."""
-    exactly = partial(
-        similar, words_of=sources.words_of, n=shingle_words, threshold=settings.jaccard, measure=settings.measure
-    )
+    """Compare samples of what went, of near misses and of what stayed, word by word, all of it at once."""
     least = least_jaccard(settings.jaccard, settings.measure)
-    removed = result.removals.select(["removed", "keeper"]).rename_columns(PAIRS.names)
-    checked = removed.take(sample_of(removed.num_rows, settings.sample))
-    refused = near_misses(result, sources.signatures_of, least)
-    refused = refused.take(sample_of(refused.num_rows, settings.sample))
-    every = np.concatenate([np.empty(0, np.uint64), *result.stayed])
-    probes = every[sample_of(len(every), settings.sample)]
+    probes, stayed = sampled(result.stayed, settings.sample)
     among = [*result.stayed, *result.elsewhere]
-    missed = better(found_among(probes, among, sources.signatures_of, least), sources.rank_of)
+    met = Met(
+        removed=result.removals.select(["removed", "keeper"]).rename_columns(PAIRS.names),
+        refused=near_misses(result.pairs, result.edges, sources.signatures_of, least),
+        missed=better(found_among(probes, among, sources.signatures_of, least), sources.rank_of),
+        stayed=stayed,
+        probed=len(probes),
+    )
+    return read(met, settings, shingle_words, sources.words_of)
+
+
+def read(met: Met, settings: CorpusSettings, shingle_words: int, words_of: WordsOf) -> Reading:
+    """The reading of what was met: samples of it, compared word by word."""
+    exactly = partial(similar, words_of=words_of, n=shingle_words, threshold=settings.jaccard, measure=settings.measure)
+    checked, refused = (one.take(sample_of(one.num_rows, settings.sample)) for one in (met.removed, met.refused))
     return Reading(
-        documents=len(every) + removed.num_rows,
-        removed=removed.num_rows,
+        documents=met.stayed + met.removed.num_rows,
+        removed=met.removed.num_rows,
         checked=checked.num_rows,
         right=int(exactly(checked).sum()),
-        stayed=len(every),
-        probed=len(probes),
-        missed=len(np.unique(missed["a"].to_numpy()[exactly(missed)])),
+        stayed=met.stayed,
+        probed=met.probed,
+        missed=len(np.unique(met.missed["a"].to_numpy()[exactly(met.missed)])),
         refused_checked=refused.num_rows,
         refused_wrongly=int(exactly(refused).sum()),
-        most_swallowed=most_swallowed(removed["b"].to_numpy()),
+        most_swallowed=most_swallowed(met.removed["b"].to_numpy()),
     )
 
 
-def near_misses(result: Result, signatures_of: SignaturesOf, threshold: float) -> pa.Table:
-    """The candidate pairs that were not verified although their signatures come within NEAR of the threshold."""
-    keys, known = (
-        np.rec.fromarrays([one["a"].to_numpy(), one["b"].to_numpy()]) for one in (result.pairs, result.edges)
-    )
-    refused = result.pairs.filter(pa.array(~np.isin(keys, known)))
+def near_misses(pairs: pa.Table, edges: pa.Table, signatures_of: SignaturesOf, threshold: float) -> pa.Table:
+    """The nominated pairs that were not verified although their signatures come within NEAR of the threshold."""
+    keys, known = (np.rec.fromarrays([one["a"].to_numpy(), one["b"].to_numpy()]) for one in (pairs, edges))
+    refused = pairs.filter(pa.array(~np.isin(keys, known)))
     return agreeing(refused, signatures_of, max(0.0, threshold - NEAR))
 
 

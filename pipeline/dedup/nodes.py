@@ -32,6 +32,12 @@ def node_ids(shard: int, rows: NDArray[np.integer]) -> Nodes:
     return np.uint64(shard << 32) | rows.astype(np.uint64)
 
 
+def of_shard(ascending: Nodes, shard: int) -> Nodes:
+    """Those of ascending nodes that stand in a shard."""
+    start, end = np.searchsorted(ascending, np.array([shard, shard + 1], np.uint64) << SHIFT_32)
+    return ascending[start:end]
+
+
 def positions(ranks: pa.Table) -> NDArray[np.int64]:
     """Place of each row in the ranking, 0 is the best: most karma, then earliest, then longest, then by doc_id.
 

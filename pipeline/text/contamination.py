@@ -117,10 +117,14 @@ def collisions(text: str, reference: Reference) -> Hashes:
 
 
 def common(found: Iterable[Hashes]) -> Hashes:
-    """Of the collisions of all documents, those of more than MOST_DOCUMENTS."""
-    every = np.concatenate([np.empty(0, np.uint64), *found])
-    values, counts = np.unique(every, return_counts=True)
-    return np.asarray(values[counts > MOST_DOCUMENTS])
+    """Of the collisions of all documents, those of more than MOST_DOCUMENTS. Memory: each once, and a part of them."""
+    values, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
+    for part in found:
+        values, place = np.unique(np.concatenate([values, part]), return_inverse=True)
+        weights = np.concatenate([counts, np.ones(len(part), np.int64)])
+        counts = np.zeros(len(values), np.int64)
+        np.add.at(counts, place, weights)
+    return values[counts > MOST_DOCUMENTS]
 
 
 @dataclass(frozen=True)
