@@ -145,6 +145,8 @@ def encoder_of(tokenizer: Artefact, sha256: str) -> Encoder:
 
 def encode_shard(settings: TokensSettings, corpus: Artefact, tokens: Artefact, task: Task) -> None:
     """Encode one corpus shard and write its two files."""
+    if tokens.current(task):  # an engine tries again whole bundles of shards
+        return
     tokenizer = Artefact(corpus.root, "tokenizer", 1)
     encoder = encoder_of(tokenizer, tokenizer.hashes(0)[TOKENIZER])
     batches = schemas.iterate_parquet(corpus.file(task.shard, ".parquet"), COLUMNS, rows=1_000)

@@ -190,6 +190,9 @@ CROSSES = {
     "copies.losses": "removed keeper score",
     "corpus.kept_for": "removed keeper score",
     "copies.bands_of": "band node",
+    "ranking.ranks_of": "node score created length doc_id",
+    "likeness.pairs_of": "better worse",
+    "likeness.described": "better worse signature shingles",
     "corpus.paragraphs_of": "hash documents",
     "tokenizer.scatter_shard": "word count",
 }

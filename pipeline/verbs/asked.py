@@ -22,6 +22,7 @@ from pipeline.build import artefact
 from pipeline.shards import removals, schemas
 from pipeline.shards.outcomes import InputError
 from pipeline.shards.receipts import Artefact
+from pipeline.verbs.whereabouts import shard_of_link
 
 PREFIXES = re.compile(r"^(?:(?:www|m|mobile|amp|touch|wap|en|de|fr|es)\d?\.)+(?=[^.]+\.)")  # of hosts of one site
 PERMALINK = re.compile(r"https://(?:[a-z.]*reddit\.com/(?:r/[^/]+/)?comments|redd\.it)/([0-9a-z]{1,13})(?:[/?]|$)")
@@ -99,7 +100,7 @@ def toggled(canonical: str) -> str:
 
 def is_known(root: Path, links: Artefact, one: Asked) -> bool:
     """Whether there is a link of this id, or a removal request that covers it."""
-    known = any(pc.index(table["doc_id"], one.doc_id).as_py() >= 0 for table in columns(links, "doc_id"))
+    known = shard_of_link(links, one.host, one.doc_id) is not None
     return known or removals.Removals.of(root).cover(one.doc_id, one.host)
 
 

@@ -26,6 +26,7 @@ from pipeline.verbs.asked import asked
 from pipeline.verbs.grounds import Grounds
 from pipeline.verbs.hosts import of_host
 from pipeline.verbs.verdict import verdict
+from pipeline.verbs.whereabouts import shard_of_link
 
 SHOWN = {
     "links": (
@@ -65,7 +66,9 @@ def explained(root: Path, shards: int, what: str) -> Explained:
     statuses = recorded(root, shards)
     if not meant.doc_id:
         return Explained(*of_host(root, statuses, meant.host), meant.taken_as)
-    found = list(life_of(root, statuses, meant.doc_id))
+    links = Artefact(root, "links", statuses["links"].shards)
+    shard = shard_of_link(links, meant.host, meant.doc_id)
+    found = list(life_of(root, statuses, meant.doc_id, shard))
     host = meant.host or next((row["host"] for _, row in found if row.get("host")), "")
     found += requests(root, meant.doc_id, host)
     if not found:
@@ -78,31 +81,36 @@ def explained(root: Path, shards: int, what: str) -> Explained:
     return Explained(said, shown, meant.taken_as)
 
 
-def life_of(root: Path, statuses: Mapping[str, ArtefactStatus], doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a document in the artefacts that are whole, with what the rows themselves do not hold."""
+def life_of(
+    root: Path, statuses: Mapping[str, ArtefactStatus], doc_id: str, shard: int | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a document in the artefacts that are whole, with what the rows themselves do not hold.
+
+    `shard`: the one in which its link lies, and so all of it; None: look everywhere.
+    """
     for stage, standing in statuses.items():
         manifest = standing.manifest
         if manifest is None:
             return
         one = Artefact(root, stage, standing.shards)
-        if stage == "links" and (row := row_of(one, doc_id)) is not None:
+        if stage == "links" and (row := row_of(one, doc_id, shard)) is not None:
             submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
             karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}"
             yield stage, {**row, "karma": karma, "created": day_of(row["created"]), "submissions": submissions}
-        elif stage in ("pages", "documents") and (row := row_of(one, doc_id)) is not None:
+        elif stage in ("pages", "documents") and (row := row_of(one, doc_id, shard)) is not None:
             yield stage, row
         elif stage == "corpus":
-            if (row := row_of(one, doc_id, "removed")) is not None:
+            if (row := row_of(one, doc_id, shard, "removed")) is not None:
                 against = manifest.settings.get(elsewhere.RULE, ())
                 if row["outcome"] == Outcome.DUPLICATE_ELSEWHERE:
                     keeper = keeper_elsewhere(root, against, row)
                 else:
                     keeper = {"keeper_url": url_of(row_of(one, row["keeper"]) if row["keeper"] else None)}
                 yield "removed", row | keeper
-            if (row := row_of(one, doc_id)) is not None:
+            if (row := row_of(one, doc_id, shard)) is not None:
                 yield stage, row
         elif stage == "tokens":
-            yield from token_rows(one, doc_id)
+            yield from token_rows(one, doc_id, shard)
 
 
 def keeper_elsewhere(root: Path, against: Sequence[str], row: dict[str, Any]) -> dict[str, Any]:
@@ -142,9 +150,9 @@ def told(checkpoint: dict[str, Any], doc_id: str) -> str:
     return f"shown {seen['shown']} times" if seen else f"shown: {checkpoint['held']}"
 
 
-def row_of(one: Artefact, doc_id: str, part: str = "") -> dict[str, Any] | None:
-    """The row of a document in an artefact, or None."""
-    for shard in range(one.shards):
+def row_of(one: Artefact, doc_id: str, only: int | None = None, part: str = "") -> dict[str, Any] | None:
+    """The row of a document in an artefact, or in one shard `only`; or None."""
+    for shard in range(one.shards) if only is None else [only]:
         if (row := row_in(one.file(shard, ".parquet", part), doc_id)) is not None:
             return row
     return None
@@ -159,9 +167,9 @@ def row_in(path: Path, doc_id: str) -> dict[str, Any] | None:
     return row
 
 
-def token_rows(one: Artefact, doc_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where a document's tokens are, and how many, end-of-text included."""
-    for shard, split in product(range(one.shards), ("train", "val")):
+def token_rows(one: Artefact, doc_id: str, only: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where a document's tokens are, and how many, end-of-text included; looked for in one shard `only`, or in all."""
+    for shard, split in product(range(one.shards) if only is None else [only], ("train", "val")):
         with pa.memory_map(str(one.file(shard, ".arrow", split))) as file:
             table = pa.ipc.open_file(file).read_all()
             place = place_of(table["doc_id"], doc_id)

@@ -5,6 +5,7 @@ that crossed, the parcels that carried them, and the largest process. Each size 
 other commits too (PYTHONPATH=OTHER/TREE), so that two can be compared.
 """
 
+import importlib.util
 import resource
 import subprocess
 import sys
@@ -16,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.shards import orders, schemas
+from pipeline.shards import schemas
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun
 
 ROWS = 200
+HOMES = ("pipeline.shards.jobs", "pipeline.shards.orders")  # of what spills, now and formerly
+SPILL = importlib.import_module(next(home for home in HOMES if importlib.util.find_spec(home))).Spill
 
 
 def scatter(shards, source):
@@ -38,14 +41,14 @@ def gather(folder, task, blocks):
 def measured(shards):
     """Run one exchange and print its figures."""
     crossed = [0, 0]
-    spill = orders.Spill.__call__
+    spill = SPILL.__call__
 
     def counted(self, place):
         for one in spill(self, place):
             crossed[0] += 1
             yield one
 
-    orders.Spill.__call__ = counted
+    SPILL.__call__ = counted
     with tempfile.TemporaryDirectory() as name:
         begin = time.perf_counter()
         tasks = [Task(shard, "a") for shard in range(shards)]

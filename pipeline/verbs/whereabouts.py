@@ -1,0 +1,38 @@
+"""In which shard a link lies, and with it all that was made of it: asked of its host's shard first.
+
+Choice: a link's shard follows from its host, and over how many shards a large host is spread stands in each of its
+rows; what lies elsewhere (a link that was removed has no host any more) is looked for everywhere. Cost: one shard is
+opened where the link is known, all of them where it is not. Alternative: an index, to be kept in step with every build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow.compute as pc
+
+from pipeline import urls
+from pipeline.shards import schemas
+from pipeline.shards.receipts import Artefact
+
+
+def shard_of_link(links: Artefact, host: str, doc_id: str) -> int | None:
+    """The shard of a link; None where there is no such link. `host`: of its address, "" where nobody knows it."""
+    for shard in likely(links, host, doc_id):
+        ids = schemas.read_parquet(links.file(shard, ".parquet"), ["doc_id"])["doc_id"]
+        if pc.index(ids, doc_id).as_py() >= 0:
+            return shard
+    return None
+
+
+def likely(links: Artefact, host: str, doc_id: str) -> Iterator[int]:
+    """All shards that are made, the one in which a link of a known host must be first."""
+    first = -1
+    home = urls.shard_of(host, doc_id, links.shards, {})
+    if host and links.receipt(home) is not None:
+        table = schemas.read_parquet(links.file(home, ".parquet"), ["host", "host_shards"])
+        spread = table.filter(pc.equal(table["host"], host))["host_shards"]
+        first = urls.shard_of(host, doc_id, links.shards, {host: spread[0].as_py() if len(spread) else 1})
+        if links.receipt(first) is not None:
+            yield first
+    yield from (shard for shard in range(links.shards) if shard != first and links.receipt(shard) is not None)
