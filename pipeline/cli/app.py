@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from pipeline.cli.build import build, demo, status
+from pipeline.cli.build import build, demo
 from pipeline.cli.console import PIPE_CLOSED, err
 from pipeline.cli.diff import diff
 from pipeline.cli.handover import export
@@ -27,6 +27,7 @@ from pipeline.cli.questions import explain, extract, overlap, report
 from pipeline.cli.remove import remove
 from pipeline.cli.show import show
 from pipeline.cli.sources import harvest, init, reference
+from pipeline.cli.status import status
 from pipeline.config import nearest
 from pipeline.shards import interrupts
 from pipeline.shards.outcomes import ConfigError, StorageError, WebTextError

@@ -1,4 +1,4 @@
-"""The verbs that make the artefacts, and say how far they are: build, status, demo."""
+"""The verbs that make the artefacts: build, demo."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from pipeline.build import STAGES
-from pipeline.cli.console import err, out, print_notes
+from pipeline.cli.console import err, out
 from pipeline.cli.model import sample, trained
 from pipeline.cli.options import RUNNER_WORDS, Folder, Sets, completing, settings_of, stage_and_options
 from pipeline.cli.progress import print_ended, print_started
-from pipeline.cli.tables import print_coverage, print_funnel, print_karma
+from pipeline.cli.tables import print_funnel
 
 STAGE_WORDS = completing(lambda: STAGES)
 
@@ -63,32 +62,6 @@ def build(
     if not made:
         err.print(f"nothing to do: {' '.join(STAGES[: STAGES.index(until) + 1])} stand as a build would make them")
     print_funnel(recorded(folder, settings.build.shards))
-
-
-def status(folder: Folder = Path(), sets: Sets = None) -> None:
-    """Show what a build would do now, the funnel, how many pages were found by year, and what stages have noted."""
-    from pipeline.pages import waiting
-    from pipeline.status import recorded, status_of
-    from pipeline.verbs.coverage import coverage
-
-    settings = settings_of(folder, sets)
-    table = Table("artefact", "shards", "state", "", box=None)
-    statuses = status_of(folder, settings)
-    for stage, one in statuses.items():
-        table.add_row(stage, f"{one.done}/{one.shards}", one.state, one.why)
-    out.print(table)
-    waits = waiting(folder, settings.build.shards)
-    if waits.links and statuses["pages"].manifest is None:
-        rest = f", {waits.resting:,} of them for {waits.hosts:,} hosts that rest: they failed, or asked for less"
-        links = f"{waits.links:,} links waited to be asked when the last round of the crawl began"
-        out.print(f"pages: {links}{rest if waits.resting else ''}")
-    lying = recorded(folder, settings.build.shards)
-    print_karma(lying)
-    print_funnel(statuses)
-    if lying["links"].manifest and lying["pages"].manifest:
-        print_coverage(coverage(folder, settings.build.shards))
-    for stage, one in lying.items():
-        print_notes(stage, one.manifest.notes if one.manifest else (), out)
 
 
 def demo(
