@@ -16,7 +16,7 @@ TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-bac
 EXTRAS := --extra gcp --extra harvest --extra train --extra gguf --extra hub --extra tensorboard --extra newspaper --extra test
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-long interrupts mutants bench docs picture lock clean
+.PHONY: help install venv demo test test-long test-lowest test-newest interrupts mutants bench docs picture lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -44,6 +44,20 @@ test: install ## lint, types and tests
 
 test-long: install ## the tests marked long as well
 	$(BIN)/pytest -n 2
+
+# The machine's torch, as `make install` takes it, goes in first and stays: each of its releases weighs gigabytes where
+# the CPU build is not to be had. TORCH_VERSION=2.10.0 takes another.
+test-lowest: resolution := lowest-direct
+test-lowest: ## the tests with the lowest versions that pyproject.toml states, in .venv-lowest
+test-newest: resolution := highest
+test-newest: ## the tests with the newest versions that pyproject.toml allows, in .venv-newest
+test-lowest test-newest: test-%: $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --seed --python $(BIN)/python .venv-$*
+	echo torch==$(TORCH_VERSION) > .venv-$*/constraints.txt
+	$(BIN)/uv pip install --python .venv-$*/bin/python $(UV_LINKS) $(TORCH_BACKEND) torch==$(TORCH_VERSION)
+	$(BIN)/uv pip install --python .venv-$*/bin/python $(UV_LINKS) $(TORCH_BACKEND) --resolution $(resolution) \
+	  --constraint .venv-$*/constraints.txt $(EXTRAS) --editable .
+	.venv-$*/bin/pytest -n 2 -m "not long"
 
 interrupts: install ## real builds interrupted at MOMENTS moments (100: about half an hour), and what they come to
 	PYTHONPATH=. $(BIN)/python -m tests.interruptions $(or $(MOMENTS),100)
@@ -78,4 +92,4 @@ lock: $(BIN)/uv ## resolve pyproject.toml anew into requirements.lock
 	mv $(VENV)/new.lock requirements.lock
 
 clean: ## remove .venv, caches and the demo's folder
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build webtext-demo
+	rm -rf $(VENV) .venv-lowest .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build webtext-demo

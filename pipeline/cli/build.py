@@ -9,7 +9,7 @@ import typer
 
 from pipeline.build import STAGES
 from pipeline.cli.console import err, out
-from pipeline.cli.model import sample, trained
+from pipeline.cli.model import sample, trained, untrainable
 from pipeline.cli.options import RUNNER_WORDS, Folder, Sets, completing, settings_of, stage_and_options
 from pipeline.cli.progress import print_ended, print_started
 from pipeline.cli.tables import print_funnel
@@ -74,19 +74,23 @@ def demo(
 
     with prepared(folder.absolute()) as settings:
         build_stages(folder.absolute(), settings, started=print_started, ended=print_ended)
-        trained(folder, settings)
-    out.print()
-    out.print("The model writes:")
-    for seed, prompt in enumerate(("The", "When you", "This")):
-        sample(prompt, folder, tokens=40, temperature=0.8, top_k=50, top_p=1.0, seed=seed, stale=True)
+        lacking = untrainable()
+        if not lacking:
+            trained(folder, settings)
+    if not lacking:
+        out.print()
+        out.print("The model writes:")
+        for seed, prompt in enumerate(("The", "When you", "This")):
+            sample(prompt, folder, tokens=40, temperature=0.8, top_k=50, top_p=1.0, seed=seed, stale=True)
     out.print()
     print_funnel(recorded(folder, settings.build.shards))
     out.print()
     out.print(
-        f"The artefacts are in {folder}: links pages documents corpus tokenizer tokens model",
+        f"The artefacts are in {folder}: {' '.join(STAGES)}{'' if lacking else ' model'}",
         f"Next: webtext status --dir {folder}",
         f"      webtext explain http://copyroom.test/guide/near-5.html --dir {folder}",
-        f"      webtext sample 'The' --dir {folder}",
+        *([] if lacking else [f"      webtext sample 'The' --dir {folder}"]),
         "      webtext init mine --submissions 'dumps/*.zst'   # then: webtext build --dir mine",
+        *([f"No model was trained: {lacking}, then the demo again"] if lacking else []),
         sep="\n",
     )

@@ -15,6 +15,7 @@ from pipeline.cli.console import err, out
 from pipeline.cli.options import Folder, Sets, Stale, current, needing, settings_of
 from pipeline.cli.progress import watching_training
 from pipeline.shards import storage
+from pipeline.shards.outcomes import ConfigError
 
 
 def train(
@@ -51,6 +52,17 @@ def trained(
             result = run_training(settings.train, root, root / "model", told, fresh, allow)
     if first:
         out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}")
+
+
+def untrainable() -> str:
+    """What is not installed of what a training needs, and the command that installs it; "" where nothing lacks."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `trained` says
+    try:
+        with needing("train"):
+            import trainer.train  # noqa: F401
+    except ConfigError as lacking:
+        return str(lacking)
+    return ""
 
 
 def sample(

@@ -1,6 +1,9 @@
 """The demo's whole chain, crawled over HTTP: every trap ends in its own named outcome, and nothing else does."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,25 @@ def test_the_page_that_the_demo_offers_to_explain_can_be_explained(demo):
     assert list(life) == ["links", "pages", "documents", "removed"]
     assert life["removed"]["outcome"] == Outcome.NEAR_DUPLICATE
     assert life["removed"]["keeper_url"] == canonical_url("http://docs.granary.test/guide/near.html")
+
+
+@pytest.mark.parametrize("package", ["torch", "safetensors"])
+def test_without_what_a_training_needs_it_ends_with_the_funnel_and_the_command_that_installs_it(
+    demo, tmp_path, package
+):
+    root, _ = demo
+    shutil.copytree(root, tmp_path / "demo")
+    code = f"import sys; sys.modules[{package!r}] = None; from pipeline.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "demo", "--dir", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "webtext: " in done.stderr) == (0, False), done.stderr
+    *before, last = done.stdout.splitlines()
+    assert (
+        last
+        == f"No model was trained: {package} is not installed; run: pip install 'webtext[train]', then the demo again"
+    )
+    funnel = "\n".join(before)
+    assert re.search(r"^ tokens +[\d,]+ ", funnel, re.MULTILINE), funnel
+    assert "webtext sample" not in funnel
+    assert not (tmp_path / "demo/model").exists()
