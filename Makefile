@@ -56,7 +56,8 @@ test-lowest test-newest: test-%: $(BIN)/uv
 	echo torch==$(TORCH_VERSION) > .venv-$*/constraints.txt
 	$(BIN)/uv pip install --python .venv-$*/bin/python $(UV_LINKS) $(TORCH_BACKEND) torch==$(TORCH_VERSION)
 	$(BIN)/uv pip install --python .venv-$*/bin/python $(UV_LINKS) $(TORCH_BACKEND) --resolution $(resolution) \
-	  --constraint .venv-$*/constraints.txt $(EXTRAS) --editable .
+	  --constraint .venv-$*/constraints.txt $(EXTRAS) --requirements pyproject.toml
+	$(BIN)/uv pip install --python .venv-$*/bin/python --no-deps --editable .
 	.venv-$*/bin/pytest -n 2 -m "not long"
 
 interrupts: install ## real builds interrupted at MOMENTS moments (100: about half an hour), and what they come to
