@@ -16,7 +16,7 @@ TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-bac
 EXTRAS := --extra gcp --extra harvest --extra train --extra gguf --extra hub --extra tensorboard --extra newspaper --extra test
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-long test-lowest test-newest interrupts mutants bench docs picture lock clean
+.PHONY: help install venv demo release test test-long test-lowest test-newest interrupts mutants bench docs picture lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -39,7 +39,7 @@ demo: install ## the whole chain on an embedded web, offline: links to a trained
 test: install ## lint, types and tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy webtext pipeline trainer docs/make.py
+	$(BIN)/mypy webtext pipeline trainer docs/make.py docs/sbom.py
 	$(BIN)/pytest -n 2 -m "not long"
 
 test-long: install ## the tests marked long as well
@@ -82,6 +82,12 @@ docs: install ## fill in what docs/ and CONTRIBUTING.md say of the code
 
 picture: install ## the README's picture of a report, from the demo's folder: make demo, then this; needs Chromium
 	PYTHONPATH=. $(BIN)/python docs/picture.py webtext-demo
+
+release: install ## dist/: wheel, sdist, bill of materials (CycloneDX) and checksums; a commit makes the same bytes each time
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/hatchling build -d dist
+	PYTHONPATH=. $(BIN)/python docs/sbom.py dist/webtext.cdx.json
+	cd dist && sha256sum * > SHA256SUMS
 
 lock: $(BIN)/uv ## resolve pyproject.toml anew into requirements.lock
 	head -3 requirements.lock > $(VENV)/new.lock
