@@ -133,7 +133,8 @@ def find(settings: PagesSettings, work: Path, run: Run, links: Artefact, refusal
     used = [settings.limit_bytes, settings.opt_outs, settings.redirects, settings.commoncrawl_url]
     used += [sorted(refusals.domains.hosts), *refusals.removals.came_mark]
     # all shards of the captures: a redirect may lead into any, and a name to any
-    everywhere = [list(one.hashes(n).values()) for one in (captures, names) if one for n in range(links.shards)]
+    every = [list(one.hashes(n).values()) for one in (captures, names) if one for n in range(links.shards)]
+    everywhere = receipts.fingerprint("everywhere", VERSION, {}, every, ())  # told once, not for each shard
     marks = []
     for shard in range(links.shards):
         inputs = [list(one.hashes(shard).values()) for one in (links, matches) if one]

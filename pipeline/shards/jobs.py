@@ -30,7 +30,7 @@ import pyarrow as pa
 
 from pipeline.shards import crossing, interrupts, progress, storage, transfer
 from pipeline.shards.crossing import Lanes, Parcel
-from pipeline.shards.locations import location_of, mirror, name_of, trim
+from pipeline.shards.locations import location_of, mirror, name_of, trim_if_due
 from pipeline.shards.outcomes import IntegrityError, StorageError, WithdrawnError
 from pipeline.shards.receipts import Task
 from pipeline.shards.storage import PART, refused, refusing
@@ -217,7 +217,7 @@ class Make:
         with self.job.heeded():
             spec.function(spec.inputs[position])
         if "://" in self.job.name:  # the work lies on an object store, and what was read of it in the cache
-            trim()
+            trim_if_due()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ CACHE = "WEBTEXT_CACHE"  # names the folder of all mirrors
 CACHE_BYTES = "WEBTEXT_CACHE_BYTES"  # what they may hold, before what nobody has used for IDLE_S goes
 MOST_BYTES = 50 * 10**9
 IDLE_S = 3600
+TRIM_S = 60  # between two looks of a process at what lies there
 
 
 class Location(NamedTuple):
@@ -123,6 +124,17 @@ def most_bytes() -> int:
         return int(float(named))
     except ValueError:
         raise ConfigError(f"{CACHE_BYTES} is {named!r}; expected a number of bytes, as 50e9") from None
+
+
+_trimmed = [0.0]  # when this process did so last, in seconds of a clock that never goes back
+
+
+def trim_if_due() -> int:
+    """The same once in TRIM_S for a process: to look at every file of the cache takes a second for 100,000 of them."""
+    if _trimmed[0] and time.monotonic() - _trimmed[0] < TRIM_S:
+        return 0
+    _trimmed[0] = time.monotonic()
+    return trim()
 
 
 def trim(limit: int | None = None) -> int:

@@ -13,6 +13,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -89,10 +90,13 @@ def mark_of(contents: Mapping[str, str]) -> str:
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
     """The installed version of each distribution; of UNICODE, which comes with Python, that of its tables."""
-    return {
-        name: unicodedata.unidata_version if name == UNICODE else importlib.metadata.version(name)
-        for name in sorted(libraries)
-    }
+    return {name: version_of(name) for name in sorted(libraries)}
+
+
+@lru_cache
+def version_of(name: str) -> str:
+    """The same of one: looked up once a process, for the fingerprints of thousands of shards ask for it."""
+    return unicodedata.unidata_version if name == UNICODE else importlib.metadata.version(name)
 
 
 def written(value: Receipt | Manifest) -> bytes:

@@ -1,10 +1,11 @@
-"""Whether the stage `corpus` stays linear: python tests/benchmarks/bench_growth.py [FOLDER] [THOUSAND DOCUMENTS …]
+"""Whether the stage `corpus` stays linear: python tests/benchmarks/bench_growth.py [FOLDER] [THOUSAND[:A SHARD] …]
 
-Artefacts `links` and `documents` are generated straight as Parquet, 10,000 documents a shard: of 1,000 documents 300
-are of clusters whose sizes follow a power law (a third of them exact copies, the others with 0 to 30 % of their 150
-words replaced), 50 have the signature of a template of their site, the rest is like nothing. Then `corpus` runs through
-Beam in a process of its own. Prints processor and clock time a document, the largest process, and a digest of what was
-made. What was generated stays in FOLDER, so that another commit (PYTHONPATH=OTHER/TREE) is measured on the same.
+Artefacts `links` and `documents` are generated straight as Parquet, 10,000 documents a shard unless it is said
+otherwise (`100:250` are 100,000 documents, 250 a shard, so 400 shards): of 1,000 documents 300 are of clusters whose
+sizes follow a power law (a third of them exact copies, the others with 0 to 30 % of their 150 words replaced), 50 have
+the signature of a template of their site, the rest is like nothing. Then `corpus` runs through Beam in a process of its
+own. Prints processor and clock time a document, the largest process, and a digest of what was made. What was generated
+stays in FOLDER, so that another commit (PYTHONPATH=OTHER/TREE) is measured on the same.
 """
 
 import json
@@ -29,7 +30,7 @@ from pipeline.shards.runner import BeamRun
 from pipeline.text.normalize import text_hash
 from pipeline.text.signals import signals
 
-SHARD = 10_000
+SHARD = 10_000  # documents
 WORDS, VOCABULARY = 150, 20_000
 TEMPLATE = 42  # places of a signature that documents of one site share
 DRAWN = minhash.permutations(128, 1)
@@ -57,10 +58,10 @@ def copied(number, documents):
     return " ".join(words), minhash.signature(minhash.shingles(words, 5), DRAWN)
 
 
-def shard_of(shard, documents, common):
+def shard_of(shard, size, documents, common):
     """The tables of links and documents of a shard."""
     draw = np.random.default_rng([3, shard])
-    numbers = range(shard * SHARD, min(documents, (shard + 1) * SHARD))
+    numbers = range(shard * size, min(documents, (shard + 1) * size))
     signatures = draw.integers(0, 2**32 - 1, (len(numbers), 128), dtype=np.uint32)
     filler, texts = words_of(draw, WORDS), []
     for row, number in enumerate(numbers):
@@ -90,13 +91,13 @@ def shard_of(shard, documents, common):
     return links, table
 
 
-def generate(work, documents):
+def generate(work, documents, size):
     """Write what `corpus` reads."""
-    shards = -(-documents // SHARD)
+    shards = -(-documents // size)
     common = {**signals(" ".join(words_of(np.random.default_rng(5), WORDS))), "engine": "none", "language": "en"}
     common["word_count"] = WORDS
     for shard in range(shards):
-        for name, table in zip(("links", "documents"), shard_of(shard, documents, common), strict=True):
+        for name, table in zip(("links", "documents"), shard_of(shard, size, documents, common), strict=True):
             with Artefact(work, name, shards).attempt(Task(shard, "generated")) as attempt:
                 with attempt.write(".parquet") as file:
                     schemas.write_parquet(file, [table], table.schema)
@@ -104,9 +105,9 @@ def generate(work, documents):
                 attempt.commit({})
 
 
-def measured(work, documents):
+def measured(work, documents, size):
     """Run the stage; what it cost, as JSON on standard output."""
-    found = {"build": {"shards": -(-documents // SHARD)}, "corpus": {"rules": [], "min_precision": 0, "min_recall": 0}}
+    found = {"build": {"shards": -(-documents // size)}, "corpus": {"rules": [], "min_precision": 0, "min_recall": 0}}
     begin = time.perf_counter()
     manifest = corpus.stage(config.parse(found), work, BeamRun(scratch=work / "scratch"))
     wall = time.perf_counter() - begin
@@ -121,21 +122,22 @@ def measured(work, documents):
 
 def main():
     if sys.argv[1:2] == ["--one"]:
-        measured(Path(sys.argv[2]), int(sys.argv[3]))
+        measured(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
         return
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
-    for thousand in map(int, sys.argv[2:] or (250, 500, 1_000)):
-        documents, work = thousand * 1_000, folder / str(thousand)
+    for word in sys.argv[2:] or ("250", "500", "1000"):
+        thousand, _, chosen = word.partition(":")
+        documents, size, work = int(thousand) * 1_000, int(chosen or SHARD), folder / word.replace(":", "-")
         if not (work / "generated").exists():
-            generate(work, documents)
+            generate(work, documents, size)
             (work / "generated").touch()
         for made in ("scratch", "corpus"):
             shutil.rmtree(work / made, ignore_errors=True)
-        one = [sys.executable, __file__, "--one", str(work), str(documents)]
+        one = [sys.executable, __file__, "--one", str(work), str(documents), str(size)]
         answer = subprocess.run(one, stdout=subprocess.PIPE, text=True, check=True).stdout
         wall, processor, peak, outcomes, told, digest = json.loads(answer.splitlines()[-1])
         print(
-            f"{documents:9,} documents, {-(-documents // SHARD)} shards: {processor * 1e6 / documents:6.0f} us of "
+            f"{documents:9,} documents, {-(-documents // size)} shards: {processor * 1e6 / documents:6.0f} us of "
             f"processor and {wall * 1e6 / documents:6.0f} us a document, largest process {peak:,.0f} MB; {outcomes}; "
             f"files {digest}",
             flush=True,

@@ -1,5 +1,6 @@
 """Receipts: only what is whole and current counts as done, and books balance."""
 
+import os
 import subprocess
 import sys
 
@@ -224,3 +225,24 @@ def test_the_files_of_an_artefact_are_those_of_its_manifest_and_no_other(tmp_pat
     harm(links)
     with pytest.raises(IntegrityError, match=named):
         links.files(".bin")
+
+
+def test_a_receipt_that_has_settled_is_read_once_and_a_later_one_is_seen(tmp_path, monkeypatch):
+    artefact = Artefact(tmp_path, "links", 1)
+    with artefact.attempt(Task(0, "first")) as attempt:
+        attempt.commit({})
+    path = artefact.receipt_path(0)
+    past = path.stat().st_mtime_ns - 60 * 10**9
+    os.utime(path, ns=(past, past))
+    read, opened = receipts.storage.read_bytes, []
+    monkeypatch.setattr(receipts.storage, "read_bytes", lambda path: opened.append(path) or read(path))
+    assert [artefact.receipt(0).fingerprint for _ in range(3)] == ["first"] * 3
+    assert len(opened) == 1
+    with artefact.attempt(Task(0, "second")) as attempt:
+        attempt.commit({})
+    assert artefact.receipt(0).fingerprint == "second"
+    path.write_bytes(path.read_bytes().replace(b"second", b"forged"))
+    with pytest.raises(IntegrityError, match="changed since it was written"):
+        artefact.receipt(0)
+    path.unlink()
+    assert artefact.receipt(0) is None

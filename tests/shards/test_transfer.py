@@ -3,6 +3,7 @@
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -252,6 +253,16 @@ def test_the_cache_gives_up_what_nobody_uses_and_it_comes_back(root):
     assert not (root / "old").exists()
     assert (root / "new").exists()  # somebody may be about to read it
     assert storage.read_bytes(root / "old") == b"old" * 100
+
+
+def test_a_process_looks_at_its_cache_once_a_minute_however_many_tasks_it_has(monkeypatch):
+    looks, clock = [], iter([1_000.0, 1_000.0, 1_030.0, 1_059.0, 1_061.0, 1_061.0, 1_062.0])
+    monkeypatch.setattr(locations, "trim", lambda: looks.append(1) or 7)
+    monkeypatch.setattr(locations, "_trimmed", [0.0])
+    monkeypatch.setattr(locations, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    assert [locations.trim_if_due() for _ in range(4)] == [7, 0, 0, 0]
+    assert len(looks) == 1
+    assert locations.trim_if_due() == 7
 
 
 def test_the_size_of_the_cache_is_a_number(monkeypatch):
