@@ -3,6 +3,8 @@
 Choice: msgspec structs, which validate types and bounds while they decode and cost 10 ms to import. Cost: messages must
 be reworded for people, and unknown keys searched for by hand to name the nearest one. Alternative: pydantic, eight
 times the import.
+
+Long because all defaults stand in one place.
 """
 
 from __future__ import annotations
@@ -85,14 +87,16 @@ class PagesSettings(Section, frozen=True):
     # a rest that it states itself (Retry-After) is waited out first, an hour at most each time; a network that is away
     # ends the build after as many. 0 = neither is waited for
     patience_gaps: Count = 600
-    connections: Positive = 200  # open at once, over all hosts of a shard
+    crawls: Count = 0  # at once, each over a group of shards and with these bounds; 0 = 1 here, 16 on a cluster
+    connections: Positive = 200  # open at once, over all hosts of a crawl
     deadline_s: Seconds = 30.0  # one request: DNS, connect, headers, body and all its redirects
     redirects: Count = 10  # browsers stop at 20; crawlers at 5 (RFC 9309, 2.3.1.2) to 10
     retries: Count = 2  # of a transient failure (5xx, broken connection)
     passes: Positive = 1  # over links whose last end was a passing failure; raise it another day to ask again
     limit_bytes: Positive = 10_000_000  # of a body, on the wire and after decompression
-    segment_links: Positive = 1_000  # links fetched between two commits
-    round_s: Annotated[float, Meta(ge=600.0)] = 1_800.0  # a worker crawls one shard so long at a time
+    segment_links: Positive = 1_000  # links of a shard fetched between two commits
+    window_links: Positive = 500_000  # that a crawl holds at once, over all its shards; 0.5 to 1 KB of memory each
+    round_s: Annotated[float, Meta(ge=600.0)] = 1_800.0  # so long crawls go on before they tell each other
     opt_outs: bool = True  # obey noai, noimageai, TDM-Reservation, Content-Usage
     obey_agents: tuple[str, ...] = ()  # robots.txt's groups for these count like our own: ("GPTBot", "CCBot")
     # name -> "address:port", reached although it is not public: the demo's web, an intranet. Exact names only.

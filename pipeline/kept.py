@@ -29,11 +29,12 @@ class Kept:
     fetch_url: str
     host: str
     created: int | None  # when it was posted first, seconds since 1970
+    score: int | None = None  # karma
 
 
 def kept_links(links: Artefact, shard: int) -> list[Kept]:
     """The kept links of a shard, by url."""
-    columns = ["doc_id", "url", "fetch_url", "host", "created", "outcome"]
+    columns = ["doc_id", "url", "fetch_url", "host", "created", "score", "outcome"]
     table = schemas.read_parquet(links.file(shard, ".parquet"), columns)
     kept = table.filter(pc.equal(table["outcome"], str(Outcome.KEPT))).drop_columns(["outcome"]).sort_by("url")
     return [Kept(**row) for row in kept.to_pylist()]

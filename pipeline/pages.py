@@ -20,22 +20,22 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.config import PagesSettings, Settings, slice_of
+from pipeline.ends import found_ends, missing, shelf, write_pages
 from pipeline.fetch import archive, commoncrawl, originals, pointers, queues
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.continuations import new_fetch
 from pipeline.fetch.forget import forget_gone
 from pipeline.fetch.lookup import Held, Wanted, lookup
-from pipeline.fetch.pointers import Row, nowhere
+from pipeline.fetch.pointers import Row
 from pipeline.fetch.queues import Waits
 from pipeline.fetch.robots import obeyed_agents, product_token
 from pipeline.fetch.segments import (
+    Group,
     Owners,
-    Round,
-    Shelf,
     Turn,
     Waiting,
-    crawl_round,
     ends_of,
+    groups_of,
     is_over,
     next_step,
     receivers,
@@ -44,9 +44,11 @@ from pipeline.fetch.segments import (
 )
 from pipeline.fetch.shelf import sweep
 from pipeline.fetch.verdicts import Verdicts
+from pipeline.fetch.window import Round, Source, crawl_round
 from pipeline.kept import Kept, kept_links, refusals_of, splits_of
 from pipeline.shards import progress, receipts, schemas, storage
-from pipeline.shards.outcomes import ConfigError, Outcome
+from pipeline.shards.engine import LOCAL
+from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Refusals
 from pipeline.shards.runner import Block, Run
@@ -54,8 +56,10 @@ from pipeline.shards.runner import Block, Run
 VERSION = 6
 LIBRARIES = ("ada-url", "brotli", "fastwarc", "pyarrow", "zstandard")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
+CRAWLS = 16  # at once on a cluster, where nothing else is said
+INDIFFERENT = ("local_hosts", "crawls", "window_links")  # settings that no row knows of
 PLACES = ("warc", "commoncrawl")  # settings that say where files lie; what is in them decides
-NOT_HELD = (Outcome.NOT_IN_WARC, Outcome.BAD_RECORD, Outcome.INCOMPLETE)  # of an archive
+PER_EXCHANGE = 20  # a round lasts at least so many times as long as the exchange before it
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
@@ -69,7 +73,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     crawling = may_crawl(settings.pages)
     refusals = refusals_of(settings, work)
     found = find(settings.pages, work, run, links, refusals)
-    used = {key: value for key, value in slice_of(settings.pages).items() if key != "local_hosts"}
+    used = {key: value for key, value in slice_of(settings.pages).items() if key not in INDIFFERENT}
     used["blocked_domains"] = sorted(refusals.domains.hosts)  # removals are in no fingerprint: `remove` obeys itself
     decisive = {key: value for key, value in used.items() if key not in PLACES}
     inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
@@ -79,7 +83,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     notes = forget_gone(sources, links, pages, splits_of(links), run) if tasks else []
     if crawling and tasks:
         owners = Owners(shards, splits_of(links))
-        crawl(Crawl(settings.pages, links, found, pages, owners, refusals, time.time()), run, tasks)
+        crawls = settings.pages.crawls or (1 if settings.build.runner == LOCAL else CRAWLS)
+        crawl(Crawl(settings.pages, links, found, pages, owners, refusals, time.time(), crawls), run, tasks)
     else:
         run.map_shards(partial(write_found, settings.pages, links, found, pages, refusals), tasks)
     return pages.finish(used, LIBRARIES, [links], notes=notes)
@@ -174,24 +179,13 @@ def find_shard(
         attempt.commit({}, notes)
 
 
-def found_ends(found: Artefact | None, shard: int) -> dict[str, Row]:
-    """The rows of a shard that archives hold, by doc_id."""
-    rows = schemas.read_parquet(found.file(shard, ".parquet")).to_pylist() if found else []
-    return {row["doc_id"]: row for row in rows}
-
-
-def missing(links: Iterable[Kept], ends: Mapping[str, Row]) -> list[Kept]:
-    """The links that no archive holds, or only in part, or in a record that cannot be read: another source is asked."""
-    return [link for link in links if link.doc_id not in ends or ends[link.doc_id]["outcome"] in NOT_HELD]
-
-
 # --- pages that are crawled here
 
 
 @dataclass(frozen=True)
 class Crawl:
     """What every round needs: the settings, what is asked for, what archives hold, which shard owns which host, what
-    may not be asked, and when the build began, in seconds since 1970.
+    may not be asked, when the build began, in seconds since 1970, and in how many crawls at once it is done.
     """
 
     settings: PagesSettings
@@ -201,20 +195,23 @@ class Crawl:
     owners: Owners
     refusals: Refusals
     began: float
+    crawls: int
 
 
 def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
     """Crawl in rounds, all shards at once, until every link that no archive holds has its end.
 
     Before each round every shard is sent the rows of others that concern it: redirects to its hosts, ends of its links.
-    A shard of `tasks` is written as soon as all its links have ended. Where all that waits waits for hosts that rest,
-    so does this. Raises OutageError.
+    A shard of `tasks` is written before the next round if all its links have ended. Where all that waits waits for
+    hosts that rest, so does this. Raises OutageError.
     """
     sweep(here.pages.folder)
     stale = {task.shard: task for task in tasks}
     everyone = [stale.get(shard, Task(shard, "")) for shard in range(here.links.shards)]
     known = False
+    groups = groups_of(here.links.shards, here.crawls)
     while tasks:
+        began = time.monotonic()
         sources = [task.shard for task in everyone]
         run.exchange(partial(send, here), sources, partial(receive, here), everyone)
         found = {task.shard: queues.waits(queue(here.pages, task.shard)) for task in everyone}
@@ -224,17 +221,13 @@ def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
         if not known:
             known = True
             progress.expect(sum(waits.links for waits in waiting.values()), noun="links")
-        turns = queues.turns_of(found)
-        times = queues.soonest(waiting, turns, here.settings, here.began)
+        turns = queues.turns_of(found, groups)
+        times = queues.soonest(waiting, turns, groups, here.settings, here.began)
         first = min(times.values())
+        round_s = max(here.settings.round_s, PER_EXCHANGE * (time.monotonic() - began))
         time.sleep(max(0.0, first - time.time()))
-        ready = [task for task in everyone if times.get(task.shard, math.inf) <= max(first, time.time())]
-        run.map_shards(partial(crawl_queue, here, turns), ready)
-
-
-def shelf(pages: Artefact, shard: int) -> Shelf:
-    """The segments of a shard."""
-    return Shelf(pages.folder, storage.shard_name(shard, pages.shards, ""))
+        ready = [one for one in groups if times.get(one.number, math.inf) <= max(first, time.time())]
+        run.map_shards(partial(crawl_group, here, turns, round_s), ready)
 
 
 def queue(pages: Artefact, shard: int) -> Path:
@@ -279,73 +272,38 @@ def receive(here: Crawl, task: Task, blocks: Iterable[pa.Table]) -> None:
     ]
     todo = waiting_for(task.shard, here.owners, own, sent, fresh)
     paces = shelf(here.pages, task.shard).memory().paces
-    waits = queues.waits_of(todo, paces, here.owners, here.settings, here.began)
+    parts = max(1, math.ceil(len(wanted) / here.settings.segment_links))
+    waits = queues.waits_of(todo, paces, here.owners, here.settings, here.began, parts)
     queues.write(queue(here.pages, task.shard), todo, waits)
     if task.fingerprint and not here.pages.current(task) and not fresh:
         ends.update((link.doc_id, known.of_link(crawled[link.doc_id][-1], link.fetch_url)) for link in wanted)
         write_pages(here.settings, here.found, here.pages, here.refusals, task, kept, ends)
 
 
-def crawl_queue(here: Crawl, turns: Mapping[str, Turn], task: Task) -> None:
-    """One round of one shard, less what an attempt before has committed."""
-    mine, path = shelf(here.pages, task.shard), queue(here.pages, task.shard)
-    order = queues.waits(path).order
-    done = {(row["doc_id"], row["step"]) for row in mine.rows()}
-    todo = [waiting for waiting in queues.read(path) if (waiting.doc_id, waiting.step) not in done]
-    round_ = Round(turns, here.began, partial(queues.stands, path, order), partial(alive, here.pages), here.refusals)
-    crawl_round(here.settings, SOFTWARE, here.owners, task.shard, round_, mine, todo)
+def places_of(links: Iterable[Kept]) -> dict[str, float]:
+    """By doc_id, how far down each link is among those of its host, in [0, 1): most karma first."""
+    ranked = sorted(links, key=lambda link: (-(link.score or 0), link.doc_id))
+    hosts = Counter(link.host for link in ranked)
+    seen: Counter[str] = Counter()
+    places = {}
+    for link in ranked:
+        places[link.doc_id] = seen[link.host] / hosts[link.host]
+        seen[link.host] += 1
+    return places
+
+
+def crawl_group(here: Crawl, turns: Mapping[str, Turn], round_s: float, group: Group) -> None:
+    """One round of one group of shards, less what an attempt before has committed."""
+    sources = {}
+    for shard in group.visited(here.owners, turns):
+        path = queue(here.pages, shard)
+        waits = queues.waits(path)
+        sources[shard] = Source(shelf(here.pages, shard), path, waits, partial(queues.stands, path, waits.order))
+    told = Round(here.owners, group, turns, here.began, partial(alive, here.pages), here.refusals, round_s)
+    crawl_round(here.settings, SOFTWARE, told, sources)
 
 
 def alive(pages: Artefact) -> Iterator[str]:
     """Addresses of robots.txt that somebody answered, of any shard."""
     for shard in range(pages.shards):
         yield from (known.address for known in reversed(shelf(pages, shard).memory().robots))
-
-
-def obeyed(row: Row, settings: PagesSettings) -> Row:
-    """The row with opt-outs obeyed or not as the config says today, whatever it said when the page was crawled."""
-    if row["opt_outs"] and row["outcome"] in (Outcome.KEPT, Outcome.OPTED_OUT):
-        return {**row, "outcome": str(Outcome.OPTED_OUT if settings.opt_outs else Outcome.KEPT)}
-    return row
-
-
-def allowed(row: Row, refusals: Refusals) -> Row:
-    """The row, as refused if its page may not be one today: whatever was allowed when it was fetched."""
-    outcome = refusals.of(row["final_url"], *(row["via"] or ())) if row["final_url"] else Outcome.KEPT
-    if outcome is Outcome.REMOVED:
-        return nowhere(row["doc_id"], outcome)
-    return row if outcome is Outcome.KEPT else {**row, "outcome": str(outcome)}
-
-
-# --- rows
-
-
-def page_of(link: Kept) -> Row:
-    """The columns of a page that come from its link."""
-    return {"url": link.url, "host": link.host}
-
-
-def write_pages(
-    settings: PagesSettings,
-    found: Artefact | None,
-    pages: Artefact,
-    refusals: Refusals,
-    task: Task,
-    kept: Sequence[Kept],
-    ends: Mapping[str, Row],
-) -> None:
-    """Write and commit a shard of pages; its books count how each kept link ended, its notes are those of archives."""
-    found_rows = [ends.get(link.doc_id) or nowhere(link.doc_id, Outcome.NOT_IN_WARC) for link in kept]
-    rows = [
-        {**allowed(obeyed(row, settings), refusals), **page_of(link)}
-        for row, link in zip(found_rows, kept, strict=True)
-    ]
-    counts = Counter(row["outcome"] for row in rows)
-    receipt = found.receipt(task.shard) if found else None
-    faults = shelf(pages, task.shard).memory().faults if counts[Outcome.FAULT] else []
-    with pages.attempt(task) as attempt:
-        with attempt.write(".parquet") as file:
-            schemas.write_parquet(file, [pa.Table.from_pylist(rows, schemas.PAGES)], schemas.PAGES)
-        attempt.rows(".parquet", len(rows))
-        books = {"pages": receipts.balanced("pages", len(rows), counts)}
-        attempt.commit(books, [*(receipt.notes if receipt else ()), *faults[-counts[Outcome.FAULT] :]])

@@ -42,6 +42,7 @@ LAYERS = [
     {
         "links",
         "kept",
+        "ends",
         "pages",
         "documents",
         "elsewhere",

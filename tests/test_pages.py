@@ -68,6 +68,10 @@ def settings_of(**values):
     return Settings(build=BuildSettings(shards=SHARDS), pages=PagesSettings(**values))
 
 
+def by_workers(**values):
+    return settings_of(**values, crawls=SHARDS)
+
+
 def rows_of(work):
     made = Artefact(work, "pages", SHARDS)
     return [row for shard in range(SHARDS) for row in schemas.read_parquet(made.file(shard, ".parquet")).to_pylist()]
@@ -204,17 +208,17 @@ def test_links_that_failed_for_a_passing_reason_are_asked_again_when_passes_is_r
     with local_web(replies, hosts=[a, b], retries=0) as (values, web):
         paths = ["/moved", "/busy", "/ever", "/slow", "/gone", "/fine"]
         write_links(tmp_path, [crawled(path, host=a) for path in paths])
-        before = pages.stage(settings_of(**values), tmp_path, AtOnce())
+        before = pages.stage(by_workers(**values), tmp_path, AtOnce())
         assert before.books["pages"].outcomes == {"kept": 1, "not_found": 1, "client_error": 1, "server_error": 3}
         web.requests.clear()
         for name in (f"{b}.test/new", f"{a}.test/busy", f"{a}.test/slow"):
             del web.replies[name]
-        assert pages.stage(settings_of(**values), tmp_path, AtOnce()) == before
+        assert pages.stage(by_workers(**values), tmp_path, AtOnce()) == before
         assert web.hits == []
-        after = pages.stage(settings_of(**values, passes=3), tmp_path, AtOnce())
+        after = pages.stage(by_workers(**values, passes=3), tmp_path, AtOnce())
         assert web.hits == sorted(["/moved", "/new", "/busy", "/slow", "/ever", "/ever"])
         web.requests.clear()
-        assert pages.stage(settings_of(**values, passes=3), tmp_path, AtOnce()) == after
+        assert pages.stage(by_workers(**values, passes=3), tmp_path, AtOnce()) == after
         assert web.hits == []
     found = {row["url"].partition(".test")[2]: row for row in rows_of(tmp_path)}
     failed = {"/gone": "not_found", "/ever": "server_error"}
@@ -420,7 +424,7 @@ THERE = [name for name in "abcdefghij" if home(name) == 1][:2]
 
 @dataclass(frozen=True)
 class AtOnce(PlainRun):
-    """A run whose shards are made at the same time, as workers do."""
+    """A run whose shards are made at the same time, as workers do; with `by_workers` each by a crawl of its own."""
 
     def map_shards(self, function, tasks, heavy=False):
         with ThreadPoolExecutor(max(1, len(tasks))) as pool:
@@ -444,9 +448,9 @@ def test_a_redirect_to_a_host_of_another_shard_is_followed_there_and_asked_once(
     with local_web(replies, hosts=[a, b, c, d], redirects=4) as (values, web):
         paths = [(a, "/there"), (a, "/loop"), (a, "/no"), (a, "/far0"), (c, "/no"), (c, "/yes"), (b, "/own")]
         write_links(tmp_path, [crawled(path, host=host) for host, path in paths])
-        manifest = pages.stage(settings_of(**values), tmp_path, AtOnce())
+        manifest = pages.stage(by_workers(**values), tmp_path, AtOnce())
         asked = Counter((host, path) for host, path, *_ in web.requests)
-        assert pages.stage(settings_of(**values), tmp_path, AtOnce()) == manifest
+        assert pages.stage(by_workers(**values), tmp_path, AtOnce()) == manifest
         assert len(web.requests) == asked.total()
     assert ends(tmp_path) == {
         f"https://{a}.test/there": "kept",
@@ -472,7 +476,7 @@ def test_the_gap_of_a_host_holds_over_all_shards_that_lead_to_it(tmp_path):
     replies = {f"{host}.test{path}": redirect(f"http://{b}.test{path}") for host, path in moved}
     with local_web(replies, hosts=[a, b, c, d], gap_s=0.1) as (values, web):
         write_links(tmp_path, [crawled(path, host=host) for host, path in [*moved, (b, "/1"), (b, "/2")]])
-        manifest = pages.stage(settings_of(**values), tmp_path, AtOnce())
+        manifest = pages.stage(by_workers(**values), tmp_path, AtOnce())
     assert manifest.books["pages"].outcomes == {"kept": 11}
     for name in (a, b, c, d):
         times = sorted((came, answered) for host, _, came, answered in web.requests if host == f"{name}.test")
@@ -486,14 +490,15 @@ def test_shards_that_share_a_host_ask_it_one_at_a_time(tmp_path):
     assert set(places.values()) == {0, 1}
     with local_web(gap_s=0.05) as (values, web):
         write_links(tmp_path, links, places=[places[row["url"]] for row in links])
-        manifest = pages.stage(settings_of(**values), tmp_path, AtOnce())
+        manifest = pages.stage(by_workers(**values), tmp_path, AtOnce())
     assert manifest.books["pages"].outcomes == {"kept": 12}
     times = sorted((came, answered) for _, _, came, answered in web.requests)
-    assert len(times) == 14  # each shard asks for robots.txt
+    assert len(times) == 13  # one crawl asks for all of them, and once for robots.txt
     assert all(came - answered >= 0.05 for (_, answered), (came, _) in itertools.pairwise(times))
 
 
-def test_a_round_that_ends_early_is_followed_by_another_and_nothing_is_asked_twice(tmp_path):
+def test_a_round_that_ends_early_is_followed_by_another_and_nothing_is_asked_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "PER_EXCHANGE", 0)
     paths = [f"/{n}" for n in range(8)]
     with local_web(gap_s=0.1, round_s=0.45) as (values, web):
         write_links(tmp_path, [crawled(path, host="a") for path in paths])
@@ -516,19 +521,19 @@ def test_a_link_whose_address_is_of_a_host_of_another_shard_is_asked_for_there(t
     assert web.hits == ["/own", "/story"]
 
 
-def test_a_shard_is_written_as_soon_as_its_links_have_ended(tmp_path):
+def test_a_shard_is_written_before_the_next_round_if_its_links_have_ended(tmp_path):
     a, b = HERE[0], THERE[0]
     written = []
 
     @dataclass(frozen=True)
-    class Watched(PlainRun):
+    class Watched(AtOnce):
         def map_shards(self, function, tasks, heavy=False):
             written.append(Artefact(tmp_path, "pages", SHARDS).done())
             super().map_shards(function, tasks, heavy)
 
     with local_web({f"{a}.test/1": redirect(f"http://{b}.test/2")}, hosts=[a, b]) as (values, _):
         write_links(tmp_path, [crawled("/1", host=a), crawled("/own", host=b)])
-        pages.stage(settings_of(**values), tmp_path, Watched())
+        pages.stage(by_workers(**values), tmp_path, Watched())
     assert written == [0, 1]  # that of b, while the link of a is under way
 
 

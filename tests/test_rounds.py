@@ -15,7 +15,7 @@ from pipeline.fetch.queues import Shared, Waits
 from pipeline.fetch.readback import read_response
 from pipeline.fetch.response import Fetched, Hop
 from pipeline.fetch.schedule import IN_A_ROW
-from pipeline.fetch.segments import Owners, ends_of, is_over
+from pipeline.fetch.segments import Owners, ends_of, groups_of, is_over
 from pipeline.fetch.shelf import Shelf, Waiting
 from pipeline.fetch.writing import Writing
 from pipeline.shards.outcomes import Outcome
@@ -39,25 +39,28 @@ def waits(**shared):
 def test_whatever_runs_commit_before_they_are_cut_every_shard_of_a_host_comes_to_its_turn(left, commits):
     """A round commits some visits, or all are cut: the state is what is left, and nothing else."""
     for number in range(200):
-        turns = queues.turns_of({shard: waits(**hosts) for shard, hosts in enumerate(left)})
+        groups = groups_of(len(left), len(left))
+        turns = queues.turns_of({shard: waits(**hosts) for shard, hosts in enumerate(left)}, groups)
         assert set(turns) == {host for hosts in left for host, links in hosts.items() if links}
         if not turns:
             break
         for host, turn in turns.items():
-            left[turn.shard][host] -= min(left[turn.shard][host], commits[number % len(commits)])
+            left[turn.group][host] -= min(left[turn.group][host], commits[number % len(commits)])
     assert not any(links for hosts in left for links in hosts.values())
 
 
-@given(st.integers(2, 6), st.integers(2, 6), st.integers(0, 5))
-def test_one_shard_at_a_time_asks_a_host_that_several_share(shards, pieces, turn):
-    owners = Owners(shards, {"big.test": min(pieces, shards)})
-    docs = [f"{n:032x}" for n in range(40)]
-    turns = {"big.test": queues.Turn(turn % shards, ())}
-    asking = {shard for shard in range(shards) for doc in docs if owners.may_ask(shard, turns, "big.test", doc)}
-    assert len(asking) <= 1
-    assert not any(owners.may_ask(shard, {}, "big.test", doc) for shard in range(shards) for doc in docs)
-    for doc in docs:
-        assert sum(owners.may_ask(shard, {}, "small.test", doc) for shard in range(shards)) == 1
+@given(st.integers(2, 6), st.integers(1, 6), st.integers(2, 6), st.integers(0, 5))
+def test_one_crawl_at_a_time_asks_a_host_and_a_shared_one_for_all_its_shards(shards, crawls, pieces, turn):
+    owners, groups = Owners(shards, {"big.test": min(pieces, shards)}), groups_of(shards, crawls)
+    assert [shard for group in groups for shard in group.shards] == list(range(shards))
+    turns = {"big.test": queues.Turn(turn % len(groups))}
+    for shard in owners.all_of("big.test"):
+        asking = [group for group in groups if group.asks(shard, "big.test", owners, turns)]
+        assert [group.number for group in asking] == [turn % len(groups)]
+        assert shard in asking[0].visited(owners, turns)
+        assert not any(group.asks(shard, "big.test", owners, {}) for group in groups)
+    for shard in range(shards):
+        assert sum(group.asks(shard, "small.test", owners, turns) for group in groups) == 1
 
 
 class Cut(BaseException):
@@ -66,7 +69,7 @@ class Cut(BaseException):
 
 @dataclass(frozen=True)
 class Rounds(PlainRun):
-    """A run that is cut after so many of its shards' rounds."""
+    """A run that is cut after so many of its crawls in a round."""
 
     most: int
 
@@ -84,7 +87,7 @@ def test_a_host_over_several_shards_is_asked_for_all_its_links_however_often_run
         write_links(tmp_path, links, places=places)
         for _ in range(4):
             with pytest.raises(Cut):
-                pages.stage(settings_of(**values), tmp_path, Rounds(most))
+                pages.stage(settings_of(**values, crawls=SHARDS), tmp_path, Rounds(most))
             if len(set(web.hits)) == 10:
                 break
         assert len(web.hits) == len(set(web.hits)) == 10
@@ -143,7 +146,7 @@ def test_an_attempt_stands_as_long_as_its_queue_does(tmp_path):
 
 
 def test_a_worker_that_was_given_up_commits_nothing_once_the_next_round_has_begun(tmp_path, monkeypatch):
-    """Its order is gone: what it crawls all the same is not seen by anybody."""
+    """Its order is gone; nor does it ask for anything."""
     late, real = [], pages.crawl_round
     with local_web(hosts="a") as (values, web):
         write_links(tmp_path, [crawled(f"/{n}", host="a") for n in range(3)])
@@ -158,7 +161,7 @@ def test_a_worker_that_was_given_up_commits_nothing_once_the_next_round_has_begu
         assert manifest.books["pages"].outcomes == {"kept": 3}
         before = sorted((tmp_path / "pages" / "segments").iterdir())
         real(*late[0])
-        assert len(web.hits) == 6  # it did ask
+        assert len(web.hits) == 3  # what it would have asked for waits no more
         assert sorted((tmp_path / "pages" / "segments").iterdir()) == before
 
 

@@ -14,44 +14,23 @@ its crawl has nothing else to do: next to others, waiting costs nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from itertools import chain, islice
 
 from pipeline.fetch.client import is_overloaded
 from pipeline.fetch.connections import origin_of
 from pipeline.fetch.continuations import Later, Link, Unfinished, host, host_asked, unanswered
 from pipeline.fetch.guard import reaches_any
-from pipeline.fetch.hosts import Clock, Hosts
+from pipeline.fetch.hosts import Circumstances, Hosts
 from pipeline.fetch.outage import Outage
 from pipeline.fetch.response import HOST_FAILURES, Fetched
 from pipeline.fetch.visit import Visit, unfinished
 from pipeline.shards.outcomes import OutageError, Outcome
-from pipeline.shards.removals import Refusals
 
 THROTTLED = 3  # times that a link is asked for whose server says 503, which may speak of that page alone
 REFERENCES = 3  # hosts that answered before and are connected to, to tell an outage
 ANSWERED = (Outcome.BAD_RESPONSE, Outcome.INCOMPLETE)  # ends in which somebody answered, though nothing is kept of it
 End = Fetched | Unfinished
-
-
-def nobody() -> Iterable[str]:
-    """No address at which anybody answered."""
-    return ()
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """What a crawl is told of the world: `now` gives seconds since 1970; `began`: when the build did, in the same.
-
-    `alive`: addresses at which hosts of others answered, asked for where this crawl knows of none. `refusals`: what may
-    not be asked.
-    """
-
-    now: Clock
-    began: float = 0.0
-    alive: Callable[[], Iterable[str]] = nobody
-    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Blame:

@@ -65,10 +65,15 @@ def new_fetch(url: str, settings: PagesSettings) -> Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One link and what is left of its fetch: all, or what another crawl left over."""
+    """One link and what is left of its fetch: all, or what another crawl left over.
+
+    `place`: see `Waiting`; `shard`: that visits it.
+    """
 
     doc_id: str
     continuation: Continuation
+    place: float = 0.0
+    shard: int = 0
 
 
 class Pace(msgspec.Struct, frozen=True):

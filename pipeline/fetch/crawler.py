@@ -1,8 +1,8 @@
-"""The crawl that follows the schedule: links go in; for each, its end or the continuation that is left of it comes out.
+"""The crawl that follows the schedule: links go in by portions; for each, its end or its continuation comes out.
 
-Choice: one loop begins a visit wherever a host may be asked and reports each end as it comes; whose a failure is, says
-`blame`. What outlives one crawl is `Memory`: robots.txt files, kept by scheme, host and port for 24 hours, and how
-hosts rest. Cost: a host that rests for long keeps its links for the next round. Alternative: a worker a host.
+Choice: one loop begins a visit wherever a host may be asked, takes another portion of links whenever connections would
+idle, and reports each end as it comes; whose a failure is, says `blame`. Cost: a host that rests for long keeps its
+links for the next round; where the next portion finds no room, such links go first. Alternative: a worker a host.
 
 An exception that is no failure of the storage costs the link that it came with, as FAULT, and none other; MemoryError
 and RecursionError too, since a page can provoke both, and what it held is free again.
@@ -12,57 +12,95 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import robots
-from pipeline.fetch.blame import Blame, Circumstances, End
+from pipeline.fetch.blame import Blame, End
 from pipeline.fetch.client import check_contact, open_session
-from pipeline.fetch.continuations import Link, Memory, host_asked
+from pipeline.fetch.continuations import Later, Link, Memory, Pace, host_asked
 from pipeline.fetch.exchange import Session
-from pipeline.fetch.hosts import Hosts
+from pipeline.fetch.hosts import Circumstances, Hosts
 from pipeline.fetch.response import Hop
+from pipeline.fetch.robots import Known
 from pipeline.fetch.visit import Visit, faulty
 from pipeline.shards.outcomes import WebTextError
 
-WAITING_HOSTS = 10  # hosts with links in the schedule, for each connection: others wait outside, where they cost less
+QUICK_S = (
+    0.1  # of a request that ends soon: so many hosts keep a connection busy as such requests fit between two turns
+)
 IDLE_S = 30.0  # so long a crawl waits for hosts that rest; longer, the next round does
+CHECK_S = 5.0  # between two questions whether the crawl still stands
 
 
 @dataclass(frozen=True)
-class Report:
-    """Who is told of what: every link's end, exactly once; every response to a question for robots.txt."""
+class Portion:
+    """Links to be visited, those of one host in their order; and what earlier crawls left of the hosts of these."""
 
-    ended: Callable[[Link, End], None]
-    asked_robots: Callable[[tuple[Hop, ...]], None]
+    links: Sequence[Link]
+    memory: Memory
+
+
+class Work(Protocol):
+    """What a crawl works at: where its links come from, and who is told of what."""
+
+    def waits(self) -> bool:
+        """Whether any links are still to come."""
+
+    def has_room(self) -> bool:
+        """Whether links are to come and may be taken now."""
+
+    def portion(self) -> Portion:
+        """The next links, if there is room."""
+
+    def mine(self, link: Link, host: str) -> bool:
+        """Whether a host may be asked for a link here."""
+
+    def ended(self, link: Link, end: End) -> Portion | None:
+        """Once for each link that ends; what goes on at once. Raises what the storage raises."""
+
+    def postponed(self, link: Link) -> None:
+        """A link is not asked for in this crawl any more: it has no end."""
+
+    def asked_robots(self, link: Link, hops: tuple[Hop, ...]) -> None:
+        """Every response to a question for robots.txt, and for which link that was asked."""
+
+    def learnt(self, one: Known | Pace) -> None:
+        """What the next crawl of a host should know."""
+
+    def check(self) -> None:
+        """Raise what ends the crawl at once, if another one has taken over."""
 
 
 class Crawl:
     """One crawl under way. Everything happens in one thread, between awaits."""
 
-    def __init__(self, session: Session, hosts: Hosts, blame: Blame, report: Report) -> None:
+    def __init__(self, session: Session, hosts: Hosts, blame: Blame, work: Work) -> None:
         self.session = session
         self.hosts = hosts
         self.blame = blame
-        self.report = report
-        self.coming: list[tuple[str, list[Link]]] = []  # hosts outside the schedule, those with most links last
+        self.work = work
         self.visits: set[asyncio.Task[None]] = set()
-        self.answers: deque[tuple[Hop, ...]] = deque()  # to questions for robots.txt
+        self.answers: deque[tuple[Link, tuple[Hop, ...]]] = deque()  # to questions for robots.txt
         self.over = False
+        self.check_at = self.made_room_at = self.hosts.clock()
+        settings = hosts.settings
+        self.wanted = settings.connections * (2 + settings.gap_s / QUICK_S)  # hosts that keep all connections busy
 
-    async def run(self, links: Iterable[Link]) -> None:
-        """Visit the links, for `round_s` at most; those not begun by then have no end. Raises OutageError."""
-        self.coming = by_host(links)
-        ends_at = self.hosts.clock() + self.hosts.settings.round_s
+    async def run(self, round_s: float) -> None:
+        """Visit the links, for a time; those not begun by then have no end. Raises OutageError."""
+        ends_at = self.hosts.clock() + round_s
         try:
             while True:
                 if self.hosts.clock() >= ends_at and not self.blame.outage.away:
                     self.hosts.close()
+                self.check()
                 self.start_ready()
                 if not self.hosts.schedule.busy and not self.blame.done:
-                    if not self.hosts.closing and self.blame.doubtful(not self.coming):
+                    if not self.hosts.closing and self.blame.doubtful(not self.work.has_room()):
                         await self.blame.find_out()
                         continue
                     if not self.more() and not self.visits:
@@ -77,6 +115,13 @@ class Crawl:
                 visit.cancel()
             await asyncio.gather(*self.visits, return_exceptions=True)
 
+    def check(self) -> None:
+        """Ask now and then whether the crawl still stands."""
+        now = self.hosts.clock()
+        if now >= self.check_at:
+            self.check_at = now + CHECK_S
+            self.work.check()
+
     def more(self) -> bool:
         """Whether anything may be asked soon, while nobody is asked. Gives up hosts whose time is over.
 
@@ -87,8 +132,8 @@ class Crawl:
         if self.hosts.closing:
             return False
         names = self.hosts.schedule.names()
-        if self.blame.outage.away or self.coming:
-            return bool(names or self.coming)
+        if self.blame.outage.away or self.work.has_room():
+            return bool(names or self.work.has_room())
         for name in names:
             if self.blame.spent(name, now):
                 self.blame.give_up(name)
@@ -124,23 +169,58 @@ class Crawl:
     def tell(self) -> None:
         """Report what came and ended. Raises what the storage raises."""
         while self.answers:
-            self.report.asked_robots(self.answers.popleft())
+            self.work.asked_robots(*self.answers.popleft())
         while self.blame.done:
             link, end = self.blame.done.popleft()
+            self.blame.waiting.pop(link.doc_id, None)
             try:
-                self.report.ended(link, end)
+                onward = self.work.ended(link, end)
             except (OSError, WebTextError):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this link's: the others go on
-                self.report.ended(link, faulty(link, error))
+                onward = self.work.ended(link, faulty(link, error))
+            if onward is not None:
+                self.take(onward)
+
+    def take(self, portion: Portion) -> None:
+        """Queue links; when nothing is begun any more, they wait for another round."""
+        self.hosts.remember(portion.memory)
+        for link in portion.links:
+            if self.hosts.closing:
+                self.work.postponed(link)
+            else:
+                self.hosts.schedule.push(host_asked(link.continuation), link)
+
+    def take_more(self, now: float) -> None:
+        """Take portions of links, as long as connections may idle and there is room."""
+        schedule = self.hosts.schedule
+        schedule.forget(now)
+        while schedule.lively() < self.wanted and self.work.waits():
+            if not self.work.has_room() and not self.make_room(now):
+                return
+            if self.work.has_room():
+                self.take(self.work.portion())
+
+    def make_room(self, now: float) -> bool:
+        """Postpone the links of hosts that will not be asked soon; whether there were any."""
+        if now < self.made_room_at or self.hosts.schedule.busy >= self.hosts.schedule.connections:
+            return False
+        self.made_room_at = now + IDLE_S
+        far = self.hosts.schedule.far(now + IDLE_S)
+        for name in far:
+            for item in self.hosts.schedule.drop(name):
+                if isinstance(item, Link):
+                    self.blame.waiting.pop(item.doc_id, None)
+                    self.work.postponed(item)
+                elif not item.done():
+                    item.set_exception(Later())
+        return bool(far)
 
     def start_ready(self) -> None:
         """Begin a visit, or let one go on, for every host that may be asked now."""
         schedule, outage, now = self.hosts.schedule, self.blame.outage, self.hosts.clock()
-        while self.coming and schedule.waiting() < WAITING_HOSTS * self.hosts.settings.connections:
-            name, links = self.coming.pop()
-            for link in links:
-                schedule.push(name, link)
+        if not (self.hosts.closing or outage.suspected or outage.away):
+            self.take_more(now)
         while not (self.hosts.closing or outage.suspected):
             if outage.away and (schedule.busy >= outage.probes or now < outage.probe_at):
                 return
@@ -155,14 +235,18 @@ class Crawl:
     def begin(self, link: Link, now: float) -> None:
         """Begin the visit of a link whose host is held, or end it where that host is not asked any more."""
         name = host_asked(link.continuation)
-        if self.hosts.schedule.lost(name) or (not self.coming and self.blame.spent(name, now)):
+        if self.hosts.schedule.lost(name) or (not self.work.has_room() and self.blame.spent(name, now)):
             self.hosts.schedule.push(name, link, first=True)
             self.hosts.finish(name)
             self.blame.give_up(name)
             return
-        task = asyncio.create_task(self.visit(Visit(link, self.hosts, self.session, self.answers.append)))
+        task = asyncio.create_task(self.visit(Visit(link, self.hosts, self.session, self.heard)))
         self.visits.add(task)
         task.add_done_callback(self.left)
+
+    def heard(self, link: Link, hops: tuple[Hop, ...]) -> None:
+        """A question for robots.txt was answered."""
+        self.answers.append((link, hops))
 
     def left(self, visit: asyncio.Task[None]) -> None:
         """A visit is over."""
@@ -181,34 +265,17 @@ class Crawl:
             self.blame.spoiled(visit, faulty(visit.link, error))
 
 
-def by_host(links: Iterable[Link]) -> list[tuple[str, list[Link]]]:
-    """The links of each host; the hosts with most links last, since they take longest and are to begin first."""
-    found: dict[str, list[Link]] = {}
-    for link in links:
-        found.setdefault(host_asked(link.continuation), []).append(link)
-    return sorted(found.items(), key=lambda item: (len(item[1]), item[0]))
-
-
 async def crawl(
-    links: Iterable[Link],
-    settings: PagesSettings,
-    software: str,
-    mine: Callable[[str, str], bool],
-    memory: Memory,
-    report: Report,
-    around: Circumstances,
+    work: Work, settings: PagesSettings, software: str, around: Circumstances, round_s: float | None = None
 ) -> None:
-    """Visit links for a round: `report.ended` is called at most once for each; links without an end wait.
+    """Visit the links of `work` for a round: each ends at most once; links without an end wait.
 
-    `software` is name/version, for the user agent and, its name alone, for robots.txt. `mine(host, doc_id)`: whether
-    this crawl may ask a host for a link. `memory`: what earlier crawls of the same hosts left; it becomes what is new.
-    Raises ConfigError (contact, agents, local hosts) before the first request, OutageError, and what a report raises
-    of the storage.
+    `software` is name/version, for the user agent and, its name alone, for robots.txt. `round_s`: how long, if not as
+    the settings say. Raises ConfigError (contact, agents, local hosts) before the first request, OutageError, and what
+    the work raises of the storage.
     """
     check_contact(settings)
     robots.obeyed_agents(settings)
     async with open_session(settings, software) as session:
-        hosts = Hosts(settings, software, mine, around.now, session.connections.resolver, around.refusals)
-        hosts.remember(memory, around.began)
-        memory.robots, memory.paces = hosts.memory.robots, hosts.memory.paces
-        await Crawl(session, hosts, Blame(hosts, around), report).run(links)
+        hosts = Hosts(settings, software, work.mine, work.learnt, session.connections.resolver, around)
+        await Crawl(session, hosts, Blame(hosts, around), work).run(round_s or settings.round_s)

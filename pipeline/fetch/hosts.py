@@ -7,7 +7,8 @@ Cost: whoever holds a host has to give it back. Alternative: all of it in the cr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from pipeline.config import PagesSettings
 from pipeline.fetch import robots
@@ -21,8 +22,28 @@ from pipeline.shards.outcomes import Outcome
 from pipeline.shards.removals import Refusals
 
 Clock = Callable[[], float]
+ALIVE = 1_000  # addresses at which somebody answered that are remembered, the last ones
 # Ends without an answer that another hour may change; also NAME_ERROR, where the name server said so.
 PASSING = (Outcome.CONNECT_ERROR, Outcome.TIMED_OUT, Outcome.ROBOTS_UNREACHABLE)
+
+
+def nobody() -> Iterable[str]:
+    """No address at which anybody answered."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a crawl is told of the world: `now` gives seconds since 1970; `began`: when the build did, in the same.
+
+    `alive`: addresses at which hosts of others answered, asked for where this crawl knows of none. `refusals`: what may
+    not be asked.
+    """
+
+    now: Clock
+    began: float = 0.0
+    alive: Callable[[], Iterable[str]] = nobody
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Hosts:
@@ -32,39 +53,45 @@ class Hosts:
         self,
         settings: PagesSettings,
         software: str,
-        mine: Callable[[str, str], bool],
-        now: Clock,
+        mine: Callable[[Link, str], bool],
+        noted: Callable[[robots.Known | Pace], None],
         resolver: Resolver,
-        refusals: Refusals,
+        around: Circumstances,
     ) -> None:
         self.settings = settings
-        self.refusals = refusals
+        self.refusals = around.refusals
         self.mine = mine
-        self.now = now
+        self.noted = noted
+        self.now = around.now
+        self.began = around.began
         self.clock = asyncio.get_running_loop().time
         self.schedule: Schedule[Link | asyncio.Future[None]] = Schedule(
-            settings.gap_s, settings.connections, self.clock(), settings.per_address
+            settings.gap_s, settings.connections, self.clock(), settings.per_address, place_of
         )
         self.resolver = resolver
 
-        self.cache = robots.Cache(robots.product_token(software), robots.obeyed_agents(settings), now)
-        self.memory = Memory([], [])
+        self.cache = robots.Cache(robots.product_token(software), robots.obeyed_agents(settings), self.now)
         self.alive: dict[str, None] = {}  # addresses of robots.txt that were answered, the last one last
         self.tickets: set[asyncio.Future[None]] = set()
         self.changed = asyncio.Event()
         self.closing = False
 
-    def remember(self, memory: Memory, began: float) -> None:
-        """Begin with what an earlier crawl left; hosts that failed before `began` (seconds since 1970) get a try."""
+    def remember(self, memory: Memory) -> None:
+        """Know what an earlier crawl left; hosts that failed before this build began get a try.
+
+        How a host failed that this crawl knows already, it knows better.
+        """
         for known in memory.robots:
             self.cache.put(known)
-            self.alive[known.address] = None
+            self.note_alive(known.address)
+        new = {pace.host for pace in memory.paces} - self.schedule.hosts.keys()
         for pace in memory.paces:
             self.schedule.slow_down(pace.host, pace.gap_s)
-            until = self.clock() + min(pace.until - self.now(), REST_MAX_S)
-            since = self.clock() - (self.now() - max(pace.since, began))
-            failures = pace.failures if pace.at >= began else min(pace.failures, IN_A_ROW - 1)
-            self.schedule.recall(pace.host, failures, since, until)
+            if pace.host in new:
+                until = self.clock() + min(pace.until - self.now(), REST_MAX_S)
+                since = self.clock() - (self.now() - max(pace.since, self.began))
+                failures = pace.failures if pace.at >= self.began else min(pace.failures, IN_A_ROW - 1)
+                self.schedule.recall(pace.host, failures, since, until)
 
     # --- turns
 
@@ -124,15 +151,21 @@ class Hosts:
     def learn(self, known: robots.Known) -> None:
         """Remember a robots.txt, for this crawl and the next one."""
         self.cache.put(known)
-        self.memory.robots.append(known)
-        self.alive.pop(known.address, None)
-        self.alive[known.address] = None
+        self.noted(known)
+        self.note_alive(known.address)
+
+    def note_alive(self, address: str) -> None:
+        """Note that somebody answered at an address."""
+        self.alive.pop(address, None)
+        self.alive[address] = None
+        if len(self.alive) > ALIVE:
+            del self.alive[next(iter(self.alive))]
 
     def slower(self, name: str, delay_s: float) -> None:
         """A host asks for a longer gap."""
         if delay_s > self.schedule.host(name).gap_s:
             self.schedule.slow_down(name, delay_s)
-            self.memory.paces.append(Pace(name, delay_s, 0.0))
+            self.noted(Pace(name, delay_s, 0.0))
 
     def slower_where_asked(self, name: str, fetched: Fetched) -> None:
         """Ask a host less that says it is asked too much, and not before it wants."""
@@ -159,10 +192,15 @@ class Hosts:
         known = self.schedule.host(name)
         moment = self.now() - self.clock()
         since = known.failing_since + moment if known.failures else 0.0
-        self.memory.paces.append(Pace(name, 0.0, known.ready_at + moment, known.failures, since, self.now()))
+        self.noted(Pace(name, 0.0, known.ready_at + moment, known.failures, since, self.now()))
 
 
 def of_robots(url: str) -> str:
     """The address of the robots.txt of an address."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}/robots.txt"
+
+
+def place_of(item: Link | asyncio.Future[None]) -> float:
+    """Where a link stands among those of its host; who goes on with a visit comes first."""
+    return item.place if isinstance(item, Link) else 0.0

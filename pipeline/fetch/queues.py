@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import PagesSettings
 from pipeline.fetch.continuations import Pace, host_asked
 from pipeline.fetch.schedule import IN_A_ROW
-from pipeline.fetch.segments import Owners, Turn, continuation_of
+from pipeline.fetch.segments import Group, Owners, Turn, continuation_of
 from pipeline.fetch.shelf import Waiting, queued
 from pipeline.fetch.writing import latest
 from pipeline.shards import schemas, storage
@@ -38,7 +40,8 @@ class Waits(msgspec.Struct, frozen=True):
     """What a queue waits for. `order`: which queue it is; `links` in it, `resting` of these for `hosts` that rest.
 
     `ready_at`: when something can be done about those that only this shard asks, in seconds since 1970; 0 = now, None =
-    there are none.
+    there are none. `portions`: how many links are in each equal part of [0, 1) by their `place`. `longest`: most links
+    that wait for one host, over all its shards, about.
     """
 
     order: str
@@ -47,6 +50,8 @@ class Waits(msgspec.Struct, frozen=True):
     hosts: int
     ready_at: float | None
     shared: dict[str, Shared]
+    portions: tuple[int, ...] = ()
+    longest: int = 0
 
 
 def ready_at(pace: Pace | None, settings: PagesSettings, began: float) -> float:
@@ -59,17 +64,21 @@ def ready_at(pace: Pace | None, settings: PagesSettings, began: float) -> float:
 
 
 def waits_of(
-    todo: Iterable[Waiting], paces: list[Pace], owners: Owners, settings: PagesSettings, began: float
+    todo: Iterable[Waiting], paces: list[Pace], owners: Owners, settings: PagesSettings, began: float, parts: int = 1
 ) -> Waits:
-    """What some visits wait for, by what is known of their hosts."""
+    """What some visits wait for, by what is known of their hosts; `parts`: in how many portions they are crawled."""
     known = {pace.host: pace for pace in latest(paces)}
     links = resting = 0
+    portions = [0] * parts
+    waiting: Counter[str] = Counter()
     hosts: set[str] = set()
     times: list[float] = []
     shared = {host: 0 for host in owners.splits if host in known}
     for one in todo:
         host = host_asked(one.continuation)
         links += 1
+        portions[int(one.place * parts)] += 1
+        waiting[host] += owners.splits.get(host, 1)
         when = ready_at(known.get(host), settings, began)
         if when:
             resting += 1
@@ -79,7 +88,9 @@ def waits_of(
         else:
             times.append(when)
     told = {host: Shared(count, (known[host],) if host in known else ()) for host, count in shared.items()}
-    return Waits(uuid.uuid4().hex, links, resting, len(hosts), min(times, default=None), told)
+    longest = max(waiting.values(), default=0)
+    order = uuid.uuid4().hex
+    return Waits(order, links, resting, len(hosts), min(times, default=None), told, tuple(portions), longest)
 
 
 def together(found: Sequence[Waits]) -> Waits:
@@ -91,16 +102,18 @@ def together(found: Sequence[Waits]) -> Waits:
 
 def write(path: Path, todo: Iterable[Waiting], waits: Waits) -> None:
     """Write the queue of a shard."""
-    rows = [queued(one) for one in todo]
-    schema = schemas.SEGMENT.with_metadata({KEY: msgspec.json.encode(waits)})
+    rows = [{**queued(one), "place": one.place} for one in todo]
+    schema = schemas.QUEUE.with_metadata({KEY: msgspec.json.encode(waits)})
     with storage.atomic(path) as file:
         schemas.write_parquet(file, [pa.Table.from_pylist(rows, schema)], schema)
 
 
-def read(path: Path) -> list[Waiting]:
-    """The visits of a queue."""
-    rows = schemas.read_parquet(storage.local(path)).to_pylist()
-    return [Waiting(row["doc_id"], row["host"], row["step"], continuation_of(row)) for row in rows]
+def read(path: Path, low: float = 0.0, high: float = 1.0) -> list[Waiting]:
+    """The visits of a queue whose place is in [low, high), in the order of places. Raises FileNotFoundError."""
+    table = schemas.read_parquet(storage.local(path), ["doc_id", "host", "step", "errand", "place"])
+    within = pc.and_(pc.greater_equal(table["place"], low), pc.less(table["place"], high))
+    rows = table.filter(within).sort_by([("place", "ascending"), ("doc_id", "ascending")]).to_pylist()
+    return [Waiting(row["doc_id"], row["host"], row["step"], continuation_of(row), row["place"]) for row in rows]
 
 
 def waits(path: Path) -> Waits:
@@ -116,23 +129,35 @@ def stands(path: Path, order: str) -> bool:
         return False
 
 
-def turns_of(waiting: Mapping[int, Waits]) -> dict[str, Turn]:
-    """Of each host that shards share: the one with most links for it, the first of several, and what all know of it."""
-    turns: dict[str, Turn] = {}
-    for host in sorted({host for one in waiting.values() for host in one.shared}):
-        links = {shard: one.shared[host].links for shard, one in waiting.items() if host in one.shared}
-        paces = [pace for one in waiting.values() if host in one.shared for pace in one.shared[host].paces]
-        shard = max(sorted(links), key=lambda one: links[one])
-        if links[shard]:
-            turns[host] = Turn(shard, tuple(sorted(paces, key=lambda pace: pace.until)))
+def turns_of(waiting: Mapping[int, Waits], groups: Sequence[Group]) -> dict[str, Turn]:
+    """Of each host that shards share: the group with most links for it, the first of several, and what all know."""
+    group_of = {shard: group.number for group in groups for shard in group.shards}
+    links: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    paces: defaultdict[str, list[Pace]] = defaultdict(list)
+    for shard, one in waiting.items():
+        for host, shared in one.shared.items():
+            links[host][group_of[shard]] += shared.links
+            paces[host] += shared.paces
+    turns = {}
+    for host, counts in sorted(links.items()):
+        group = max(sorted(counts), key=lambda number: links[host][number])
+        if counts[group]:
+            turns[host] = Turn(group, tuple(sorted(paces[host], key=lambda pace: pace.until)))
     return turns
 
 
 def soonest(
-    waiting: Mapping[int, Waits], turns: Mapping[str, Turn], settings: PagesSettings, began: float
+    waiting: Mapping[int, Waits],
+    turns: Mapping[str, Turn],
+    groups: Sequence[Group],
+    settings: PagesSettings,
+    began: float,
 ) -> dict[int, float]:
-    """When each shard that has something to do in this round can begin, in seconds since 1970; 0 = now."""
-    times = {shard: [one.ready_at] if one.ready_at is not None else [] for shard, one in waiting.items()}
+    """When each group that has something to do in this round can begin, in seconds since 1970; 0 = now."""
+    times: dict[int, list[float]] = {}
+    for group in groups:
+        ready = [waiting[shard].ready_at for shard in group.shards if shard in waiting]
+        times[group.number] = [at for at in ready if at is not None]
     for turn in turns.values():
-        times[turn.shard].append(ready_at(turn.paces[-1] if turn.paces else None, settings, began))
-    return {shard: min(one) for shard, one in times.items() if one}
+        times[turn.group].append(ready_at(turn.paces[-1] if turn.paces else None, settings, began))
+    return {number: min(one) for number, one in times.items() if one}

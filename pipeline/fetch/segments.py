@@ -1,10 +1,10 @@
-"""Rounds of a crawl: what each shard has still to do, by the rows that are committed, and the round that does it.
+"""What each shard of a crawl has still to do, by the rows that are committed, and who does it in the next round.
 
 Choice: a visit that may not go on in its shard leaves a continuation in its row; the rows are all the state there is,
-so what waits for whom, and whose turn it is, can be worked out anew at any time. Of shards that share a host, the one
-with most links waiting for it asks in a round: each commit makes that less, so that all come to their turn, wherever
-runs are cut. Cost: each round reads the tables of its shard. Alternative: a queue that is taken from, and a count of
-rounds, which a killed worker leaves in doubt.
+so what waits for whom, and whose turn it is, can be worked out anew at any time. A round is one crawl over all shards,
+or several over a group each; of groups that share a host, the one with most links waiting for it asks in a round, for
+all shards: so all come to their turn, wherever runs are cut. Cost: each round reads the tables of all shards.
+Alternative: a queue that is taken from, and a count of rounds, which a killed worker leaves in doubt.
 
 A link begins with step 0 in its home shard. The row of step n holds the continuation that step n + 1 takes up, in the
 shard that owns the host to be asked; so one shard, and one schedule, asks a host, wherever the links to it come from.
@@ -13,24 +13,18 @@ Another pass over a link that failed for a passing reason begins, at home again,
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 
 import msgspec
 
-from pipeline.config import PagesSettings
-from pipeline.fetch.blame import Circumstances
-from pipeline.fetch.continuations import Continuation, Link, Pace, host_asked
-from pipeline.fetch.crawler import Report, crawl
+from pipeline.fetch.continuations import Continuation, Pace, host_asked
 from pipeline.fetch.pointers import Row
 from pipeline.fetch.shelf import FOLDER, Shelf, Waiting
 from pipeline.fetch.verdicts import OPEN
-from pipeline.fetch.writing import Overtaken, Writing
+from pipeline.fetch.writing import Writing
 from pipeline.shards.outcomes import PASSING, IntegrityError, Outcome
 from pipeline.shards.removals import Refusals
 from pipeline.urls import shard_of
@@ -49,11 +43,14 @@ class Owners:
         """The shard that asks a host for a link."""
         return shard_of(host, doc_id, self.shards, self.splits)
 
-    def may_ask(self, shard: int, turns: Mapping[str, Turn], host: str, doc_id: str) -> bool:
-        """Whether a shard asks a host for a link in this round."""
-        if self.owner(host, doc_id) != shard:
-            return False
-        return self.splits.get(host, 1) == 1 or (host in turns and turns[host].shard == shard)
+    def all_of(self, host: str) -> list[int]:
+        """All shards that ask a host, its home first."""
+        home = shard_of(host, "", self.shards, {})
+        return [(home + piece) % self.shards for piece in range(self.splits.get(host, 1))]
+
+    def is_shared(self, host: str) -> bool:
+        """Whether several shards ask a host."""
+        return self.splits.get(host, 1) > 1
 
 
 def waiting_for(shard: int, owners: Owners, own: list[Row], sent: list[Row], fresh: Iterable[Waiting]) -> list[Waiting]:
@@ -125,47 +122,33 @@ def receivers(shard: int, owners: Owners, row: Row) -> set[int]:
 
 @dataclass(frozen=True)
 class Turn:
-    """The shard that asks a host that several share, in this round, and what the others know of the host."""
+    """The group that asks a host that several shards share, in this round, and what all know of the host."""
 
-    shard: int
-    paces: tuple[Pace, ...]
+    group: int
+    paces: tuple[Pace, ...] = ()
 
 
 @dataclass(frozen=True)
-class Round:
-    """What a shard is told of a round: `turns`: of shared hosts; `began`: when the build did, seconds since 1970.
+class Group:
+    """Shards for which one crawl asks in a round, by number."""
 
-    `stands()`: whether the round still goes on: else another attempt has taken over, and nothing may be committed.
-    `refusals`: what may not be asked.
-    """
+    number: int
+    shards: range
 
-    turns: Mapping[str, Turn]
-    began: float = 0.0
-    stands: Callable[[], bool] = lambda: True
-    alive: Callable[[], Iterable[str]] = lambda: ()
-    refusals: Refusals = field(default_factory=Refusals)
+    def asks(self, shard: int, host: str, owners: Owners, turns: Mapping[str, Turn]) -> bool:
+        """Whether it asks a host, one of a shard's, in this round. Of a shared host it does so for all its shards."""
+        if owners.is_shared(host):
+            return host in turns and turns[host].group == self.number
+        return shard in self.shards
+
+    def visited(self, owners: Owners, turns: Mapping[str, Turn]) -> list[int]:
+        """The shards that it may ask anything for."""
+        guests = {shard for host, turn in turns.items() if turn.group == self.number for shard in owners.all_of(host)}
+        return sorted({*self.shards, *guests})
 
 
-def crawl_round(
-    settings: PagesSettings, software: str, owners: Owners, shard: int, told: Round, shelf: Shelf, todo: list[Waiting]
-) -> None:
-    """Crawl for a round what may be asked now, and commit it in segments of `segment_links` visits."""
-
-    def mine(host: str, doc_id: str) -> bool:
-        return owners.may_ask(shard, told.turns, host, doc_id)
-
-    def another_turn(one: Waiting) -> bool:
-        host = host_asked(one.continuation)
-        return owners.owner(host, one.doc_id) == shard and not mine(host, one.doc_id)
-
-    turn = {one.doc_id: one for one in todo if not another_turn(one)}
-    if not turn:
-        return
-    memory = shelf.memory()
-    memory.paces += [pace for one in told.turns.values() if one.shard == shard for pace in one.paces]
-    around = Circumstances(time.time, told.began, told.alive, told.refusals)
-    with suppress(Overtaken), Writing(settings, software, shelf, turn, memory, told.stands) as writing:
-        links = [Link(one.doc_id, one.continuation) for one in turn.values()]
-        report = Report(writing.ended, writing.asked_robots)
-        asyncio.run(crawl(links, settings, software, mine, memory, report, around))
-        writing.commit()
+def groups_of(shards: int, groups: int) -> list[Group]:
+    """All shards in so many groups, or in as many as there are; pieces of a host lie side by side, so do shards."""
+    count = min(shards, groups)
+    bounds = [shards * number // count for number in range(count + 1)]
+    return [Group(number, range(*bounds[number : number + 2])) for number in range(count)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +49,11 @@ class Shelf:
 
     def free(self) -> str:
         """A number for the next segment that no other attempt has or will have."""
-        last = max((int(number.partition("-")[0]) for number in self.numbers_of("")), default=-1)
-        return f"{last + 1:05d}-{uuid.uuid4().hex[:8]}"
+        return numbered(max((place_of(number) + 1 for number in self.numbers_of("")), default=0))
+
+    def after(self, number: str) -> str:
+        """The same for the segment after another one of this attempt: no folder is listed for it."""
+        return numbered(place_of(number) + 1)
 
     def rows(self, verdicts: Verdicts | None = None) -> list[Row]:
         """How visits ended, of all segments in order, as the `verdicts` of today are. Raises IntegrityError.
@@ -74,6 +78,11 @@ class Shelf:
             whole.faults += memory.faults
         return whole
 
+    def done(self) -> set[tuple[str, int]]:
+        """(doc_id, step) of the visits that are committed. Raises IntegrityError."""
+        tables = [read_table(self.path(number, ".parquet"), ["doc_id", "step"]) for number in self.numbers()]
+        return {pair for one in tables for pair in zip(*(column.to_pylist() for column in one.columns), strict=True)}
+
     def learnt(self, number: str) -> Memory:
         """What one segment learnt of hosts. Raises IntegrityError."""
         path = self.path(number, ".hosts.json")
@@ -83,12 +92,24 @@ class Shelf:
             raise damaged(path, error) from None
 
 
-def read_table(path: Path) -> pa.Table:
-    """The table of one segment. Raises IntegrityError."""
+def numbered(place: int) -> str:
+    """The number of a new segment."""
+    return f"{place:05d}-{uuid.uuid4().hex[:8]}"
+
+
+def place_of(number: str) -> int:
+    """The place of a segment among those of its shard, by its number."""
+    return int(number.partition("-")[0])
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of one segment, or the columns named, which all versions have. Raises IntegrityError."""
     try:
-        table = schemas.read_parquet(storage.local(path))
+        table = schemas.read_parquet(storage.local(path), columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise damaged(path, error) from None
+    if columns is not None:
+        return table
     if "via" not in table.column_names:  # written before it was kept
         table = table.add_column(
             2, schemas.SEGMENT.field("via"), pa.nulls(len(table), schemas.SEGMENT.field("via").type)
@@ -108,12 +129,16 @@ def damaged(path: Path, error: Exception | str) -> IntegrityError:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A visit that a shard has still to make: a link of its own, or a continuation that was handed to it."""
+    """A visit that a shard has still to make: a link of its own, or a continuation that was handed to it.
+
+    `place`: how far down it is among the links of its host, in [0, 1): of n links those of 0, 1/n, 2/n, …
+    """
 
     doc_id: str
     host: str
     step: int
     continuation: Continuation
+    place: float = 0.0
 
 
 def queued(waiting: Waiting) -> Row:

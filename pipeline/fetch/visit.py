@@ -36,7 +36,7 @@ from pipeline.fetch.hosts import Hosts, of_robots
 from pipeline.fetch.response import ANSWERED, Fetched, Hop
 from pipeline.shards.outcomes import Outcome
 
-AskedRobots = Callable[[tuple[Hop, ...]], None]
+AskedRobots = Callable[[Link, tuple[Hop, ...]], None]
 
 
 class Visit:
@@ -94,7 +94,7 @@ class Visit:
         if refused is not Outcome.KEPT:
             return refused
         permit = self.permit if self.permit is not None and self.permit.url == url else None
-        if not self.hosts.mine(host(url), self.link.doc_id):
+        if not self.hosts.mine(self.link, host(url)):
             raise Later(permit=permit)
         if permit is None:
             rules = await self.rules_at((of_robots(url),))
@@ -113,7 +113,7 @@ class Visit:
         name, refused = host(url), self.hosts.refusals.of(url)
         if refused is not Outcome.KEPT:
             return refused
-        if not self.hosts.mine(name, self.link.doc_id):
+        if not self.hosts.mine(self.link, name):
             raise Later
         if self.host != name or self.used:
             self.give_back()
@@ -152,14 +152,14 @@ class Visit:
         """
         cache = self.hosts.cache
         while True:
+            if len(chain) > robots.REDIRECTS + 1:  # as if there were none: RFC 9309, section 2.3.1.2
+                return robots.Rules(cache.token)
+            if not self.hosts.mine(self.link, host(chain[-1])):  # known or not: who goes where does not hang on that
+                raise Later(robots=chain)
             found = cache.get(chain[-1])
             if isinstance(found, robots.Rules):
                 return found
             chain = (*chain, *(found or ()))
-            if len(chain) > robots.REDIRECTS + 1:  # as if there were none: RFC 9309, section 2.3.1.2
-                return robots.Rules(cache.token)
-            if not self.hosts.mine(host(chain[-1]), self.link.doc_id):
-                raise Later(robots=chain)
             if found is None:
                 refused = await self.ask_robots(chain)
                 if refused is not None:
@@ -173,10 +173,10 @@ class Visit:
         end = await fetch(self.session, continuation, bounds, self.turn, self.pause, True)
         self.heard = self.heard or is_heard(end)
         if end_outcome(end) is not Outcome.REMOVED:  # the last response names the address
-            self.asked_robots(end.hops)
+            self.asked_robots(self.link, end.hops)
         if isinstance(end, Unfinished):
             beyond = (*end.continuation.asked, end.continuation.target)[len(chain) :]
-            if not beyond or self.hosts.mine(host(beyond[-1]), self.link.doc_id):
+            if not beyond or self.hosts.mine(self.link, host(beyond[-1])):
                 raise Later(robots=chain)  # the time is over, not the way barred
             self.hosts.learn(robots.Known(target, self.hosts.now(), end.hops[-1].status, leads_to=beyond))
             return None

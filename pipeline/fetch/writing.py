@@ -203,7 +203,7 @@ class Writing:
         self.memory.robots.clear()
         self.memory.paces.clear()
         self.rows, self.faults, self.segment, self.draft, self.open = [], [], None, None, ExitStack()
-        self.number = self.shelf.free()
+        self.number = self.shelf.after(self.number)
 
 
 def lasting(robots: list[Known]) -> list[Known]:

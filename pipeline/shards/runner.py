@@ -41,7 +41,7 @@ DATAFLOW = "DataflowRunner"
 class Run(Protocol):
     """What a stage may ask of whoever runs it. Functions must be picklable: module-level, or partials of such."""
 
-    def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
+    def map_shards(self, function: Callable[[Source], None], tasks: Sequence[Source], heavy: bool = False) -> None:
         """Call `function` once per task; `heavy` work is worth the start-up of worker processes."""
 
     def exchange(
@@ -64,7 +64,7 @@ class Run(Protocol):
 class PlainRun:
     """The same without Beam: in this process, in order. The oracle of the tests."""
 
-    def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:  # noqa: ARG002
+    def map_shards(self, function: Callable[[Source], None], tasks: Sequence[Source], heavy: bool = False) -> None:  # noqa: ARG002
         for task in tasks:
             function(task)
 
@@ -107,7 +107,7 @@ class BeamRun:
         if self.options or self.runner != LOCAL:
             refuse_unfit(self.runner, self.options, self.scratch)
 
-    def map_shards(self, function: Callable[[Task], None], tasks: Sequence[Task], heavy: bool = False) -> None:
+    def map_shards(self, function: Callable[[Source], None], tasks: Sequence[Source], heavy: bool = False) -> None:
         if not tasks:
             return
         with self.stored(JobSpec(function, list(tasks))) as job:

@@ -90,6 +90,9 @@ SEGMENT = pa.schema(
     ]
 )
 
+# A visit that waits in the queue of a shard: as in SEGMENT, its outcome is open.
+QUEUE = pa.schema([*SEGMENT, pa.field("place", pa.float64())])  # of the link among those of its host, in [0, 1)
+
 PAGES = pa.schema([pa.field("url", pa.string()), pa.field("host", pa.string()), *POINTERS])
 
 # A capture in a WARC file that exists, on its way to the shard of its address; or a request that is not GET.

@@ -24,9 +24,10 @@ import sys
 import time
 
 from pipeline.config import PagesSettings
-from pipeline.fetch.blame import Circumstances
-from pipeline.fetch.continuations import Continuation, Link, Memory
-from pipeline.fetch.crawler import Report, crawl
+from pipeline.fetch.continuations import Continuation, Link
+from pipeline.fetch.crawler import crawl
+from pipeline.fetch.hosts import Circumstances
+from tests.fetch.crawls import Job
 
 HOSTS = 500
 LATENCIES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -48,7 +49,7 @@ def serve(port, asked, times, latency):
                 lines = head.decode().split("\r\n")
                 host = next(line[6:] for line in lines if line.lower().startswith("host: ")).partition(":")[0]
                 if latency:
-                    await asyncio.sleep(latency_of(host))
+                    await asyncio.sleep(latency_of(host) if latency is True else latency)
                 found = " /robots.txt " not in lines[0]
                 status, body = ("200 OK", PAGE + lines[0].encode()) if found else ("404 Not Found", b"")
                 seen.append((host, came, time.monotonic()))
@@ -68,7 +69,7 @@ def serve(port, asked, times, latency):
 
 
 class Served:
-    """The local web while the `with` block lasts; afterwards `times`."""
+    """The local web while the `with` block lasts; afterwards `times`. `latency`: seconds, or that of each host."""
 
     def __init__(self, latency):
         start = multiprocessing.get_context("spawn")
@@ -103,9 +104,8 @@ def crawled(links, settings):
         ends[outcome] = ends.get(outcome, 0) + 1
         when[link.doc_id] = time.monotonic() - began
 
-    report = Report(ended, lambda hops: None)
     began = time.monotonic()
-    asyncio.run(crawl(links, settings, SOFTWARE, lambda *_: True, Memory([], []), report, Circumstances(time.time)))
+    asyncio.run(crawl(Job(links, told=ended), settings, SOFTWARE, Circumstances(time.time)))
     return time.monotonic() - began, ends, when
 
 

@@ -8,14 +8,12 @@ import pytest
 import pipeline.fetch.crawler as crawler
 import pipeline.fetch.visit as visit
 from pipeline.config import PagesSettings
-from pipeline.fetch.blame import Circumstances
 from pipeline.fetch.continuations import Link, Memory, Unfinished, host_asked
 from pipeline.fetch.guard import Resolver
-from pipeline.fetch.hosts import Hosts
+from pipeline.fetch.hosts import Circumstances, Hosts
 from pipeline.fetch.schedule import IN_A_ROW
 from pipeline.shards.outcomes import ConfigError
-from pipeline.shards.removals import Refusals
-from tests.fetch.crawls import anyone, ends_of, link_to
+from tests.fetch.crawls import Job, anyone, ends_of, link_to
 from tests.fetch.local_web import PAGE, local_web, redirect, reply
 
 
@@ -168,11 +166,8 @@ def test_what_a_report_raises_stops_the_crawl():
             def full(*_):
                 raise OSError("disk full")
 
-            links, settings = [link(f"a.test/{n}") for n in range(5)], web.settings()
-            report = crawler.Report(full, full)
-            await crawler.crawl(
-                links, settings, "webtext/0", anyone, Memory([], []), report, Circumstances(lambda: 0.0)
-            )
+            job = Job([link(f"a.test/{n}") for n in range(5)], told=full)
+            await crawler.crawl(job, web.settings(), "webtext/0", Circumstances(lambda: 0.0))
 
     with pytest.raises(OSError, match="disk full"):
         asyncio.run(run())
@@ -246,12 +241,12 @@ def test_of_a_host_that_is_always_asked_too_much_what_was_never_asked_says_so():
 
 def test_a_host_of_another_crawl_is_not_asked_and_its_link_says_what_is_left():
     replies = {"a.test/": redirect("http://b.test/x"), "b.test/x": reply()}
-    ends, web = crawled(replies, ["a.test/"], mine=lambda host, _: host != "b.test")
+    ends, web = crawled(replies, ["a.test/"], mine=lambda _, host: host != "b.test")
     left = ends["a.test/"]
     assert isinstance(left, Unfinished)
     assert (left.continuation.target, left.continuation.asked) == ("http://b.test/x", ("http://a.test/",))
     assert {host for host, _ in web.requests} == {"a.test"}
-    ends, web = crawled(replies, [Link("a.test/", left.continuation)], mine=lambda host, _: host != "a.test")
+    ends, web = crawled(replies, [Link("a.test/", left.continuation)], mine=lambda _, host: host != "a.test")
     assert outcomes(ends) == {"a.test/": "kept"}
     assert {host for host, _ in web.requests} == {"b.test"}
 
@@ -263,17 +258,17 @@ def test_a_robots_txt_that_lies_with_another_crawl_is_asked_there_and_obeyed_her
         "b.test/rules": reply(b"User-agent: *\nCrawl-delay: 0.1\nContent-Usage: train-ai=n\n" + rules),
         "a.test/x": reply(),
     }
-    ends, web = crawled(replies, ["a.test/x"], mine=lambda host, _: host == "a.test")
+    ends, web = crawled(replies, ["a.test/x"], mine=lambda _, host: host == "a.test")
     continuation = ends["a.test/x"].continuation
     assert continuation.robots == ("http://a.test/robots.txt", "http://b.test/rules")
     assert web.requests == [("a.test", "/robots.txt")]
-    ends, web = crawled(replies, [Link("a.test/x", continuation)], mine=lambda host, _: host == "b.test")
+    ends, web = crawled(replies, [Link("a.test/x", continuation)], mine=lambda _, host: host == "b.test")
     assert web.requests == [("b.test", "/rules")]
     if outcome == "kept":
         permit = ends["a.test/x"].continuation.permit
         assert (permit.url, permit.crawl_delay) == ("http://a.test/x", 0.1)
         again = [Link("a.test/x", ends["a.test/x"].continuation)]
-        ends, web = crawled(replies, again, mine=lambda host, _: host == "a.test", opt_outs=False)
+        ends, web = crawled(replies, again, mine=lambda _, host: host == "a.test", opt_outs=False)
         assert web.requests == [("a.test", "/x")]
         assert ends["a.test/x"].opt_outs == ("robots:content-usage",)
     assert outcomes(ends) == {"a.test/x": outcome}
@@ -288,7 +283,7 @@ def test_robots_txts_of_two_crawls_that_lead_to_each_other_allow_everything():
     for _ in range(12):
         for name, memory in memories.items():
             one = Memory(list(memory.robots), list(memory.paces))
-            ends, _ = crawled(replies, waiting.pop(name, []), ["a.test", "b.test"], lambda h, _, n=name: h == n, one)
+            ends, _ = crawled(replies, waiting.pop(name, []), ["a.test", "b.test"], lambda _, h, n=name: h == n, one)
             memory.robots += one.robots
             for doc_id, end in ends.items():
                 if isinstance(end, Unfinished):
@@ -360,7 +355,7 @@ def test_the_address_of_a_name_is_what_it_resolves_to_and_that_of_a_local_host_i
     async def run():
         monkeypatch.setattr("pipeline.fetch.guard.socket.getaddrinfo", found)
         settings = PagesSettings(contact="mailto:a@b.test", local_hosts={"here.test": "127.0.0.1:80"})
-        hosts = Hosts(settings, "webtext/0", anyone, lambda: 0.0, Resolver(settings), Refusals())
+        hosts = Hosts(settings, "webtext/0", anyone, print, Resolver(settings), Circumstances(lambda: 0.0))
         return [
             await hosts.address_of(("http", name, 80)) for name in ("a.test", "b.test", "here.test", "93.184.216.34")
         ]

@@ -9,11 +9,12 @@ import pytest
 import pipeline.fetch.blame as blame
 import pipeline.fetch.visit as visit
 import pipeline.fetch.writing as writing
-from pipeline.fetch import client, robots, warc
+from pipeline.fetch import client, queues, robots, warc
 from pipeline.fetch.continuations import Memory, Pace
 from pipeline.fetch.readback import read_response
-from pipeline.fetch.segments import Owners, Round, Waiting, crawl_round
-from pipeline.fetch.shelf import Shelf, sweep
+from pipeline.fetch.segments import Group, Owners
+from pipeline.fetch.shelf import Shelf, Waiting, sweep
+from pipeline.fetch.window import Round, Source, crawl_round
 from pipeline.shards.outcomes import StorageError
 from tests.fetch.crawls import link_to
 from tests.fetch.local_web import PAGE, SOFTWARE, local_web, reply
@@ -78,10 +79,20 @@ def crawled(tmp_path, addresses=ADDRESSES, web_replies=None, **values):
         async with local_web(replies) as web:
             settings = web.settings(**values)
             todo = [Waiting(one, one.partition("/")[0], 0, link_to(f"http://{one}").continuation) for one in addresses]
-            await asyncio.to_thread(crawl_round, settings, SOFTWARE, Owners(1, {}), 0, Round({}), shelf(tmp_path), todo)
+            await asyncio.to_thread(crawl_one, tmp_path, settings, todo)
 
     asyncio.run(asyncio.wait_for(ports(), 30))
     return {row["doc_id"]: row for row in shelf(tmp_path).rows()}
+
+
+def crawl_one(tmp_path, settings, todo, stands=lambda: True):
+    """A round of one shard."""
+    path, owners = tmp_path / "queue.parquet", Owners(1, {})
+    waits = queues.waits_of(todo, [], owners, settings, 0.0)
+    queues.write(path, todo, waits)
+    crawl_round(
+        settings, SOFTWARE, Round(owners, Group(0, range(1))), {0: Source(shelf(tmp_path), path, waits, stands)}
+    )
 
 
 def shelf(tmp_path):
@@ -211,8 +222,7 @@ def test_an_attempt_that_has_been_overtaken_commits_nothing_more(tmp_path):
         async with local_web(replies) as web:
             settings = web.settings(segment_links=2)
             todo = [Waiting(one, one.partition("/")[0], 0, link_to(f"http://{one}").continuation) for one in ADDRESSES]
-            told = Round({}, stands=lambda: next(stood))
-            await asyncio.to_thread(crawl_round, settings, SOFTWARE, Owners(1, {}), 0, told, shelf(tmp_path), todo)
+            await asyncio.to_thread(crawl_one, tmp_path, settings, todo, lambda: next(stood))
 
     asyncio.run(asyncio.wait_for(ports(), 30))
     rows = {row["doc_id"]: row for row in shelf(tmp_path).rows()}

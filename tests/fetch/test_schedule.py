@@ -16,6 +16,7 @@ def simulate(schedule, lasts):
     """Run a schedule against a made-up clock; (item, start, end) in order. `lasts(item)`: seconds a request takes."""
     now, running, visits = 0.0, [], []
     while True:
+        schedule.forget(now)
         while (item := schedule.pop(now)) is not None:
             end = now + lasts(item)
             heapq.heappush(running, (end, len(visits), item))
@@ -37,9 +38,11 @@ def simulate(schedule, lasts):
     st.integers(1, 4),
     st.dictionaries(st.sampled_from("abcde"), st.sampled_from([0.5, 2.0, 900.0])),
     st.lists(st.sampled_from([0.0, 0.125, 1.0, 7.0]), min_size=1, max_size=5),
+    st.sampled_from([0, 10_000]),
 )
-def test_every_item_comes_once_and_no_gap_is_violated(items, gap_s, connections, delays, lasts):
+def test_every_item_comes_once_and_no_gap_is_violated(items, gap_s, connections, delays, lasts, keep):
     schedule = Schedule(gap_s, connections, 100.0)
+    schedule.keep = keep
     for host, delay in delays.items():
         schedule.slow_down(host, delay)
     for number, (host, first) in enumerate(items):
@@ -57,6 +60,83 @@ def test_every_item_comes_once_and_no_gap_is_violated(items, gap_s, connections,
             assert start >= end + gap
     for moment in (start for _, start, _ in visits):
         assert sum(start <= moment < end for _, start, end in visits) <= connections
+
+
+# --- whose link goes first: items are (host, how far down it is)
+
+
+def ranked(counts, gap_s, connections):
+    schedule = Schedule(gap_s, connections, 0.0, rank=lambda item: item[1])
+    for host, count in enumerate(counts):
+        for number in range(count):
+            schedule.push(f"h{host}", (f"h{host}", number / count))
+    return schedule
+
+
+COUNTS = st.lists(st.integers(1, 12), min_size=1, max_size=8)
+
+
+@given(COUNTS, st.sampled_from([0.0, 1.0]), st.integers(1, 4))
+def test_the_first_link_of_every_host_comes_before_the_last_of_any(counts, gap_s, connections):
+    visits = simulate(ranked(counts, gap_s, connections), lambda item: 0.25)
+    firsts = [start for (_, place), start, _ in visits if place == 0.0]
+    lasts = [start for (host, place), start, _ in visits if place == 1 - 1 / counts[int(host[1:])] > 0]
+    assert len(firsts) == len(counts)
+    assert max(firsts) <= min(lasts, default=max(firsts))
+
+
+@given(COUNTS)
+def test_at_any_time_a_crawl_is_equally_far_with_all_hosts(counts):
+    done = [0] * len(counts)
+    for (host, _), _, _ in simulate(ranked(counts, 0.0, 1), lambda item: 1.0):
+        done[int(host[1:])] += 1
+        shares = [(one / count, 1 / count) for one, count in zip(done, counts, strict=True)]
+        for (far, step), (other, its) in itertools.permutations(shares, 2):
+            assert far - other <= max(step, its) + 1e-9
+
+
+def test_a_crawl_of_skewed_hosts_ends_hardly_later_than_its_gaps_or_its_connections_allow():
+    for exponent, connections in ((1.0, 40), (1.0, 8), (0.5, 8), (1.3, 40)):
+        counts = [max(1, int(300 / rank**exponent)) for rank in range(1, 400)]
+        visits = simulate(ranked(counts, 1.0, connections), lambda item: 0.25)
+        bound = max(counts[0] * 1.25, sum(counts) * 0.25 / connections)
+        assert max(end for _, _, end in visits) <= 1.1 * bound + 1.0
+
+
+def test_who_goes_on_with_a_visit_comes_before_all_links():
+    schedule = Schedule(1.0, 1, 0.0, rank=lambda item: 0.0)
+    for name in ("a", "b", "c"):
+        schedule.push(name, name)
+    schedule.push("c", "goes on", first=True)
+    assert schedule.pop(1.0) == "goes on"
+
+
+# --- how many may be asked soon
+
+
+def test_hosts_that_failed_or_wait_for_their_address_do_not_count_as_lively_and_those_that_rest_are_far():
+    schedule = Schedule(1.0, 4, 0.0, 1)
+    for name in ("fails", "first", "second", "third", "fine"):
+        schedule.push(name, name)
+        schedule.push(name, name)
+    assert schedule.lively() == 5
+    assert schedule.pop(1.0) == "fails"
+    schedule.failed("fails", None, 1.0)
+    schedule.rest("fails", 500.0)
+    schedule.finish("fails", 1.0)
+    for name in ("first", "second", "third"):
+        assert schedule.pop(1.0) == name
+        if not schedule.place(name, "192.0.2.1", 1.0):
+            schedule.push(name, name, first=True)
+            schedule.step_back(name)
+    assert schedule.pop(1.0) == "fine"
+    schedule.pop(1.0)
+    assert schedule.lively() == 2  # "first", which is asked, and "fine"
+    assert schedule.far(60.0) == ["fails"]
+    assert schedule.far(1.5) == ["fails", "third"]
+    assert schedule.drop("third") == ["third"] * 2
+    schedule.finish("first", 2.0)
+    assert schedule.far(60.0) == ["fails"]
 
 
 def test_a_host_with_most_links_starves_nobody():
