@@ -133,7 +133,7 @@ class CorpusSettings(Section, frozen=True):
     cut_copied: bool = False  # True takes such paragraphs out, where at least min_words are left
     jaccard: Share = 0.8  # of word shingles, at which two documents are near duplicates (Lee et al. 2022)
     measure: Literal["jaccard", "containment"] = "jaccard"  # containment: of the smaller document; finds excerpts too
-    bands: Positive = 21  # 21 bands of 6 rows nominate 0.998 of the pairs at Jaccard 0.8: 1 - (1 - 0.8^6)^21
+    bands: Positive = 21  # 21 bands of 6 rows make candidates of 0.998 of the pairs at Jaccard 0.8: 1 - (1 - 0.8^6)^21
     rows: Positive = 6
     bucket: Annotated[int, Meta(ge=2)] = 50  # documents of one band value compared with each other; overflow counted
     sample: Count = 1_000  # removals, near misses and survivors each that the deduplication's quality is measured on
@@ -206,7 +206,7 @@ class Settings(Section, frozen=True):
 
 # What a choice brings for settings of its table that say nothing themselves: (table, key, value) to defaults.
 # laptop: 820,000 tokens, which 2 cores see in 10 minutes or less, whatever the vocabulary. containment: half of a
-# document has a Jaccard of 0.5 with the whole, which 21 bands of 6 rows nominate in 0.28 of cases, 42 of 3 in 0.996.
+# document has a Jaccard of 0.5 with the whole, which 21 bands of 6 rows find in 0.28 of cases, 42 of 3 in 0.996.
 BROUGHT: dict[tuple[str, str, str], dict[str, Any]] = {
     ("corpus", "measure", "containment"): {"bands": 42, "rows": 3},
     ("train", "preset", "laptop"): {

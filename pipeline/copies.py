@@ -61,7 +61,7 @@ def documents_elsewhere(recipe: Recipe, shard: int, column: str) -> tuple[npt.ND
 
 
 def find_elsewhere(recipe: Recipe, run: Run) -> None:
-    """Make the edges between what is left and what stands elsewhere: nominate, verify."""
+    """Make the edges between what is left and what stands elsewhere: candidates, verification."""
     pairs = recipe.artefact("scratch/pairs_elsewhere")
     met = recipe.hashes("documents", "scratch/votes", "scratch/lost", "scratch/elsewhere")
     tasks = recipe.begin(pairs.name, ("bands", "rows", "bucket"), [met] * pairs.shards)
@@ -72,7 +72,7 @@ def find_elsewhere(recipe: Recipe, run: Run) -> None:
 
 def meet_elsewhere(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """The pairs of one partition of band values that a document makes with one elsewhere."""
-    pairs, left_out = near_duplicates.nominate_across(blocks, recipe.settings.corpus.bucket, recipe.first_beyond)
+    pairs, left_out = near_duplicates.candidate_pairs_across(blocks, recipe.settings.corpus.bucket, recipe.first_beyond)
     recipe.commit("scratch/pairs_elsewhere", task, pairs, overfull(left_out))
 
 
@@ -120,7 +120,7 @@ def lost(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
 
 
 def find_near_copies(recipe: Recipe, run: Run) -> None:
-    """Make the removals of near copies: nominate, verify, choose."""
+    """Make the removals of near copies: candidates, verification, choice."""
     ranking.find(recipe, run)
     met = recipe.hashes("documents", ranking.PHASE, "scratch/votes", "scratch/lost", "scratch/edges_elsewhere")
     tasks = recipe.begin("scratch/pairs", ("bands", "rows", "bucket"), [met] * recipe.shards)
@@ -148,14 +148,14 @@ def bands_of(recipe: Recipe, left: bool, shard: int) -> Iterator[Block]:
 
 
 def near(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
-    """The nominated pairs of one partition of band values."""
+    """The candidate pairs of one partition of band values."""
     rank_of = partial(ranking.places_of, recipe)
-    pairs, left_out = near_duplicates.nominate(blocks, recipe.settings.corpus.bucket, rank_of)
+    pairs, left_out = near_duplicates.candidate_pairs(blocks, recipe.settings.corpus.bucket, rank_of)
     recipe.commit("scratch/pairs", task, pairs, overfull(left_out))
 
 
 def overfull(left_out: int) -> list[str]:
-    """What is said of pairs that were not nominated."""
+    """What is said of pairs that are no candidates."""
     return [f"{left_out} pairs of overfull bands not compared (corpus.bucket)"] if left_out else []
 
 

@@ -77,7 +77,7 @@ def test_of_a_short_run_a_tenth_warms_up(tmp_path):
         config.load(path, ["train.steps=-5"])
 
 
-def test_containment_brings_bands_that_nominate_excerpts(tmp_path):
+def test_containment_brings_bands_that_find_excerpts(tmp_path):
     path = tmp_path / "webtext.toml"
     path.write_bytes(TEMPLATE.read_bytes())
     corpus = config.load(path, ["corpus.measure=containment"]).corpus

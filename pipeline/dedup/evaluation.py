@@ -265,7 +265,7 @@ def read(met: Met, settings: CorpusSettings, shingle_words: int, words_of: Words
 
 
 def near_misses(pairs: pa.Table, edges: pa.Table, signatures_of: SignaturesOf, threshold: float) -> pa.Table:
-    """The nominated pairs that were not verified although their signatures come within NEAR of the threshold."""
+    """The candidate pairs that were not verified although their signatures come within NEAR of the threshold."""
     keys, known = (np.rec.fromarrays([one["a"].to_numpy(), one["b"].to_numpy()]) for one in (pairs, edges))
     refused = pairs.filter(pa.array(~np.isin(keys, known)))
     return agreeing(refused, signatures_of, max(0.0, threshold - NEAR))

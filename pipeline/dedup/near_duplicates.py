@@ -1,7 +1,7 @@
-"""Which documents go out as copies, and of which kept document: bands nominate, signatures and shingles verify.
+"""Which documents go out as copies, and of which kept document: MinHash bands give candidates, shingles verify.
 
-Choice: a band value shared by two documents only nominates them; a document goes out only for a better-ranked document
-that itself stays and whose exact Jaccard with it reaches the threshold. Cost: the shingles of nominated documents are
+Choice: a band value shared by two documents only makes them candidates; a document goes out only for a better-ranked
+document that itself stays and whose exact Jaccard with it reaches the threshold. Cost: the shingles of candidates are
 needed a second time. Alternative: clusters joined transitively over unverified bands, which pull out documents similar
 to nothing that stays.
 
@@ -41,7 +41,7 @@ ShinglesOf = Callable[[Nodes], list[NDArray[np.uint32]]]  # of each node, as min
 REPRESENTATIVES = 4  # of an overfull bucket, with which the rest is compared: the best-ranked, for they stay
 LONGER = 2  # times the shorter document: of longer ones, no containment is looked for
 LOST_SHARE = 1e-3  # most of the true pairs that the check of signatures may lose
-PAIRS_AT_ONCE = 4_000_000  # nominated in one go, before repeated ones go: 32 MB of keys, sorted as such
+PAIRS_AT_ONCE = 4_000_000  # candidates in one go, before repeated ones go: 32 MB of keys, sorted as such
 AGREEMENTS_AT_ONCE = 16_384  # pairs of signatures compared in one go: 16 MB at 128 permutations
 JACCARDS_AT_ONCE = 1_024  # pairs whose shingles are held at once: 8 MB at 1,000 words a document
 
@@ -71,8 +71,8 @@ def scatter_bands(
     return schemas.scatter(table, bands % np.uint64(partitions))
 
 
-def nominate(blocks: Iterable[pa.Table], bucket: int, rank_of: RankOf) -> tuple[pa.Table, int]:
-    """Pairs (a < b, unique) of documents that share a band value, and how many such pairs were not nominated.
+def candidate_pairs(blocks: Iterable[pa.Table], bucket: int, rank_of: RankOf) -> tuple[pa.Table, int]:
+    """Pairs (a < b, unique) of documents that share a band value, and how many such pairs are no candidates.
 
     Of a bucket (the documents of one band value) the best-ranked `bucket` are paired with each other, and each of the
     rest with the best REPRESENTATIVES, so that work is linear in the size of a bucket. Best-ranked, because whoever
@@ -97,8 +97,11 @@ def nominate(blocks: Iterable[pa.Table], bucket: int, rank_of: RankOf) -> tuple[
     return pair_table(pairs, known), overflow(sizes[sizes > bucket], bucket)
 
 
-def nominate_across(blocks: Iterable[pa.Table], bucket: int, beyond: np.uint64) -> tuple[pa.Table, int]:
-    """Pairs (a under `beyond`, b not) of documents that share a band value, and how many such were not nominated.
+nominate = candidate_pairs  # its former name: see CONTRIBUTING
+
+
+def candidate_pairs_across(blocks: Iterable[pa.Table], bucket: int, beyond: np.uint64) -> tuple[pa.Table, int]:
+    """Pairs (a under `beyond`, b not) of documents that share a band value, and how many such are no candidates.
 
     Each document under `beyond` is paired with the first `bucket` of the others in a bucket, so that work is linear in
     its size; pairs on one side are nobody's. A pair that is left out of several buckets counts in each.
@@ -175,7 +178,7 @@ def verify(
     """Edges (a, b, score): the pairs whose shingles have a likeness of at least `threshold`; score is that likeness.
 
     The `measure` is "jaccard", or "containment", the share of the smaller set: it finds the excerpt too, among the
-    pairs that bands nominate. Signatures are compared first (see `agreeing`); shingles are asked for, at most
+    pairs that share a band. Signatures are compared first (see `agreeing`); shingles are asked for, at most
     2 x JACCARDS_AT_ONCE documents at a time and in ascending order, only where those agree.
     """
     likely = agreeing(pairs, signatures_of, least_jaccard(threshold, measure))

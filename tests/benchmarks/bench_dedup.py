@@ -2,7 +2,7 @@
 
 Prints; asserts nothing. One thread of Python; on a shared machine seconds of the clock are noisy, so the best of five
 counts and processor seconds stand beside them. Aims: 3,500 documents of 1,000 words a second and core; recall 0.95 and
-precision 0.99 at Jaccard 0.8; a million signatures nominated in 10 s and 700 bytes a document. Documents are random
+precision 0.99 at Jaccard 0.8; candidates of a million signatures in 10 s and 700 bytes a document. Documents are random
 words and planted copies random edits; boilerplate, which they lack, has a figure of its own.
 """
 
@@ -82,7 +82,7 @@ def planted(source, vocabulary, recipe, corpus, drawn):
     }
     rows = np.arange(len(sets), dtype=np.uint32)
     blocks = [block for _, block in near_duplicates.scatter_bands(0, rows, signatures, corpus, 1)]
-    pairs, _ = near_duplicates.nominate(blocks, corpus.bucket, rank_of)
+    pairs, _ = near_duplicates.candidate_pairs(blocks, corpus.bucket, rank_of)
     alike = near_duplicates.agreeing(pairs, lambda nodes: signatures[nodes], corpus.jaccard)
     begin = time.perf_counter()
     edges = near_duplicates.verify(
@@ -98,7 +98,7 @@ def planted(source, vocabulary, recipe, corpus, drawn):
         found = set(zip(table["a"].to_pylist(), table["b"].to_pylist(), strict=True))
         right = len(found & truth)
         print(f"  after {name:10} recall {right / len(truth):.4f}  precision {right / max(1, len(found)):.4f}")
-    print(f"  verify: {pairs.num_rows / verifying:,.0f} nominated pairs a second, {alike.num_rows:,} compared exactly")
+    print(f"  verify: {pairs.num_rows / verifying:,.0f} candidate pairs a second, {alike.num_rows:,} compared exactly")
 
 
 def rank_of(nodes):
@@ -116,7 +116,7 @@ def synthetic(source, count, places):
         yield shard, np.arange(size, dtype=np.uint32), signatures
 
 
-def nomination(source, count, partitions, recipe, corpus):
+def generation(source, count, partitions, recipe, corpus):
     before, scattering, waiting, processor = peak_mb(), 0.0, {}, 0.0
     for shard, rows, signatures in synthetic(source, count, recipe.permutations):
         begin, used = time.perf_counter(), time.process_time()
@@ -127,13 +127,13 @@ def nomination(source, count, partitions, recipe, corpus):
     shuffled = sum(len(block) for block in itertools.chain(*waiting.values()))
     begin, used = time.perf_counter(), time.process_time()
     pairs = near_duplicates.unite(
-        near_duplicates.nominate(waiting.pop(number), corpus.bucket, rank_of)[0] for number in sorted(waiting)
+        near_duplicates.candidate_pairs(waiting.pop(number), corpus.bucket, rank_of)[0] for number in sorted(waiting)
     )
     gathering = time.perf_counter() - begin
     processor += time.process_time() - used
     slope = (peak_mb() - before) * 1e6 / count
     print(
-        f"nomination of {count:,} signatures, {partitions} partitions: scatter {scattering:.2f} s + gather "
+        f"candidate generation of {count:,} signatures, {partitions} partitions: scatter {scattering:.2f} s + gather "
         f"{gathering:.2f} s ({processor:.2f} s of processor), {pairs.num_rows:,} pairs, "
         f"{shuffled / count:.0f} bytes shuffled a document, peak {peak_mb():,.0f} MB, "
         f"{slope:.0f} bytes a document over the start"
@@ -149,7 +149,7 @@ def boilerplate(count, recipe, corpus):
     blocks = [
         block for _, block in near_duplicates.scatter_bands(0, np.arange(count, dtype=np.uint32), signatures, corpus, 1)
     ]
-    pairs, left_out = near_duplicates.nominate(blocks, corpus.bucket, rank_of)
+    pairs, left_out = near_duplicates.candidate_pairs(blocks, corpus.bucket, rank_of)
     alike = near_duplicates.agreeing(pairs, lambda nodes: signatures[nodes], corpus.jaccard)
     seconds = time.process_time() - begin
     print(
@@ -176,7 +176,7 @@ def main():
     partitions = int(sys.argv[2]) if len(sys.argv) > 2 else 16
     source, recipe, corpus = np.random.default_rng(1), DocumentsSettings(), CorpusSettings()
     drawn = minhash.permutations(recipe.permutations, recipe.seed)
-    nomination(source, count, partitions, recipe, corpus)
+    generation(source, count, partitions, recipe, corpus)
     vocabulary = vocabulary_of(source)
     signatures_a_second([random_words(source, WORDS, vocabulary) for _ in range(300)], recipe, drawn)
     planted(source, vocabulary, recipe, corpus, drawn)

@@ -1,4 +1,4 @@
-"""Documents beside those of other corpora: which pairs are nominated, and for which of them each goes out."""
+"""Documents beside those of other corpora: which pairs are candidates, and for which of them each goes out."""
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +43,7 @@ def test_pairs_with_other_corpora_are_those_of_the_slow_definition(entries, size
     tables = [pa.table([list(column) for column in zip(*some, strict=True)], schema=BANDS) for some in batches]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "PAIRS_AT_ONCE", at_once)
-        pairs, left_out = near_duplicates.nominate_across(tables, bucket, np.uint64(BEYOND))
+        pairs, left_out = near_duplicates.candidate_pairs_across(tables, bucket, np.uint64(BEYOND))
     assert (rows_of(pairs), left_out) == across_by_hand(entries, bucket)
     assert pairs.schema == PAIRS
 

@@ -174,7 +174,7 @@ def test_the_recall_told_of_containment_is_that_of_excerpts(bands, rows):
     stock, nodes = Shelf(shelf), np.arange(len(shelf), dtype=np.uint64)
     signatures = stock.signatures_of(nodes)
     blocks = [block for _, block in near.scatter_bands(0, nodes.astype(np.uint32), signatures, chosen, 1)]
-    pairs, _ = near.nominate(blocks, 50, lambda some: some.astype(np.int64))
+    pairs, _ = near.candidate_pairs(blocks, 50, lambda some: some.astype(np.int64))
     edges = near.verify(pairs, stock.signatures_of, stock.shingles_of, 0.8, "containment")
     removals = near.choose(edges, lambda some: some.astype(np.int64))
     stayed = np.setdiff1d(nodes, removals["removed"].to_numpy())

@@ -64,16 +64,16 @@ class Library:
         return by_partition
 
     def removals(self, partitions, shuffle):
-        nominated = [
-            near_duplicates.nominate(iter(blocks), SETTINGS.bucket, self.rank_of)
+        candidates = [
+            near_duplicates.candidate_pairs(iter(blocks), SETTINGS.bucket, self.rank_of)
             for blocks in self.blocks(partitions, shuffle).values()
         ]
-        pairs = near_duplicates.unite(table for table, _ in nominated)
+        pairs = near_duplicates.unite(table for table, _ in candidates)
         edges = near_duplicates.verify(pairs, self.signatures_of, self.shingles_of, SETTINGS.jaccard, "jaccard")
         chosen = near_duplicates.choose(edges, self.rank_of)
         named = [(self.number[out], self.number[stays], score) for out, stays, score in rows_of(chosen)]
         edges = [(self.number[a], self.number[b]) for a, b, _ in rows_of(edges)]
-        return sorted(named), edges, sum(left_out for _, left_out in nominated)
+        return sorted(named), edges, sum(left_out for _, left_out in candidates)
 
 
 @st.composite
@@ -144,7 +144,7 @@ def test_empty_documents_are_near_duplicates_of_nothing_and_short_ones_of_their_
 # Nominate
 
 
-def slow_nominate(entries, bucket, representatives):
+def slow_candidate_pairs(entries, bucket, representatives):
     by_band = {}
     for band, node in entries:
         by_band.setdefault(band, set()).add(node)
@@ -165,21 +165,21 @@ def slow_nominate(entries, bucket, representatives):
     st.sampled_from([8, 40, 4_000_000]),
     st.randoms(use_true_random=False),
 )
-def test_nominated_pairs_are_those_of_the_slow_definition_in_any_order(batches, bucket, at_once, source):
+def test_candidate_pairs_are_those_of_the_slow_definition_in_any_order(batches, bucket, at_once, source):
     batches = [[(band, (node % 3) << 32 | node) for band, node in batch] for batch in batches]
-    expected = slow_nominate([entry for batch in batches for entry in batch], bucket, 4)
+    expected = slow_candidate_pairs([entry for batch in batches for entry in batch], bucket, 4)
     for batch in batches:
         source.shuffle(batch)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "PAIRS_AT_ONCE", at_once)
-        pairs, left_out = near_duplicates.nominate((band_block(*batch) for batch in batches), bucket, by_node)
+        pairs, left_out = near_duplicates.candidate_pairs((band_block(*batch) for batch in batches), bucket, by_node)
     assert (rows_of(pairs), left_out) == expected
     assert pairs.schema == PAIRS
 
 
 def test_the_rest_of_an_overfull_bucket_is_compared_with_the_best_ranked():
     block = band_block(*((7, node) for node in range(10)))
-    pairs, left_out = near_duplicates.nominate([block], 2, lambda nodes: -nodes.astype(np.int64))
+    pairs, left_out = near_duplicates.candidate_pairs([block], 2, lambda nodes: -nodes.astype(np.int64))
     assert rows_of(pairs) == sorted([(node, best) for best in (8, 9) for node in range(best)])
     assert left_out == 45 - 17
 
@@ -187,7 +187,7 @@ def test_the_rest_of_an_overfull_bucket_is_compared_with_the_best_ranked():
 def test_a_hundred_thousand_documents_in_one_bucket_give_a_few_pairs_each():
     nodes = np.arange(100_000, dtype=np.uint64)
     blocks = [pa.table([np.full(100_000, 7, np.uint64), nodes], schema=BANDS)]
-    pairs, left_out = near_duplicates.nominate(blocks, 50, by_node)
+    pairs, left_out = near_duplicates.candidate_pairs(blocks, 50, by_node)
     assert pairs.num_rows == 50 * 49 // 2 + 99_950 * 4
     assert left_out == 100_000 * 99_999 // 2 - pairs.num_rows
 
@@ -196,15 +196,15 @@ def test_near_copies_in_an_overfull_bucket_all_go_out_for_the_best_ranked():
     nodes = np.arange(5_000, dtype=np.uint64)
     scrambled = lambda asked: (asked * np.uint64(7919) % np.uint64(5_000)).astype(np.int64)  # noqa: E731 - 0 is best
     blocks = [pa.table([np.full(5_000, 7, np.uint64), nodes], schema=BANDS)]
-    pairs, _ = near_duplicates.nominate(blocks, 50, scrambled)
+    pairs, _ = near_duplicates.candidate_pairs(blocks, 50, scrambled)
     edges = pairs.append_column("score", pa.array(np.ones(pairs.num_rows), pa.float32()))
     removals = near_duplicates.choose(edges, scrambled)
     assert removals["removed"].to_pylist() == list(range(1, 5_000))
     assert set(removals["keeper"].to_pylist()) == {0}
 
 
-def test_no_blocks_nominate_nothing():
-    pairs, left_out = near_duplicates.nominate([], 50, by_node)
+def test_no_blocks_have_no_candidates():
+    pairs, left_out = near_duplicates.candidate_pairs([], 50, by_node)
     assert (pairs.num_rows, pairs.schema, left_out) == (0, PAIRS, 0)
 
 

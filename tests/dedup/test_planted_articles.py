@@ -29,7 +29,7 @@ def test_all_planted_pairs_of_real_articles_are_found_and_nothing_else():
     rows = np.arange(len(names), dtype=np.uint32)
     recipe = CorpusSettings()
     blocks = [block for _, block in near_duplicates.scatter_bands(0, rows, signatures, recipe, 1)]
-    pairs, left_out = near_duplicates.nominate(blocks, recipe.bucket, rank_of)
+    pairs, left_out = near_duplicates.candidate_pairs(blocks, recipe.bucket, rank_of)
     edges = near_duplicates.verify(
         pairs,
         lambda nodes: signatures[nodes],
