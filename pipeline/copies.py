@@ -42,16 +42,16 @@ def describe_others(recipe: Recipe, run: Run) -> None:
     """Make hashes and signatures of the documents that stand elsewhere, once for each state of a shard there."""
     chosen = slice_of(recipe.settings.documents)
     used = {name: chosen[name] for name in ("shingle_words", "permutations", "seed")}
-    shas = [stamp.sha256 for one in recipe.others for stamp in one.stamps]
+    shas = [stamp.sha256 for other in recipe.others for stamp in other.stamps]
     marks = [receipts.fingerprint("elsewhere", VERSION, used, sha, elsewhere.LIBRARIES) for sha in shas]
-    heavy = sum(one.documents for one in recipe.others) > HEAVY_DOCUMENTS
+    heavy = sum(other.documents for other in recipe.others) > HEAVY_DOCUMENTS
     run.map_shards(partial(describe, recipe), recipe.artefact("scratch/elsewhere").begin(marks), heavy)
 
 
 def describe(recipe: Recipe, task: Task) -> None:
     """The documents of one shard of another corpus."""
-    one, shard = recipe.beside(recipe.shards + task.shard)
-    recipe.commit("scratch/elsewhere", task, elsewhere.described(one, shard, recipe.settings.documents))
+    other, shard = recipe.beside(recipe.shards + task.shard)
+    recipe.commit("scratch/elsewhere", task, elsewhere.described(other, shard, recipe.settings.documents))
 
 
 def documents_elsewhere(recipe: Recipe, shard: int, column: str) -> tuple[npt.NDArray[np.uint32], pa.ChunkedArray]:
@@ -171,7 +171,7 @@ def near_removals(recipe: Recipe) -> pa.Table:
     Loaded once a process for one state of them: 20 bytes a removal.
     """
     phases = [recipe.artefact(name) for name in ("scratch/removals", "scratch/edges_elsewhere")]
-    marks = [one.made(0).fingerprint for one in phases if one.shards]  # of all parts of a phase
+    marks = [phase.made(0).fingerprint for phase in phases if phase.shards]  # of all parts of a phase
     return loaded(*phases, tuple(marks))
 
 

@@ -57,7 +57,9 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     find_boilerplate(recipe, run)
     made, phase = recipe.hashes, recipe.artefact
     shared = made("scratch/boilerplate") if settings.corpus.copied_paragraphs else []
-    inputs = [[*read[one], phase("scratch/decisions").contents(one), shared, notes[one]] for one in recipe.every]
+    inputs = [
+        [*read[shard], phase("scratch/decisions").contents(shard), shared, notes[shard]] for shard in recipe.every
+    ]
     tasks = recipe.begin("corpus", ("redact", "copied_paragraphs", "cut_copied"), inputs)
     run.map_shards(partial(write, recipe, notes), tasks)
     made_from = map(phase, ("documents", "links"))
@@ -74,14 +76,14 @@ def vote_alone(recipe: Recipe, run: Run) -> list[list[Any]]:
     phase, sought = recipe.artefact, [sha for _, sha in recipe.evaluations]
     shared = [[sha for _, sha in recipe.references], list(map(str, recipe.rules)), *urls.packaged_entries(rules.HOSTS)]
     read: list[list[Any]] = [
-        [phase("documents").contents(one), phase("links").contents(one), shared] for one in recipe.every
+        [phase("documents").contents(shard), phase("links").contents(shard), shared] for shard in recipe.every
     ]
     if sought:
-        inside = [[phase("documents").contents(one), sought] for one in recipe.every]
+        inside = [[phase("documents").contents(shard), sought] for shard in recipe.every]
         run.map_shards(partial(find_contamination, recipe), recipe.begin("scratch/contamination", (), inside))
         met = [recipe.hashes("scratch/contamination")]
         run.map_shards(partial(find_common, recipe), recipe.begin("scratch/common", (), met))
-        read = [[*one, sought, recipe.hashes("scratch/common")] for one in read]
+        read = [[*marks, sought, recipe.hashes("scratch/common")] for marks in read]
     tasks = recipe.begin("scratch/votes", VOTING, read)
     progress.expect(phase("documents").kept((task.shard for task in tasks), "documents"), noun="documents")
     run.map_shards(partial(vote, recipe), tasks)
@@ -104,7 +106,7 @@ def find_common(recipe: Recipe, task: Task) -> None:
 
 def vote(recipe: Recipe, task: Task) -> None:
     """One row of VOTES for each kept document of a shard, in the order of `documents`."""
-    references = tuple(evidence.reference_of(*one) for one in recipe.references)
+    references = tuple(evidence.reference_of(*reference) for reference in recipe.references)
     judge, cut = rules.Judge(recipe.settings.corpus, recipe.rules, references), recipe.cutter()
     rows = []
     batches = schemas.iterate_parquet(recipe.file("documents", task.shard), READ, rows=1_000)
@@ -132,7 +134,7 @@ def decide(recipe: Recipe, run: Run) -> None:
     met, keeping = recipe.hashes("scratch/votes", *gone, "scratch/elsewhere"), recipe.artefact("scratch/keepers")
     tasks = recipe.begin(keeping.name, (), [met] * keeping.shards)
     run.exchange(partial(kept_for, recipe), recipe.parts(*gone), partial(keepers, recipe), tasks)
-    met = [*recipe.hashes("scratch/votes", keeping.name), *(one.mark for one in recipe.others)]
+    met = [*recipe.hashes("scratch/votes", keeping.name), *(other.mark for other in recipe.others)]
     tasks = recipe.begin("scratch/decisions", ("jaccard", "measure"), [met] * recipe.shards)
     run.exchange(partial(copies.losses, recipe), recipe.parts(keeping.name), partial(decisions, recipe), tasks)
 
@@ -163,18 +165,18 @@ def keepers(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
 def decisions(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
     """DECISIONS of each kept document of a shard, with its row: its vote, unless it went out as a copy."""
     votes = schemas.read_parquet(recipe.file("scratch/votes", task.shard), ["row", "doc_id", *VERDICT])
-    by_row = {one["row"]: one for one in votes.to_pylist()}
+    by_row = {vote["row"]: vote for vote in votes.to_pylist()}
     lost = schemas.read_parquet(recipe.file("scratch/lost", task.shard))
     same_words = dict(zip(lost["removed"].to_pylist(), lost["keeper"].to_pylist(), strict=True))
     near = (Outcome.NEAR_DUPLICATE, recipe.settings.corpus.measure, recipe.settings.corpus.jaccard)
-    for one in schemas.unpack(blocks, NAMED).to_pylist():
-        removed, keeper = one["removed"], one["keeper"]
+    for row in schemas.unpack(blocks, NAMED).to_pylist():
+        removed, keeper = row["removed"], row["keeper"]
         found = (Outcome.EXACT_DUPLICATE, "text_hash", 1.0) if removed in same_words else near
         if keeper >= recipe.first_beyond:
             rule = f"{elsewhere.RULE} {recipe.beside(keeper >> int(SHIFT_32))[0].mark}"
             found = Outcome.DUPLICATE_ELSEWHERE, rule, 1.0 if same_words.get(removed) == keeper else near[-1]
         verdict = dict(zip(("outcome", "rule", "threshold"), found, strict=True))
-        by_row[removed & int(MASK_32)] |= verdict | {"value": one["score"], "keeper": one["keeper_id"]}
+        by_row[removed & int(MASK_32)] |= verdict | {"value": row["score"], "keeper": row["keeper_id"]}
     recipe.commit("scratch/decisions", task, pa.Table.from_pylist(list(by_row.values()), DECIDED))
 
 
@@ -195,7 +197,7 @@ def paragraphs_of(recipe: Recipe, shard: int) -> Iterator[Block]:
     found = [np.empty(0, np.uint64)]
     for table in recipe.at("documents", nodes.node_ids(shard, rows), ["text"]):
         parts = (paragraphs.paragraphs(text) for text in table["text"].to_pylist())
-        found += [np.unique(paragraphs.paragraph_hashes(one)) for one in parts]
+        found += [np.unique(paragraphs.paragraph_hashes(column)) for column in parts]
     hashes, documents = np.unique(np.concatenate(found), return_counts=True)
     table = pa.table([hashes, documents], schema=PARAGRAPHS).filter(pa.array(hashes > 0))
     return schemas.scatter(table, table["hash"].to_numpy() % np.uint64(recipe.shards))
@@ -226,8 +228,10 @@ def write(recipe: Recipe, notes: Sequence[Sequence[str]], task: Task) -> None:
             with attempt.write(".parquet", part) as file:
                 attempt.rows(".parquet", schemas.write_parquet(file, tables, schema), part)
         outcomes = Counter([*kept["outcome"].to_pylist(), *gone["outcome"].to_pylist()])
-        said = [f"{count} {what}" for what, count in sorted(finish.changed.items()) if count]
-        attempt.commit({"corpus": receipts.balanced("corpus", outcomes.total(), outcomes)}, [*notes[task.shard], *said])
+        edits = [f"{count} {what}" for what, count in sorted(finish.changed.items()) if count]
+        attempt.commit(
+            {"corpus": receipts.balanced("corpus", outcomes.total(), outcomes)}, [*notes[task.shard], *edits]
+        )
 
 
 def kept_tables(recipe: Recipe, shard: int, kept: pa.Table, finish: Finish) -> Iterator[pa.Table]:
@@ -237,7 +241,7 @@ def kept_tables(recipe: Recipe, shard: int, kept: pa.Table, finish: Finish) -> I
     for table in recipe.at("documents", nodes.node_ids(shard, kept["row"].to_numpy()), columns):
         score, created, submissions = links.slice(start, len(table)).columns
         subreddits = [
-            sorted({post["subreddit"] for post in one if post["subreddit"]}) for one in submissions.to_pylist()
+            sorted({post["subreddit"] for post in posts if post["subreddit"]}) for posts in submissions.to_pylist()
         ]
         before = table["text"].to_pylist()
         texts, copied = zip(*map(finish, before), strict=True)

@@ -58,9 +58,9 @@ class Recipe:
 
         Those about other corpora have none without such; keepers and missed have theirs behind those of the build.
         """
-        phase, beyond, some = name.removeprefix("scratch/"), len(self.beyond), bool(self.others)
+        phase, beyond, against = name.removeprefix("scratch/"), len(self.beyond), bool(self.others)
         shards = {**dict.fromkeys(IN_ONE_PIECE, 1), **dict.fromkeys(("elsewhere", "asked_elsewhere"), beyond)}
-        shards |= dict.fromkeys(("pairs_elsewhere", "edges_elsewhere"), self.shards * some)
+        shards |= dict.fromkeys(("pairs_elsewhere", "edges_elsewhere"), self.shards * against)
         shards |= dict.fromkeys(("keepers", "missed"), self.shards + beyond)
         return Artefact(self.work, name, shards.get(phase, self.shards))
 
@@ -76,15 +76,15 @@ class Recipe:
     @property
     def beyond(self) -> range:
         """The shards of other corpora, which are numbered on from those of the build."""
-        return range(self.shards, self.shards + sum(len(one.stamps) for one in self.others))
+        return range(self.shards, self.shards + sum(len(other.stamps) for other in self.others))
 
     def beside(self, shard: int) -> tuple[elsewhere.Other, int]:
         """The other corpus that a shard of `beyond` belongs to, and which shard it is there."""
         place = shard - self.shards
-        for one in self.others:
-            if place < len(one.stamps):
-                return one, place
-            place -= len(one.stamps)
+        for other in self.others:
+            if place < len(other.stamps):
+                return other, place
+            place -= len(other.stamps)
         raise IndexError(shard)
 
     @property
@@ -119,9 +119,11 @@ class Recipe:
         """
         every = slice_of(self.settings.corpus)
         used = {key: every[key] for key in keys}
-        marks = {id(one): one for one in inputs}
-        found = {mark: receipts.fingerprint(name, VERSION, used, one, LIBRARIES) for mark, one in marks.items()}
-        return self.artefact(name).begin([found[id(one)] for one in inputs])
+        marks = {id(decisive): decisive for decisive in inputs}
+        found = {
+            mark: receipts.fingerprint(name, VERSION, used, decisive, LIBRARIES) for mark, decisive in marks.items()
+        }
+        return self.artefact(name).begin([found[id(decisive)] for decisive in inputs])
 
     def commit(self, name: str, task: Task, table: pa.Table, notes: Iterable[str] = ()) -> None:
         """Write one shard of a phase that only helps."""
@@ -181,8 +183,8 @@ class Recipe:
             if shard < self.shards:
                 yield from schemas.rows_at(self.file(name, shard), rows, columns)
             elif "text" in columns:
-                one, place = self.beside(shard)
-                yield from schemas.rows_at(one.file(place), rows, columns)
+                other, place = self.beside(shard)
+                yield from schemas.rows_at(other.file(place), rows, columns)
             else:
                 yield from self.elsewhere_at(shard, rows, columns)
 
@@ -203,7 +205,9 @@ class Recipe:
 
     def shingles_of(self, asked: Nodes) -> list[npt.NDArray[np.uint32]]:
         """The shingles of each node."""
-        return [one for table in self.at("documents", asked, ["text"]) for one in self.shingles_in(table["text"])]
+        return [
+            shingles for table in self.at("documents", asked, ["text"]) for shingles in self.shingles_in(table["text"])
+        ]
 
     def shingles_in(self, texts: pa.ChunkedArray) -> list[npt.NDArray[np.uint32]]:
         """The shingles of each text."""

@@ -36,7 +36,7 @@ def find(recipe: Recipe, run: Run, where: str = "") -> None:
 
     `where`: "", or "_elsewhere", whose better-ranked ones stand there.
     """
-    pairs, asked, edges = (recipe.artefact(f"scratch/{one}{where}") for one in ("pairs", "asked", "edges"))
+    pairs, asked, edges = (recipe.artefact(f"scratch/{name}{where}") for name in ("pairs", "asked", "edges"))
     met = recipe.hashes(pairs.name, *([] if where else [ranking.PHASE]))
     tasks = recipe.begin(asked.name, (), [met] * asked.shards)
     run.exchange(partial(pairs_of, recipe, where), recipe.parts(pairs.name), partial(ask, recipe, where), tasks)
@@ -89,16 +89,16 @@ def described(recipe: Recipe, where: str, part: int) -> Iterator[Block]:
     known, start = better[is_new(better)], 0
     signatures = recipe.signatures_of(known)
     for table in recipe.at("documents", known, ["text"]):
-        some = slice(start, start + len(table))
-        shingles = [one.tobytes() for one in recipe.shingles_in(table["text"])]
-        said = [one.tobytes() for one in signatures[some]]
-        rows = slice(*np.searchsorted(better, known[some][[0, -1]] + np.array([0, 1], np.uint64)))
-        places = np.searchsorted(known[some], better[rows]).tolist()
+        batch = slice(start, start + len(table))
+        shingles = [each.tobytes() for each in recipe.shingles_in(table["text"])]
+        signed = [each.tobytes() for each in signatures[batch]]
+        rows = slice(*np.searchsorted(better, known[batch][[0, -1]] + np.array([0, 1], np.uint64)))
+        places = np.searchsorted(known[batch], better[rows]).tolist()
         given = [place if new else None for place, new in zip(places, comes[rows].tolist(), strict=True)]
-        columns = [[b"" if place is None else one[place] for place in given] for one in (said, shingles)]
+        columns = [[b"" if place is None else values[place] for place in given] for values in (signed, shingles)]
         sent = pa.table([better[rows], worse[rows], *columns], schema=SENT)
         yield from schemas.scatter(sent, worse[rows] >> SHIFT_32)
-        start = some.stop
+        start = batch.stop
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Meeting:
     @cached_property
     def signatures(self) -> npt.NDArray[np.uint32]:
         """Their signatures, (N, P)."""
-        joined = b"".join(one.as_buffer() for one in self.came["signature"])
+        joined = b"".join(signature.as_buffer() for signature in self.came["signature"])
         return np.frombuffer(joined, np.uint32).reshape(-1, self.recipe.settings.documents.permutations)
 
     def places(self, asked: Nodes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
@@ -176,6 +176,6 @@ def sizes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
 
 def edges_of(recipe: Recipe, where: str, part: str = "") -> pa.Table:
     """All edges, or all near misses, of a phase."""
-    one = recipe.artefact(f"scratch/edges{where}")
-    tables = (schemas.read_parquet(one.file(shard, ".parquet", part)) for shard in range(one.shards))
+    phase = recipe.artefact(f"scratch/edges{where}")
+    tables = (schemas.read_parquet(phase.file(shard, ".parquet", part)) for shard in range(phase.shards))
     return pa.concat_tables([(PAIRS if part else EDGES).empty_table(), *tables])

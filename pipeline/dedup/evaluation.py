@@ -80,8 +80,8 @@ class Reading:
         went = self.removed * (self.right / self.checked if self.checked else 1.0)
         if not (went or self.missed):
             return math.nan, 0.0, 1.0
-        missed = (one * self.stayed for one in interval(self.missed, self.probed, self.stayed))
-        share, high, low = (went / (went + one) if went else 0.0 for one in missed)
+        missed = (share_missed * self.stayed for share_missed in interval(self.missed, self.probed, self.stayed))
+        share, high, low = (went / (went + count) if went else 0.0 for count in missed)
         return share, low, high
 
 
@@ -109,7 +109,9 @@ def candidate_probability(jaccard: float, bands: int, rows: int) -> float:
 def fine_bands(places: int, threshold: float) -> tuple[int, int]:
     """Bands, and rows of each, that pass over no more than PASSED_OVER of the pairs at a Jaccard; else of 1 row."""
     ways = ((places // rows, rows) for rows in FINE_ROWS if rows <= places)
-    return next((one for one in ways if candidate_probability(threshold, *one) >= 1 - PASSED_OVER), (places, 1))
+    return next(
+        (banding for banding in ways if candidate_probability(threshold, *banding) >= 1 - PASSED_OVER), (places, 1)
+    )
 
 
 def sample_of(count: int, most: int) -> NDArray[np.int64]:
@@ -135,14 +137,14 @@ def sampled(parts: Iterable[Nodes], most: int) -> tuple[Nodes, int]:
 
 def exact_jaccard(left: list[str], right: list[str], n: int) -> float:
     """Jaccard of the word n-grams of two documents, as sets of tuples: the slow, obvious way."""
-    one, other = grams(left, n), grams(right, n)
-    return len(one & other) / len(one | other) if left and right else 0.0
+    these, other = grams(left, n), grams(right, n)
+    return len(these & other) / len(these | other) if left and right else 0.0
 
 
 def exact_containment(left: list[str], right: list[str], n: int) -> float:
     """Likewise, the share of the smaller set."""
-    one, other = grams(left, n), grams(right, n)
-    return len(one & other) / min(len(one), len(other)) if left and right else 0.0
+    these, other = grams(left, n), grams(right, n)
+    return len(these & other) / min(len(these), len(other)) if left and right else 0.0
 
 
 def grams(words: list[str], n: int) -> set[tuple[str, ...]]:
@@ -156,8 +158,8 @@ def similar(pairs: pa.Table, words_of: WordsOf, n: int, threshold: float, measur
     found = np.zeros(pairs.num_rows, bool)
     for start, nodes, left, right in pair_batches(pairs, JACCARDS_AT_ONCE):
         words = words_of(nodes)
-        for row, (one, other) in enumerate(zip(left.tolist(), right.tolist(), strict=True), start):
-            found[row] = likeness(words[one], words[other], n) >= threshold
+        for row, (this, other) in enumerate(zip(left.tolist(), right.tolist(), strict=True), start):
+            found[row] = likeness(words[this], words[other], n) >= threshold
     return found
 
 
@@ -249,7 +251,9 @@ def measure(result: Result, settings: CorpusSettings, shingle_words: int, source
 def read(met: Met, settings: CorpusSettings, shingle_words: int, words_of: WordsOf) -> Reading:
     """The reading of what was met: samples of it, compared word by word."""
     exactly = partial(similar, words_of=words_of, n=shingle_words, threshold=settings.jaccard, measure=settings.measure)
-    checked, refused = (one.take(sample_of(one.num_rows, settings.sample)) for one in (met.removed, met.refused))
+    checked, refused = (
+        pairs_met.take(sample_of(pairs_met.num_rows, settings.sample)) for pairs_met in (met.removed, met.refused)
+    )
     return Reading(
         documents=met.stayed + met.removed.num_rows,
         removed=met.removed.num_rows,
@@ -266,14 +270,14 @@ def read(met: Met, settings: CorpusSettings, shingle_words: int, words_of: Words
 
 def near_misses(pairs: pa.Table, edges: pa.Table, signatures_of: SignaturesOf, threshold: float) -> pa.Table:
     """The candidate pairs that were not verified although their signatures come within NEAR of the threshold."""
-    keys, known = (np.rec.fromarrays([one["a"].to_numpy(), one["b"].to_numpy()]) for one in (pairs, edges))
+    keys, known = (np.rec.fromarrays([table["a"].to_numpy(), table["b"].to_numpy()]) for table in (pairs, edges))
     refused = pairs.filter(pa.array(~np.isin(keys, known)))
     return agreeing(refused, signatures_of, max(0.0, threshold - NEAR))
 
 
 def found_among(probes: Nodes, among: Iterable[Nodes], signatures_of: SignaturesOf, threshold: float) -> pa.Table:
     """The candidates of the probes among all of these, a shard's signatures at a time."""
-    batches = ((some, signatures_of(some)) for one in among for some in cut(one))
+    batches = ((batch, signatures_of(batch)) for nodes in among for batch in cut(nodes))
     return candidates(probes, signatures_of(probes), batches, threshold)
 
 
@@ -319,7 +323,7 @@ def summary(reading: Reading, settings: CorpusSettings) -> list[str]:
     bands, rows, wanted = settings.bands, settings.rows, f"{settings.measure} >= {settings.jaccard:g}"
     least = least_jaccard(settings.jaccard, settings.measure)
     at = CURVE if settings.measure == "jaccard" else (round(least, 2), 0.5, *CURVE[2:])
-    curve = ", ".join(f"{candidate_probability(one, bands, rows):.3f} at {one}" for one in at)
+    curve = ", ".join(f"{candidate_probability(jaccard, bands, rows):.3f} at {jaccard}" for jaccard in at)
     lines = [f"near duplicates: {bands} bands of {rows} rows nominate, in theory, {curve}"]
     if settings.measure == "containment":
         lines.append(

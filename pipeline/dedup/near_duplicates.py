@@ -126,10 +126,10 @@ def pairs_across(
     """Keys of the pairs of each of ours with `counts` of the others from `begin` on, about PAIRS_AT_ONCE at a time."""
     step = max(1, PAIRS_AT_ONCE // bucket)
     for start in range(0, len(ours), step):
-        some = slice(start, start + step)
-        ends = np.cumsum(counts[some])
-        place = np.arange(counts[some].sum()) + np.repeat(begin[some] - ends + counts[some], counts[some])
-        yield pair_keys(np.repeat(ours[some], counts[some]), others[place])
+        batch = slice(start, start + step)
+        ends = np.cumsum(counts[batch])
+        place = np.arange(counts[batch].sum()) + np.repeat(begin[batch] - ends + counts[batch], counts[batch])
+        yield pair_keys(np.repeat(ours[batch], counts[batch]), others[place])
 
 
 def bucket_pairs(member: NDArray[np.int64], first: NDArray[np.int64], bucket: int) -> Iterator[Keys]:
@@ -186,8 +186,8 @@ def verify(
     scores = np.empty(likely.num_rows, np.float64)
     for start, nodes, left, right in pair_batches(likely, JACCARDS_AT_ONCE):
         sets = shingles_of(nodes)
-        for row, (one, other) in enumerate(zip(left.tolist(), right.tolist(), strict=True), start):
-            scores[row] = likeness(sets[one], sets[other])
+        for row, (this, other) in enumerate(zip(left.tolist(), right.tolist(), strict=True), start):
+            scores[row] = likeness(sets[this], sets[other])
     similar = (scores >= threshold) & (scores > 0)
     score = pa.array(scores[similar], pa.float32())
     return likely.filter(pa.array(similar)).append_column(EDGES.field("score"), score)

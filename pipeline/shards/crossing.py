@@ -97,10 +97,10 @@ def gathered(lane: Iterable[bytes], shards: Sequence[int]) -> Iterator[tuple[int
             size += held[-1].nbytes
             while size > LANE_BYTES and len(turn) > 1:
                 turn = turn[: len(turn) // 2]
-                held = [within(one, turn) for one in held]
-                size = sum(one.nbytes for one in held)
+                held = [within(table, turn) for table in held]
+                size = sum(table.nbytes for table in held)
         for shard in turn:
-            yield shard, [table.drop_columns([TO]) for one in held if (table := sliced(one, shard, shard)).num_rows]
+            yield shard, [table.drop_columns([TO]) for rows in held if (table := sliced(rows, shard, shard)).num_rows]
         left = left[len(turn) :]
 
 

@@ -80,10 +80,10 @@ def free_slots(master: str) -> int:
 
 
 @contextmanager
-def watching(job: JobRef | None, said: Callable[[], str], noted: Callable[[str], None]) -> Iterator[None]:
+def watching(job: JobRef | None, progress: Callable[[], str], noted: Callable[[str], None]) -> Iterator[None]:
     """While the block lasts: once nobody elsewhere has begun for NO_WORKER_S, tell `noted`.
 
-    `said`: the engine's last word, asked for then.
+    `progress`: the engine's last word, asked for then.
     """
     if job is None or not job.elsewhere:
         yield
@@ -95,7 +95,7 @@ def watching(job: JobRef | None, said: Callable[[], str], noted: Callable[[str],
         while not over.wait(LOOK_S) and not job.begun:
             waited += LOOK_S
             if waited >= NO_WORKER_S:
-                last = said()
+                last = progress()
                 noted(
                     f"no worker has begun after {NO_WORKER_S:.0f} s; is there a pool of workers, with this package and "
                     f"version, that the engine can reach? The engine's last word: {last or 'none'}"
@@ -113,7 +113,7 @@ def watching(job: JobRef | None, said: Callable[[], str], noted: Callable[[str],
 
 def last_message(result: Any) -> str:
     """The last line that a job service has sent of a job; "" if none."""
-    messages = [one.message_response.message_text for one in getattr(result, "_messages", ())]
+    messages = [message.message_response.message_text for message in getattr(result, "_messages", ())]
     return next((first_line(text) for text in reversed(messages) if text.strip()), "")
 
 

@@ -232,7 +232,9 @@ def flags() -> frozenset[str]:
 
     parsers: list[Any] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)  # hands out the parser of all options
-    return frozenset(name for one in parsers for act in one._actions if act.nargs == 0 for name in act.option_strings)
+    return frozenset(
+        name for parser in parsers for act in parser._actions if act.nargs == 0 for name in act.option_strings
+    )
 
 
 def refuse_unknown(options: Sequence[str]) -> None:
@@ -241,13 +243,13 @@ def refuse_unknown(options: Sequence[str]) -> None:
 
     takers = ["", *(option if option.startswith("--") and "=" not in option else "" for option in options)]
     loose = [word for word, taker in zip(options, takers, strict=False) if not (word.startswith("--") or taker)]
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(printed):
             parsed = PipelineOptions(list(options))
             every, known = (parsed.get_all_options(retain_unknown_options=retain) for retain in (True, False))
     except SystemExit:  # how argparse refuses a value
-        raise ConfigError(f"Beam's options: {said.getvalue().strip().rpartition('error: ')[2]}") from None
+        raise ConfigError(f"Beam's options: {printed.getvalue().strip().rpartition('error: ')[2]}") from None
     unknown = [f"--{name}" for name in every if name not in known] or loose
     if unknown:
         raise ConfigError(f"{unknown[0]}: neither an option of webtext build (see --help) nor of Beam")
