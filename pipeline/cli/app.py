@@ -1,6 +1,6 @@
 """The command `webtext`: every verb parses, calls one function, prints.
 
-Choice: a module of verbs for each errand of a user, and imports inside the verbs, so that `--help` pays neither for
+Choice: a module of verbs for each kind of task, and imports inside the verbs, so that `--help` pays neither for
 Beam (3 s) nor for torch. Cost: imports are not at the head of the file. Alternative: lazy modules, which type checkers
 do not follow.
 """
@@ -80,7 +80,12 @@ def usage(error: Any) -> ConfigError:
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context else "webtext"
     if hasattr(error, "possibilities"):
-        known = [word for one in context.command.get_params(context) for word in one.opts if word.startswith("--")]
+        known = [
+            word
+            for parameter in context.command.get_params(context)
+            for word in parameter.opts
+            if word.startswith("--")
+        ]
         return ConfigError(f"{error.option_name}: no option of {path}{nearest(error.option_name, known)}")
     return ConfigError(f"{' '.join(error.format_message().split()).rstrip('.')}; see '{path} --help'")
 

@@ -43,9 +43,9 @@ def build(
     settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
     made: list[str] = []
 
-    def started(one: str) -> None:
-        made.append(one)
-        print_started(one)
+    def started(stage_name: str) -> None:
+        made.append(stage_name)
+        print_started(stage_name)
 
     def noted(note: str) -> None:
         err.print(f"note: {note}")

@@ -27,10 +27,10 @@ def seen(text: str, but: str = "") -> str:
     return UNSEEN.sub(lambda found: found[0] if found[0] in but else escaped(found[0]), text)
 
 
-def escaped(one: str) -> str:
+def escaped(character: str) -> str:
     """A character as JSON writes it (RFC 8259, section 7)."""
-    units = one.encode("utf-16-be", "surrogatepass").hex()
-    return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(one) or re.sub("....", r"\\u\g<0>", units)
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(character) or re.sub("....", r"\\u\g<0>", units)
 
 
 def as_json(value: Any) -> str:

@@ -25,7 +25,7 @@ def diff(
     first: Annotated[Path, typer.Argument(metavar="A", help="A working directory.", callback=opened)],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another one.", callback=opened)],
     examples: Annotated[int, typer.Option(min=0, help="So many rows of each kind that differ.")] = 3,
-    json_lines: Annotated[bool, typer.Option("--json", help="One object, with all that differs.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object, with all that differs.")] = False,
 ) -> None:
     """Compare two working directories: settings, versions, the funnel, and every row that is not the same in both.
 
@@ -59,9 +59,9 @@ def print_diff(found: Diff, first: Path, second: Path) -> None:
         if values:
             print_pairs(title, {name: tuple(map(value, pair)) for name, pair in values.items()})
     print_funnel(found)
-    for stage, (one, other) in found.states.items():
-        if "whole" not in (one, other) or one != other:
-            out.print(f"{stage}: {one} in A, {other} in B: not compared")
+    for stage, (ours, other) in found.states.items():
+        if "whole" not in (ours, other) or ours != other:
+            out.print(f"{stage}: {ours} in A, {other} in B: not compared")
     for group in found.groups:
         print_group(group)
     for stage in found.files:
@@ -77,9 +77,9 @@ def print_pairs(title: str, pairs: dict[str, tuple[str, ...]]) -> None:
     out.print(table)
 
 
-def value(one: Any) -> str:
+def value(setting: Any) -> str:
     """A setting as its file has it; a dash where a side says nothing."""
-    return "-" if one is None else one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)
+    return "-" if setting is None else setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
 
 
 def print_funnel(found: Diff) -> None:
@@ -87,9 +87,9 @@ def print_funnel(found: Diff) -> None:
     table = Table(box=None, title="The funnel", title_justify="left", padding=(0, 2, 0, 0))
     for name in ("rows", "", "A", "B", "B - A"):
         table.add_column(name, justify="right" if "A" in name or "B" in name else "left", no_wrap=True)
-    for (step, outcome), (one, other) in found.funnel.items():
-        change = "" if one is None or other is None or one == other else f"{other - one:+,}"
-        counts = ("-" if count is None else f"{count:,}" for count in (one, other))
+    for (step, outcome), (ours, other) in found.funnel.items():
+        change = "" if ours is None or other is None or ours == other else f"{other - ours:+,}"
+        counts = ("-" if count is None else f"{count:,}" for count in (ours, other))
         table.add_row("" if outcome else step, outcome or "in", *counts, change)
     out.print(table)
 
@@ -99,24 +99,24 @@ def print_group(group: Group) -> None:
     before, after = group.outcomes
     fates = f"{before} -> {after}" if before and after and before != after else before or after
     out.print(f"{group.artefact}: {group.kind} ({fates}): {group.rows:,}")
-    for one in group.examples:
-        out.print(f"  {one.url or one.doc_id + ' (its removal was asked for)'}")
-        if one.texts:
-            for side, words in zip("AB", around(one), strict=True):
+    for example in group.examples:
+        out.print(f"  {example.url or example.doc_id + ' (its removal was asked for)'}")
+        if example.texts:
+            for side, words in zip("AB", around(example), strict=True):
                 out.print(f"    {side}  {words}")
 
 
-def around(one: Example) -> list[str]:
+def around(example: Example) -> list[str]:
     """The words of both texts around the first that differ, which stand in brackets."""
     from pipeline.verbs.differences import stretches
 
-    texts = [text.split() for text in one.texts]
+    texts = [text.split() for text in example.texts]
     first = next((found for found in stretches(*texts) if found.kind != "same"), None)
     if first is None:
         return ["the same words, other blanks", ""]
-    told = []
+    lines = []
     for words, span in zip(texts, first[1:], strict=True):
         before, after = words[max(0, span.start - AROUND) : span.start], words[span.stop : span.stop + AROUND]
         inner = words[span.start : min(span.stop, span.start + MOST)] + ["…"] * (len(span) > MOST)
-        told.append(" ".join([*before, f"[{' '.join(inner)}]", *after]))
-    return told
+        lines.append(" ".join([*before, f"[{' '.join(inner)}]", *after]))
+    return lines

@@ -49,4 +49,4 @@ def export(
     for split, documents in made.documents.items():
         tokens = f", {made.tokens[split]:,} tokens" if split in made.tokens else ""
         out.print(f"{split}: {documents:,} documents{tokens}{'' if documents else '; no file'}")
-    out.print(f"{target}: {len(made.files)} files, {sum(one.bytes for one in made.files.values()):,} bytes")
+    out.print(f"{target}: {len(made.files)} files, {sum(stamp.bytes for stamp in made.files.values()):,} bytes")

@@ -22,7 +22,7 @@ def train(
     folder: Folder = Path(),
     sets: Sets = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin anew; the old run is moved aside, not deleted.")
+        bool, typer.Option("--fresh", help="Start over; the old run is moved aside, not deleted.")
     ] = False,
     allow: Annotated[
         str, typer.Option(help="Fields that may differ from the stopped run's, with commas: learning_rate,data …")
@@ -48,8 +48,8 @@ def trained(
         if first:
             current(folder, settings, ("tokens",), stale)
         root = folder.absolute()
-        with watching_training(settings.train.steps) as told:
-            result = run_training(settings.train, root, root / "model", told, fresh, allow)
+        with watching_training(settings.train.steps) as report:
+            result = run_training(settings.train, root, root / "model", report, fresh, allow)
     if first:
         out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}")
 
@@ -125,5 +125,5 @@ def fertility(
         for place, name in enumerate(names):
             about = [group.name, f"{group.documents:,}", f"{group.words:,}"] if not place else [""] * 3
             found = (group.tokens_per_word(place), group.bytes_per_token(place), group.words_kept_whole(place))
-            table.add_row(*about, name, *("-" if one is None else f"{one:.3f}" for one in found))
+            table.add_row(*about, name, *("-" if number is None else f"{number:.3f}" for number in found))
     out.print(table, markup=False)

@@ -32,7 +32,9 @@ class Verb(typer.core.TyperCommand):
         beam, ctx.allow_extra_args = ctx.allow_extra_args, True
         rest = super().parse_args(ctx, args)
         if rest and not beam and not ctx.resilient_parsing:
-            takes = "one word" if any(one.param_type_name == "argument" for one in self.params) else "no word"
+            takes = (
+                "one word" if any(parameter.param_type_name == "argument" for parameter in self.params) else "no word"
+            )
             hint = meant_folder(rest[0]) or f"; see 'webtext {self.name} --help'"
             raise ConfigError(f"{rest[0]}: webtext {self.name} takes {takes}{hint}")
         return rest
@@ -54,7 +56,7 @@ class Verb(typer.core.TyperCommand):
 
     def hint(self, given: dict[str, Any]) -> str:
         """The option that was meant where an argument names a working directory; "" where none does."""
-        names = [one.name for one in self.params if one.param_type_name == "argument"]
+        names = [parameter.name for parameter in self.params if parameter.param_type_name == "argument"]
         words = [word for name in names for word in (given[name] if isinstance(given[name], list) else [given[name]])]
         if "folder" not in given or "folder" in names:
             return ""
@@ -72,8 +74,11 @@ class Verbs(typer.core.TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """The first lines of the verbs' help, wrapped: Click's own list cuts them at the right margin."""
-        rows = [(name, " ".join((one.help or "").partition("\n\n")[0].split())) for name, one in self.commands.items()]
-        with formatter.section("Verbs"):
+        rows = [
+            (name, " ".join((command.help or "").partition("\n\n")[0].split()))
+            for name, command in self.commands.items()
+        ]
+        with formatter.section("Commands"):
             formatter.write_dl(rows)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
@@ -227,5 +232,5 @@ def stage_and_options(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 
 def current(folder: Path, settings: config.Settings, stages: Sequence[str], stale: bool) -> None:
     """Print what is to be said of artefacts that are taken as they are. Raises StaleError: see `status.check`."""
-    for said in check(folder, settings, stages, stale):
-        err.print(f"note: {said}")
+    for note in check(folder, settings, stages, stale):
+        err.print(f"note: {note}")

@@ -35,9 +35,9 @@ def plan(
     workers: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
     price: Annotated[float | None, typer.Option(min=0.0, help="Of one vCPU hour, in any currency.")] = None,
     numbers: Annotated[bool, typer.Option(help="List all numbers that plans rest on, with their sources.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One object, with all that is known.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with all that is known.")] = False,
 ) -> None:
-    """Tell what each stage will cost, before it runs: rows, bytes, requests, memory, CPU, hours."""
+    """Estimate what each stage will cost, before it runs: rows, bytes, requests, memory, CPU, hours."""
     from pipeline.verbs.plan.costs import assumed
     from pipeline.verbs.plan.machines import here, rented
     from pipeline.verbs.plan.outlook import every_number, outlook
@@ -62,14 +62,14 @@ def print_plan(found: Outlook) -> None:
     memory = "a process's memory" if service else "memory"
     for name in ("stage", "rows in", "kept", "reads", "shuffles", "disk", memory, "CPU", "takes"):
         table.add_column(name, no_wrap=name != memory, justify="left" if name == "stage" else "right")
-    for one in found.plan.stages:
-        rows = rounded(one.rows_in), rounded(one.rows)
-        if one.made:
-            table.add_row(one.name, *rows, "stands")
+    for stage in found.plan.stages:
+        rows = rounded(stage.rows_in), rounded(stage.rows)
+        if stage.made:
+            table.add_row(stage.name, *rows, "stands")
             continue
-        held = max(one.shard_memory_bytes, one.alone_memory_bytes) if service else one.memory_bytes
-        sizes = (one.read_bytes, one.shuffled_bytes, one.disk_bytes + one.scratch_bytes, held)
-        table.add_row(one.name, *rows, *map(of_bytes, sizes), span(one.cpu_s), span(one.seconds))
+        held = max(stage.shard_memory_bytes, stage.alone_memory_bytes) if service else stage.memory_bytes
+        sizes = (stage.read_bytes, stage.shuffled_bytes, stage.disk_bytes + stage.scratch_bytes, held)
+        table.add_row(stage.name, *rows, *map(of_bytes, sizes), span(stage.cpu_s), span(stage.seconds))
     out.print(table)
     for line in sums(found):
         out.print(line)
@@ -100,8 +100,8 @@ def sums(found: Outlook) -> Iterator[str]:
 
 def print_numbers(numbers: Iterable[Assumption]) -> None:
     """Print numbers that a plan takes on trust, and who says so."""
-    for one in numbers:
-        out.print(f"  {one.name}={one.value:g}  {one.unit} ({one.source})")
+    for number in numbers:
+        out.print(f"  {number.name}={number.value:g}  {number.unit} ({number.source})")
 
 
 def rounded(rows: float) -> str:

@@ -114,13 +114,13 @@ class Display:
                 self.idle_at = at
             if self.bars is None and at - phase.began < SHOWN_S:
                 return
-            said = self.resting(phase, at) or measured(phase, done, at - self.idle_at)
-            said = said or f"{timedelta(seconds=round(at - phase.began))} so far"
+            words = self.resting(phase, at) or measured(phase, done, at - self.idle_at)
+            words = words or f"{timedelta(seconds=round(at - phase.began))} so far"
             if self.stream.is_terminal and not self.stream.is_dumb_terminal:
-                self.show(phase, share_of(phase, done), said)
+                self.show(phase, share_of(phase, done), words)
             elif at >= self.line_at and not self.rest:
                 self.line_at = at + min(LINES_S[1], max(LINES_S[0], at - phase.began))
-                self.stream.print(f"{phase.title}: {said}")
+                self.stream.print(f"{phase.title}: {words}")
 
     def counted(self, phase: Phase) -> Counter[str]:
         """What is done by now, here and by workers; shards of an object store also by what lies there."""
@@ -141,7 +141,7 @@ class Display:
                 self.stream.print(f"pages: {self.rest}")
         return self.rest
 
-    def show(self, phase: Phase, share: float, said: str) -> None:
+    def show(self, phase: Phase, share: float, words: str) -> None:
         """Draw the bar, or move it."""
         if self.bars is None:
             columns = [TextColumn("{task.description}", table_column=Column(no_wrap=True)), BarColumn(20)]
@@ -157,7 +157,7 @@ class Display:
             self.bars.add_task("", total=1.0, said="")
             self.bars.start()
         (task,) = self.bars.task_ids
-        self.bars.update(task, description=phase.title, total=1.0 if phase.total else None, completed=share, said=said)
+        self.bars.update(task, description=phase.title, total=1.0 if phase.total else None, completed=share, said=words)
 
     def hide(self) -> None:
         """Take the bar away, at once: what is printed next must not meet it."""
@@ -209,8 +209,8 @@ def print_started(stage: str) -> None:
 
 def print_ended(stage: str, manifest: Manifest) -> None:
     """What a stage has made, what it has noted, and loudly if nothing is left."""
-    said = "; ".join(f"{name}: {book.inputs:,} in, {kept(book):,} kept" for name, book in manifest.books.items())
-    err.print(f"{stage}: done{'; ' + said if said else ''}")
+    counts = "; ".join(f"{name}: {book.inputs:,} in, {kept(book):,} kept" for name, book in manifest.books.items())
+    err.print(f"{stage}: done{'; ' + counts if counts else ''}")
     print_notes(stage, manifest.notes, err)
     for name, book in manifest.books.items():
         if book.inputs and not kept(book):

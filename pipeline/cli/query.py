@@ -29,7 +29,7 @@ def query(
     name: Annotated[str, typer.Argument(help="A question, or a file of SQL of yours; none: list the questions.")] = "",
     folder: Folder = Path(),
     sets: Sets = None,
-    json_lines: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, with a line of names.")] = False,
 ) -> None:
     """Ask the artefacts a question of sql/report/, by the SQL that the report asks."""
@@ -55,7 +55,7 @@ def query(
 def comma_separated(answer: Answer) -> str:
     """An answer as RFC 4180 has it, but for the ends of lines; lists are JSON, what is not known is nothing."""
     file = io.StringIO()
-    rows = [[json.dumps(one) if isinstance(one, list | dict) else one for one in row] for row in answer.rows]
+    rows = [[json.dumps(value) if isinstance(value, list | dict) else value for value in row] for row in answer.rows]
     csv.writer(file, lineterminator="\n").writerows([answer.columns, *rows])
     return file.getvalue()
 
@@ -89,8 +89,8 @@ def print_table(answer: Answer, rows: Iterable[list[str]], width: int) -> None:
 
 def cells(column: Sequence[Any]) -> list[str]:
     """The values of a column as a person reads them; digits are grouped where one value is large."""
-    large = any(isinstance(one, int) and abs(one) >= MANY for one in column)
-    return [f"{one:,}" if large and isinstance(one, int) else cell(one) for one in column]
+    large = any(isinstance(value, int) and abs(value) >= MANY for value in column)
+    return [f"{value:,}" if large and isinstance(value, int) else cell(value) for value in column]
 
 
 def cell(value: Any) -> str:

@@ -48,7 +48,7 @@ def explain(
     ],
     folder: Folder = Path(),
     sets: Sets = None,
-    json_lines: Annotated[bool, typer.Option("--json", help="One object, with all that is known.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object, with all that is known.")] = False,
 ) -> None:
     """Tell what became of a page or of a host's pages, in one sentence, and then what each stage made of it."""
     from pipeline.verbs.explain import explained
@@ -64,14 +64,14 @@ def explain(
     for stage, row in found.stages:
         out.print(stage)
         for name, value in row.items():
-            for one in (value or [None]) if isinstance(value, list) else [value]:
-                out.print(f"  {name}: {told(one)}")
+            for item in (value or [None]) if isinstance(value, list) else [value]:
+                out.print(f"  {name}: {in_words(item)}")
 
 
-def told(value: Any) -> str:
+def in_words(value: Any) -> str:
     """A value of a row in words; None is a dash."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {told(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {in_words(item)}" for name, item in value.items())
     return "-" if value is None else str(value)
 
 
@@ -82,16 +82,21 @@ def overlap(
     sets: Sets = None,
     stale: Stale = False,
 ) -> None:
-    """Tell how many 8-grams of evaluation texts stand in the corpus (Radford et al. 2019, section 4)."""
+    """Measure how many 8-grams of evaluation texts stand in the corpus (Radford et al. 2019, section 4)."""
     from pipeline.verbs.overlap import overlaps
 
     settings = settings_of(folder, sets)
     current(folder, settings, ("corpus",), stale)
     table = Table("evaluation", "8-grams", "in the corpus", "in its own train set", box=None)
-    for one in overlaps(folder, settings.build.shards, evaluations, train or ()):
-        for note in one.notes:
+    for evaluation in overlaps(folder, settings.build.shards, evaluations, train or ()):
+        for note in evaluation.notes:
             err.print(note)
-        table.add_row(one.name, f"{one.grams:,}", f"{one.corpus:.2%}", "-" if one.train is None else f"{one.train:.2%}")
+        table.add_row(
+            evaluation.name,
+            f"{evaluation.grams:,}",
+            f"{evaluation.corpus:.2%}",
+            "-" if evaluation.train is None else f"{evaluation.train:.2%}",
+        )
     out.print(table)
 
 
@@ -119,7 +124,7 @@ def extract(
     ] = "cascade",
     content_type: Annotated[str, typer.Option(help="What the server said, with its charset.")] = "",
     url: Annotated[str, typer.Option(help="Where the page was.")] = "",
-    json_lines: Annotated[bool, typer.Option("--json", help="One object a line, with all signals.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line, with all signals.")] = False,
 ) -> None:
     """Show what an engine makes of pages: the text, and on stderr how it came about."""
     from pipeline.verbs.extract import extracts

@@ -13,8 +13,8 @@ from pipeline.shards.outcomes import ConfigError
 
 
 def remove(
-    orders: Annotated[
-        Path | None, typer.Argument(help="A file: one URL, host, doc_id or submission id a line.")
+    requested: Annotated[
+        Path | None, typer.Argument(metavar="LIST", help="A file: one URL, host, doc_id or submission id a line.")
     ] = None,
     folder: Folder = Path(),
     sets: Sets = None,
@@ -39,21 +39,21 @@ def remove(
     from pipeline.shards.removals import read_list
     from pipeline.verbs import remove as verb
 
-    if (dry_run or take_back) and orders is None:
+    if (dry_run or take_back) and requested is None:
         raise ConfigError("--dry-run and --undo ask for a list")
     settings, root = settings_of(folder, sets), folder.absolute()
-    lines, shards = read_list(orders) if orders else [], settings.build.shards
+    lines, shards = read_list(requested) if requested else [], settings.build.shards
     if statement is not None:
-        said = verb.verify(root, shards, statement)
+        lines_out = verb.verify(root, shards, statement)
     elif take_back:
-        said = verb.undo(root, shards, lines)
+        lines_out = verb.undo(root, shards, lines)
     elif dry_run:
-        said = verb.foreseen(root, shards, lines, whole_suffix)
+        lines_out = verb.foreseen(root, shards, lines, whole_suffix)
     else:
         done = verb.remove(
             root, shards, lines, settings=settings, whole_suffix=whole_suffix, name_addresses=name_addresses
         )
-        said = [line for one in done for line in verb.report(one, lines if one is done[-1] else ())]
-        said = said or ["no removal was cut short, and no list names what is to go: nothing was changed"]
-    for line in said:
+        lines_out = [line for removal in done for line in verb.report(removal, lines if removal is done[-1] else ())]
+        lines_out = lines_out or ["no removal was cut short, and no list names what is to go: nothing was changed"]
+    for line in lines_out:
         out.print(line, markup=False)

@@ -40,9 +40,9 @@ def show(
     seed: Annotated[int, typer.Option(help="Of the draw: the same seed, the same documents.")] = 0,
     limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 = all.")] = 10,
     words: Annotated[int, typer.Option(min=0, help="At most so many of each text; 0 = all.")] = 0,
-    json_lines: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Read documents of the corpus, or those it refused, with the grounds and beside what they lost to."""
+    """Read documents of the corpus, or those it refused, with the reason and beside what they duplicate."""
     from pipeline.verbs import show as verb
 
     shards = settings_of(folder, sets).build.shards
@@ -139,15 +139,15 @@ def pair(gone: Document, stays: Document, wide: int) -> Iterator[Text]:
     texts, half = (gone.text.split(), stays.text.split()), (wide - len(BAR)) // 2
     yield from beside((Text("goes", style="bold"), Text("stays", style="bold")), half)
     columns = Text(), Text()
-    for one in stretches(*texts):
-        left, right = words_of(texts[0], one.left), words_of(texts[1], one.right)
-        if one.kind == "same" and len(left) > 3 * ALIKE:
+    for stretch in stretches(*texts):
+        left, right = words_of(texts[0], stretch.left), words_of(texts[1], stretch.right)
+        if stretch.kind == "same" and len(left) > 3 * ALIKE:
             add(columns, left[:ALIKE], right[:ALIKE])
             yield from beside(columns, half)
             alike = Text(f"… {len(left) - 2 * ALIKE:,} words alike …", style="dim")
             yield from beside((alike, alike), half)
             columns, left, right = (Text(), Text()), left[-ALIKE:], right[-ALIKE:]
-        add(columns, left, right, differ=one.kind != "same")
+        add(columns, left, right, differ=stretch.kind != "same")
     yield from beside(columns, half)
     if texts[0] == texts[1]:
         yield Text("Word for word the same.")
@@ -171,8 +171,8 @@ def add(columns: tuple[Text, Text], left: Sequence[str], right: Sequence[str], d
 def beside(columns: tuple[Text, Text], half: int) -> Iterator[Text]:
     """Two texts as lines side by side, each within `half` cells."""
     left, right = (wrapped(column, half) for column in columns)
-    for one, other in zip_longest(left, right, fillvalue=Text()):
-        line = one.copy()
+    for this, other in zip_longest(left, right, fillvalue=Text()):
+        line = this.copy()
         line.append(" " * (half - line.cell_len) + BAR)
         line.append_text(other)
         line.rstrip()

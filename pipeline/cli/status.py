@@ -52,8 +52,8 @@ def print_all(folder: Path, settings: Settings) -> None:
 
     table = Table("artefact", "shards", "state", "", box=None)
     statuses = status_of(folder, settings)
-    for stage, one in statuses.items():
-        table.add_row(stage, f"{one.done}/{one.shards}", one.state, one.why)
+    for stage, status in statuses.items():
+        table.add_row(stage, f"{status.done}/{status.shards}", status.state, status.why)
     out.print(table)
     crawl = crawl_of(folder, settings, statuses["pages"])
     if crawl is not None:
@@ -63,8 +63,8 @@ def print_all(folder: Path, settings: Settings) -> None:
     print_funnel(statuses)
     if lying["links"].manifest and lying["pages"].manifest:
         print_coverage(coverage(folder, settings.build.shards))
-    for stage, one in lying.items():
-        print_notes(stage, one.manifest.notes if one.manifest else (), out)
+    for stage, status in lying.items():
+        print_notes(stage, status.manifest.notes if status.manifest else (), out)
 
 
 def waits_for(crawl: Crawl) -> str:
@@ -122,10 +122,10 @@ def drawn(found: Overview) -> RenderableType:
     table = Table(box=None)
     for name in ("artefact", "shards", "state", "rows in", "kept"):
         table.add_column(name, justify="left" if name in ("artefact", "state") else "right")
-    for one in found.artefacts:
-        counts = one.rows.get(one.artefact)
+    for artefact in found.artefacts:
+        counts = artefact.rows.get(artefact.artefact)
         rows = (f"{counts.inputs:,}", f"{kept(counts):,}") if counts else ("", "")
-        table.add_row(one.artefact, f"{one.shards_done:,}/{one.shards_total:,}", one.status, *rows)
+        table.add_row(artefact.artefact, f"{artefact.shards_done:,}/{artefact.shards_total:,}", artefact.status, *rows)
     lines = [waits_for(found.crawl)] if found.crawl else []
     lines.append(f"{found.at}: {'all is made' if found.done else found.running or 'nobody on this machine works here'}")
     return Group(table, *(Text(seen(line)) for line in lines))

@@ -38,7 +38,7 @@ def reasons(book: RowCounts) -> str:
 
 def print_funnel(statuses: Mapping[str, ArtefactStatus]) -> None:
     """Print the funnel of the artefacts that are whole, from the first to where the chain breaks off."""
-    manifests = (one.manifest for one in statuses.values())
+    manifests = (status.manifest for status in statuses.values())
     whole = itertools.takewhile(lambda manifest: manifest is not None, manifests)
     books = (books for manifest in whole if manifest is not None for books in manifest.books.items())
     for line in funnel(books, out.width):
@@ -48,7 +48,7 @@ def print_funnel(statuses: Mapping[str, ArtefactStatus]) -> None:
 def funnel(books: Iterable[tuple[str, RowCounts]], columns: int) -> Iterator[str]:
     """Rows in, rows kept and the reasons between, a step of the chain each; lines of at most so many columns."""
     steps = list(FATES)
-    chain = sorted(books, key=lambda one: steps.index(one[0]))
+    chain = sorted(books, key=lambda step: steps.index(step[0]))
     rows = [("rows", "in", "kept", "otherwise")]
     rows += [(name, f"{book.inputs:,}", f"{kept(book):,}", reasons(book)) for name, book in chain]
     name_width, in_width, kept_width = (max(len(row[column]) for row in rows) for column in range(3))
@@ -78,9 +78,9 @@ def print_coverage(years: Iterable[Year]) -> None:
     """Print, by the year of the post, how many links have a page, and from where."""
     table = counted("posted", "links", "in WARC files", "in Common Crawl", "crawled", "found")
     table.title, table.title_justify = "Pages by year of the post", "left"
-    for one in years:
-        counts = [f"{count:,}" for count in (one.links, *one.found.values())]
-        table.add_row("unknown" if one.year is None else str(one.year), *counts, f"{one.percent:.1f} %")
+    for year in years:
+        counts = [f"{count:,}" for count in (year.links, *year.found.values())]
+        table.add_row("unknown" if year.year is None else str(year.year), *counts, f"{year.percent:.1f} %")
     out.print(table)
 
 

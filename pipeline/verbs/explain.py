@@ -76,9 +76,9 @@ def explained(root: Path, shards: int, what: str) -> Explained:
     life, corpus = dict(found), statuses["corpus"].manifest
     if "removed" in life:
         life["removed"] = {"text": "", "language": life["documents"]["language"], **life["removed"]}
-    said = verdict(life, statuses, Grounds(corpus.settings, list) if corpus else None)
+    sentence = verdict(life, statuses, Grounds(corpus.settings, list) if corpus else None)
     shown = [(name, {key: row[key] for key in SHOWN[name] if key in row}) for name, row in found]
-    return Explained(said, shown, meant.taken_as)
+    return Explained(sentence, shown, meant.taken_as)
 
 
 def life_of(
@@ -92,25 +92,25 @@ def life_of(
         manifest = standing.manifest
         if manifest is None:
             return
-        one = Artefact(root, stage, standing.shards)
-        if stage == "links" and (row := row_of(one, doc_id, shard)) is not None:
+        made = Artefact(root, stage, standing.shards)
+        if stage == "links" and (row := row_of(made, doc_id, shard)) is not None:
             submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
             karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}"
             yield stage, {**row, "karma": karma, "created": day_of(row["created"]), "submissions": submissions}
-        elif stage in ("pages", "documents") and (row := row_of(one, doc_id, shard)) is not None:
+        elif stage in ("pages", "documents") and (row := row_of(made, doc_id, shard)) is not None:
             yield stage, row
         elif stage == "corpus":
-            if (row := row_of(one, doc_id, shard, "removed")) is not None:
+            if (row := row_of(made, doc_id, shard, "removed")) is not None:
                 against = manifest.settings.get(elsewhere.RULE, ())
                 if row["outcome"] == Outcome.DUPLICATE_ELSEWHERE:
                     keeper = keeper_elsewhere(root, against, row)
                 else:
-                    keeper = {"keeper_url": url_of(row_of(one, row["keeper"]) if row["keeper"] else None)}
+                    keeper = {"keeper_url": url_of(row_of(made, row["keeper"]) if row["keeper"] else None)}
                 yield "removed", row | keeper
-            if (row := row_of(one, doc_id, shard)) is not None:
+            if (row := row_of(made, doc_id, shard)) is not None:
                 yield stage, row
         elif stage == "tokens":
-            yield from token_rows(one, doc_id, shard)
+            yield from token_rows(made, doc_id, shard)
 
 
 def keeper_elsewhere(root: Path, against: Sequence[str], row: dict[str, Any]) -> dict[str, Any]:
@@ -135,8 +135,8 @@ def requests(root: Path, doc_id: str, host: str) -> Iterator[tuple[str, dict[str
         request = removals.read(path)
         if removals.Removals((request,)).cover(doc_id, host):
             statement = path.with_suffix(".statement.json")
-            said = json.loads(storage.read_bytes(statement)) if storage.exists(statement) else {"checkpoints": []}
-            trained = {one["path"]: told(one, doc_id) for one in said["checkpoints"]}
+            stated = json.loads(storage.read_bytes(statement)) if storage.exists(statement) else {"checkpoints": []}
+            trained = {checkpoint["path"]: exposure(checkpoint, doc_id) for checkpoint in stated["checkpoints"]}
             proof = str((statement if storage.exists(statement) else path).relative_to(root))
             yield (
                 "removal",
@@ -144,16 +144,16 @@ def requests(root: Path, doc_id: str, host: str) -> Iterator[tuple[str, dict[str
             )
 
 
-def told(checkpoint: dict[str, Any], doc_id: str) -> str:
+def exposure(checkpoint: dict[str, Any], doc_id: str) -> str:
     """What a statement says of a document and of a model that was trained here."""
     seen = checkpoint.get("shown", {}).get(doc_id)
     return f"shown {seen['shown']} times" if seen else f"shown: {checkpoint['held']}"
 
 
-def row_of(one: Artefact, doc_id: str, only: int | None = None, part: str = "") -> dict[str, Any] | None:
+def row_of(made: Artefact, doc_id: str, only: int | None = None, part: str = "") -> dict[str, Any] | None:
     """The row of a document in an artefact, or in one shard `only`; or None."""
-    for shard in range(one.shards) if only is None else [only]:
-        if (row := row_in(one.file(shard, ".parquet", part), doc_id)) is not None:
+    for shard in range(made.shards) if only is None else [only]:
+        if (row := row_in(made.file(shard, ".parquet", part), doc_id)) is not None:
             return row
     return None
 
@@ -167,10 +167,10 @@ def row_in(path: Path, doc_id: str) -> dict[str, Any] | None:
     return row
 
 
-def token_rows(one: Artefact, doc_id: str, only: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def token_rows(made: Artefact, doc_id: str, only: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where a document's tokens are, and how many, end-of-text included; looked for in one shard `only`, or in all."""
-    for shard, split in product(range(one.shards) if only is None else [only], ("train", "val")):
-        with pa.memory_map(str(one.file(shard, ".arrow", split))) as file:
+    for shard, split in product(range(made.shards) if only is None else [only], ("train", "val")):
+        with pa.memory_map(str(made.file(shard, ".arrow", split))) as file:
             table = pa.ipc.open_file(file).read_all()
             place = place_of(table["doc_id"], doc_id)
             if place is not None:

@@ -37,7 +37,7 @@ def extracts(
     limits = DocumentsSettings()
     opened = openings(words, root, settings)
     with Sandbox(engine, limits.cpu_s, limits.memory_bytes) as box:
-        for page in progress.each(chain.from_iterable(one() for one in opened)):
+        for page in progress.each(chain.from_iterable(source() for source in opened)):
             found = Extraction(page.outcome, engine="")
             if page.outcome is Outcome.KEPT:
                 found = box.extract(page.body, content_type or page.content_type, url or page.url)

@@ -50,9 +50,9 @@ def verdict(life: Mapping[str, Row], statuses: Mapping[str, ArtefactStatus], gro
         return of_removed(life["removed"], grounds)
     if "corpus" in life:
         return f"Kept: {life['corpus']['words']:,} words{of_tokens(life.get('tokens'), statuses)}"
-    for stage, said in (("documents", of_document), ("pages", of_page), ("links", of_link)):
+    for stage, reason_of in (("documents", of_document), ("pages", of_page), ("links", of_link)):
         if stage in life:
-            return said(life[stage]) or f"On its way: {REACHED[stage]}; {waits_for(stage, statuses)}"
+            return reason_of(life[stage]) or f"On its way: {REACHED[stage]}; {waits_for(stage, statuses)}"
     return "Not known here"
 
 
@@ -81,10 +81,10 @@ def of_page(row: Row) -> str:
     outcome = row["outcome"]
     if outcome == Outcome.KEPT:
         return ""
-    told = {**row, "opt_outs": ", ".join(row["opt_outs"] or ()) or "by a header or an element"}
-    for said, sentences in (("Never fetched", NEVER_ASKED), ("Not fetched", UNANSWERED), ("Not used", ANSWERED)):
+    values = {**row, "opt_outs": ", ".join(row["opt_outs"] or ()) or "by a header or an element"}
+    for fate, sentences in (("Never fetched", NEVER_ASKED), ("Not fetched", UNANSWERED), ("Not used", ANSWERED)):
         if outcome in sentences:
-            return f"{said}: {sentences[outcome].format_map(told)}"
+            return f"{fate}: {sentences[outcome].format_map(values)}"
     return f"{'Not used' if row['status'] else 'Not fetched'}: {MEANINGS[outcome]}"
 
 
