@@ -217,7 +217,7 @@ def unite_paragraphs(recipe: Recipe, task: Task) -> None:
 
 
 def write(recipe: Recipe, notes: Sequence[Sequence[str]], task: Task) -> None:
-    """The two files of one shard, and its books."""
+    """The two files of one shard, and its row counts."""
     finish = Finish(recipe.settings.corpus, recipe.cutter(), recipe.boilerplate())
     kept, gone = (recipe.decided(task.shard, stays) for stays in (True, False))
     with recipe.artefact("corpus").attempt(task) as attempt:

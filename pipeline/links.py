@@ -43,7 +43,7 @@ LIBRARIES = ("ada-url", "msgspec", "numpy", "pyarrow")
 READ_ROWS = 20_000  # of a source, made an Arrow table at a time
 SCATTER_BYTES = 128_000_000  # of tables, put together before they are scattered: fewer and larger blocks
 SCATTER_ROWS = 500_000  # of scratch shards read together, for the same end
-BOOK = "submissions"
+STEP = "submissions"
 MOST_NOTES = 20  # on what is wrong within sources, of all of them together
 SOURCES = ("submissions", "bigquery", "bigquery_days")  # settings that say what is read
 EMPTY = schemas.SUBMISSIONS.empty_table()
@@ -73,7 +73,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     if Removals.of(work).submissions:
         keep_came(work, posted_by_name(submissions))
     notes = notes_of(read_from, sources, left_out)
-    return links.finish(used, LIBRARIES, books={BOOK: submission_counts(sources, submissions)}, notes=notes)
+    return links.finish(used, LIBRARIES, books={STEP: submission_counts(sources, submissions)}, notes=notes)
 
 
 def find(links: LinksSettings, work: Path, folders: list[str] | None = None) -> list[Path]:
@@ -102,9 +102,9 @@ def exported(links: LinksSettings, work: Path, run: Run) -> list[Path]:
 
 
 def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[list[Path], Artefact, Artefact]:
-    """Read the sources into scratch: their files, the artefact of their books, and that of their rows, by hash of URL.
+    """Read the sources into scratch: their files, the artefact of their counts, and that of their rows, by hash of URL.
 
-    A shard of the books is a source, numbered by content, so that to rename one, or to name another first, makes
+    A shard of the counts is a source, numbered by content, so that to rename one, or to name another first, makes
     nothing stale.
     """
     hashed = sorted((sha256, path) for path, sha256 in inputs.sha256_of_each(paths, work / inputs.HASHES).items())
@@ -115,7 +115,7 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[l
     reads = [receipts.fingerprint("dumps", VERSION, {}, [version, kind], LIBRARIES) for kind in kinds]
     wanted = receipts.fingerprint("submissions", VERSION, {"shards": shards}, reads, LIBRARIES)
     unread, stale = sources.begin(reads), submissions.begin([wanted] * shards)
-    if unread:  # books are missing: everything is read again, and no shard is better than another
+    if unread:  # counts are missing: everything is read again, and no shard is better than another
         stale = [Task(shard, wanted) for shard in range(shards)]
     if stale:
         tasks = [(Task(place, reads[place]), path) for place, (_, path) in enumerate(hashed)]
@@ -156,12 +156,12 @@ def read_captures(path: Path, rows: int) -> Iterator[Block]:
 
 
 def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) -> Iterator[schemas.Block]:
-    """The rows of one source as (scratch shard, block of SUBMISSIONS); at the end, its receipt with its book.
+    """The rows of one source as (scratch shard, block of SUBMISSIONS); at the end, its receipt with its counts.
 
     A source named as an archive that is none is left out, with a note, as is told of one that gives no link.
     """
     task, path = source
-    book: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     notes: list[str] = []
 
     def tables() -> Iterator[pa.Table]:
@@ -169,8 +169,8 @@ def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) ->
             for kept, fates, faults in reader_for(path)(path, READ_ROWS):
                 table = table_of(kept)
                 progress.told(progress.ROWS, fates.total())
-                book.update(fates)
-                book.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})
+                counts.update(fates)
+                counts.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})
                 notes.extend(f"{fault.where}: {fault.why}" for fault in faults[: max(0, MOST_FAULTS - len(notes))])
                 yield table
         except NotAnArchive as error:
@@ -178,21 +178,21 @@ def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) ->
 
     for table in schemas.in_runs(tables(), SCATTER_BYTES):
         yield from schemas.scatter(table, [int(doc_id[:8], 16) % shards for doc_id in table["doc_id"].to_pylist()])
-    if book.total() and book[Outcome.BAD_LINE] == book.total() and not is_archive(path):
+    if counts.total() and counts[Outcome.BAD_LINE] == counts.total() and not is_archive(path):
         first = f" ({notes[0]})" if notes else ""
-        lines = f"none of its {book.total():,} lines is a submission{first}"
+        lines = f"none of its {counts.total():,} lines is a submission{first}"
         raise InputError(f"{path}: {lines}; is it another kind of file?")
-    if notes and book[Outcome.BAD_LINE] > len(notes):
-        notes.append(f"{book[Outcome.BAD_LINE]:,} bad lines in all")
-    if not (book[Outcome.KEPT] or any(note.startswith(LEFT_OUT) for note in notes)):
-        notes.insert(0, f"no link: {said_of(book)}")
+    if notes and counts[Outcome.BAD_LINE] > len(notes):
+        notes.append(f"{counts[Outcome.BAD_LINE]:,} bad lines in all")
+    if not (counts[Outcome.KEPT] or any(note.startswith(LEFT_OUT) for note in notes)):
+        notes.insert(0, f"no link: {said_of(counts)}")
     with sources.attempt(task) as attempt:
-        attempt.commit({BOOK: receipts.balanced(BOOK, book.total(), book)}, notes)
+        attempt.commit({STEP: receipts.balanced(STEP, counts.total(), counts)}, notes)
 
 
-def said_of(book: Mapping[str, int]) -> str:
+def said_of(counts: Mapping[str, int]) -> str:
     """What became of the rows of a source that gave no link."""
-    return ", ".join(f"{count:,} {fate}" for fate, count in sorted(book.items()) if count) or "it holds nothing"
+    return ", ".join(f"{count:,} {fate}" for fate, count in sorted(counts.items()) if count) or "it holds nothing"
 
 
 def notes_of(paths: Sequence[Path], sources: Artefact, left_out: Sequence[str]) -> tuple[str, ...]:
@@ -229,13 +229,13 @@ def gather_shard(submissions: Artefact, task: Task, blocks: Iterable[pa.Table]) 
     """Write one scratch shard: its rows without repeats, sorted by URL, time, id, and nothing of what was removed."""
     received = schemas.unpack(blocks, schemas.SUBMISSIONS)
     kept = without_repeats(received)
-    book: dict[str, int] = {Outcome.KEPT: kept.num_rows, Outcome.REPEATED: received.num_rows - kept.num_rows}
+    counts: dict[str, int] = {Outcome.KEPT: kept.num_rows, Outcome.REPEATED: received.num_rows - kept.num_rows}
     left = forgotten(kept, Removals.of(submissions.root))
     with submissions.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
             rows = schemas.write_parquet(file, [left], schemas.SUBMISSIONS)
         attempt.rows(".parquet", rows)
-        attempt.commit({BOOK: receipts.balanced(BOOK, received.num_rows, book)})
+        attempt.commit({STEP: receipts.balanced(STEP, received.num_rows, counts)})
 
 
 def without_repeats(table: pa.Table) -> pa.Table:
@@ -325,15 +325,15 @@ def owners(table: pa.Table, splits: Mapping[str, int], shards: int) -> NDArray[n
 def decide_shard(
     rules: Rules, splits: Mapping[str, int], links: Artefact, task: Task, blocks: Iterable[pa.Table]
 ) -> None:
-    """Write one shard of LINKS, its book, and how many links each reading of karma would admit."""
+    """Write one shard of LINKS, its counts, and how many links each reading of karma would admit."""
     found = decided(schemas.unpack(blocks, schemas.SUBMISSIONS), rules, splits)
     with links.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
             rows = schemas.write_parquet(file, [found.links], schemas.LINKS)
         attempt.rows(".parquet", rows)
-        book = receipts.balanced("links", rows, found.outcomes)
+        counts = receipts.balanced("links", rows, found.outcomes)
         admitted = {f"admitted_by_{reading}": count for reading, count in found.admitted.items()}
-        attempt.commit({"links": book}, counts=admitted)
+        attempt.commit({"links": counts}, counts=admitted)
 
 
 def submission_counts(sources: Artefact, submissions: Artefact) -> RowCounts:
@@ -341,8 +341,8 @@ def submission_counts(sources: Artefact, submissions: Artefact) -> RowCounts:
 
     Raises BooksError: rows were lost or doubled between the two.
     """
-    read = receipts.added(receipt.books for receipt in sources.receipts()).get(BOOK, RowCounts(0, {}))
-    gathered = receipts.added(receipt.books for receipt in submissions.receipts())[BOOK]
+    read = receipts.added(receipt.books for receipt in sources.receipts()).get(STEP, RowCounts(0, {}))
+    gathered = receipts.added(receipt.books for receipt in submissions.receipts())[STEP]
     if read.outcomes.get(Outcome.KEPT, 0) != gathered.inputs:
         raise BooksError(f"submissions: {read.outcomes.get(Outcome.KEPT, 0)} rows sent, {gathered.inputs} received")
-    return receipts.balanced(BOOK, read.inputs, {**read.outcomes, **gathered.outcomes})
+    return receipts.balanced(STEP, read.inputs, {**read.outcomes, **gathered.outcomes})

@@ -209,12 +209,12 @@ def print_started(stage: str) -> None:
 
 def print_ended(stage: str, manifest: Manifest) -> None:
     """What a stage has made, what it has noted, and loudly if nothing is left."""
-    counts = "; ".join(f"{name}: {book.inputs:,} in, {kept(book):,} kept" for name, book in manifest.books.items())
+    counts = "; ".join(f"{name}: {rows.inputs:,} in, {kept(rows):,} kept" for name, rows in manifest.books.items())
     err.print(f"{stage}: done{'; ' + counts if counts else ''}")
     print_notes(stage, manifest.notes, err)
-    for name, book in manifest.books.items():
-        if book.inputs and not kept(book):
-            err.print(f"{stage}: note: of {book.inputs:,} {name} none was kept: {reasons(book)}")
+    for name, rows in manifest.books.items():
+        if rows.inputs and not kept(rows):
+            err.print(f"{stage}: note: of {rows.inputs:,} {name} none was kept: {reasons(rows)}")
 
 
 # --- training

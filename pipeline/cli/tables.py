@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 LEAST_COLUMNS = 24  # of the reasons, however narrow the terminal
 
 
-def kept(book: RowCounts) -> int:
+def kept(counts: RowCounts) -> int:
     """How many of these rows go on."""
-    return book.outcomes.get(str(Outcome.KEPT), 0)
+    return counts.outcomes.get(str(Outcome.KEPT), 0)
 
 
-def reasons(book: RowCounts) -> str:
+def reasons(counts: RowCounts) -> str:
     """Why rows do not go on, and how many each; a reason and its number are one word to whoever wraps lines."""
-    others = ((fate, count) for fate, count in book.outcomes.items() if fate != Outcome.KEPT)
+    others = ((fate, count) for fate, count in counts.outcomes.items() if fate != Outcome.KEPT)
     return ", ".join(f"{fate}\N{NO-BREAK SPACE}{count:,}" for fate, count in others)
 
 
@@ -50,7 +50,7 @@ def funnel(books: Iterable[tuple[str, RowCounts]], columns: int) -> Iterator[str
     steps = list(FATES)
     chain = sorted(books, key=lambda step: steps.index(step[0]))
     rows = [("rows", "in", "kept", "otherwise")]
-    rows += [(name, f"{book.inputs:,}", f"{kept(book):,}", reasons(book)) for name, book in chain]
+    rows += [(name, f"{counts.inputs:,}", f"{kept(counts):,}", reasons(counts)) for name, counts in chain]
     name_width, in_width, kept_width = (max(len(row[column]) for row in rows) for column in range(3))
     yield "The funnel"
     for name, inputs, left, why in rows:

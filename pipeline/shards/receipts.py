@@ -141,10 +141,10 @@ class Artefact:
             progress.begin(progress.Phase(self.name, len(stale), makes=True, before=progress.counts()))
         return stale
 
-    def kept(self, shards: Iterable[int], book: str) -> int:
-        """How many rows of these shards go on, as a book of theirs says."""
-        made = (self.made(shard).books.get(book) for shard in shards)
-        return sum(one.outcomes.get(Outcome.KEPT, 0) for one in made if one)
+    def kept(self, shards: Iterable[int], step: str) -> int:
+        """How many rows of these shards go on, as their counts of a step say."""
+        made = (self.made(shard).books.get(step) for shard in shards)
+        return sum(counts.outcomes.get(Outcome.KEPT, 0) for counts in made if counts)
 
     def current(self, task: Task) -> bool:
         """Whether the shard is made, by today's fingerprint, and its files are there, each of its length."""

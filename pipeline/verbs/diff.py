@@ -1,4 +1,4 @@
-"""Two working directories beside each other: settings, versions, books, and every row that is not the same in both.
+"""Two working directories beside each other: settings, versions, row counts, and all rows that differ between them.
 
 Choice: rows meet by doc_id in DuckDB, texts as their MD5, so the work is linear in the rows of both and spills to disk;
 artefacts whose files have the same sha256 are not read at all. Cost: a text that differs by a blank differs. What
