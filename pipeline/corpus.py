@@ -1,10 +1,9 @@
 """documents + links → corpus: which documents stay, and for each that goes one row that says why and for whom.
 
-Choice: phases, each an artefact with receipts. Shards vote alone, survivors meet as hashes, then as bands, one task
-verifies pairs, chooses among them and measures the result, and every shard is written by what was decided. Cost: the
-decisions about near duplicates are made in one process, and the texts of likely pairs are read a second time.
-Alternative: filters one after another, each of which writes the whole corpus again, and which cannot say afterwards
-who lost to whom.
+Choice: phases, each an artefact with receipts. Shards vote alone, survivors meet as hashes, then as bands, pairs are
+verified where one of the two stands, one task chooses among them, and every shard is written by what was decided. Cost:
+the choice is made in one process, and the texts of candidate pairs are read a second time. Alternative: filters one
+after another, each of which writes the whole corpus again, and which cannot say afterwards who lost to whom.
 """
 
 from __future__ import annotations
