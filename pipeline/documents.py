@@ -33,7 +33,7 @@ from pipeline.text.normalize import text_hash, words
 from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import SIGNALS, signals
 
-VERSION = 3
+VERSION = 4
 LIBRARIES = (
     "brotli", "datasketch", "fastwarc", "ftfy", "justext", "lxml", "numpy", "py3langid", "pyarrow", "resiliparse",
     "trafilatura", "turbohtml", "unicode", "zstandard",

@@ -17,6 +17,7 @@ from itertools import pairwise
 from lxml import etree
 
 from pipeline.text.formula import Formula
+from pipeline.text.shortcodes import SHORTCODE
 
 # Elements that begin and end a line: `display` block, list item or table in HTML's own style sheet (WHATWG HTML, 15.3).
 # All others are inline, unknown ones too: in "in <st1:City>Paris</st1:City>" no line ends. Three stand here against the
@@ -62,6 +63,7 @@ NAMES = {
     "items": r"list|grid|card|item|result|archive|feed",
     "code": r"code|highlight|example|doc|api|refer|param|signature|method|function",
     "unseen": r"hidden|sr-only|screen-reader|collapse|visually|invisible|skip",
+    "embed": r"embed|tweet|twitter-|instagram|fb-post|tiktok|bluesky|reddit-card",
 }
 BIT = {name: 1 << place for place, name in enumerate((*KINDS, *NAMES))}
 PATTERNS = [(BIT[name], re.compile(pattern)) for name, pattern in NAMES.items()]
@@ -71,8 +73,11 @@ ROLE_BIT = {
     "navigation": BIT["nav"], "banner": BIT["header"], "contentinfo": BIT["footer"], "complementary": BIT["aside"],
     "main": BIT["main"], "article": BIT["article"],
 }  # fmt: skip
+DESCRIPTION = re.compile(r"(?:og:|twitter:|dc\.)?description")
+DESCRIBED_CHARS = 1_000
 NAMES_CHARS = 300  # of class and id that are looked at
 KIND = re.compile(r"og:type|generator")
+UNSHOWN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))\b", re.IGNORECASE)
 SCHEMA_JSON = re.compile(r'"@type"\s{0,9}:\s{0,9}\[?\s{0,9}"(\w{1,40})"')  # two patterns: each begins with letters,
 SCHEMA_MICRO = re.compile(r"itemtype=[\"']?https?://schema\.org/(\w{1,40})")  # which is ten times as fast to look for
 DIGITS = re.compile(r"\d+")
@@ -85,7 +90,8 @@ class Blocks:
     Of block i: `texts[i]`, `link_chars[i]` of it within links, `links[i]` begun in it, `holder[i]`, the element it
     stands in. Of block-level element e, in document order, 0 the page itself: `parent[e]` (-1 above the page),
     `tag[e]`, `own[e]` and `inherited[e]` (bits of BIT), `depth[e]`, `end_of[e]` (its descendants are e+1 to
-    end_of[e]-1), and `alike[e]`, a number that elements of the same tags and classes up to the page share.
+    end_of[e]-1), `alike[e]`, a number that elements of the same tags and classes up to the page share, and `look[e]`,
+    one that elements of the same tag and classes share wherever they stand.
     """
 
     def __init__(self, formulas: bool = False) -> None:
@@ -94,10 +100,12 @@ class Blocks:
         self.links: list[int] = []
         self.holder: list[int] = []
         self.parent, self.tag, self.own, self.inherited = [-1], ["html"], [0], [0]
-        self.depth, self.end_of, self.alike = [0], [1], [0]
+        self.depth, self.end_of, self.alike, self.look = [0], [1], [0], [0]
         self.title = ""  # of the page
+        self.description = ""  # of the page: the longest of those that it gives
         self.kinds: set[str] = set()  # what it says it is, lower-cased: Open Graph's, schema.org's, its software's
         self.paths: dict[tuple[int, str, str], int] = {}
+        self.looks: dict[tuple[str, str], int] = {}
         self.open = [0]
         self.pieces: list[str] = []
         self.inlink = self.breaks = self.piece_links = self.piece_link_chars = 0
@@ -143,6 +151,8 @@ class Blocks:
         elif tag == "meta":
             if KIND.fullmatch(attributes.get("property", attributes.get("name", ""))):
                 self.kinds.add(attributes.get("content", "").strip().lower()[:NAMES_CHARS])
+            elif DESCRIPTION.fullmatch(attributes.get("property", attributes.get("name", "")).lower()):
+                self.description = max(self.description, attributes.get("content", "")[:DESCRIBED_CHARS], key=len)
         elif tag == "math":
             self.unread, self.formula = 1, Formula(attributes)
         elif tag != "template" or not any(name in attributes for name in SHADOW):
@@ -153,7 +163,8 @@ class Blocks:
         above = self.open[-1]
         bits, classes = TAG_BIT.get(tag, 0), ""
         if attributes:
-            more, classes = looks(attributes.get("class", "")[:NAMES_CHARS], attributes.get("id", "")[:NAMES_CHARS])
+            names = (attributes.get(name, "")[:NAMES_CHARS] for name in ("class", "id", "itemprop"))
+            more, classes = looks(*names)
             bits |= more
             if "role" in attributes:
                 bits |= ROLE_BIT.get(attributes["role"], 0)
@@ -168,6 +179,7 @@ class Blocks:
         self.depth.append(len(self.open) - 1)
         self.end_of.append(0)
         self.alike.append(self.paths.setdefault(path, len(self.paths) + 1))
+        self.look.append(self.looks.setdefault((tag, classes), len(self.looks) + 1))
 
     def end(self, tag: str) -> None:
         """An element ends; the parser ends every element that it began."""
@@ -224,7 +236,9 @@ class Blocks:
         if self.pieces:
             text = "".join(self.pieces)
             self.pieces = []
-            if not text.isspace():
+            if "[" in text and self.tag[self.open[-1]] != "pre":
+                text = SHORTCODE.sub("", text)
+            if text and not text.isspace():
                 self.texts.append(text)
                 self.link_chars.append(self.piece_link_chars)
                 self.links.append(self.piece_links)
@@ -245,7 +259,7 @@ def is_hidden(attributes: Mapping[str, str]) -> bool:
     return (
         "hidden" in attributes
         or attributes.get("aria-hidden") == "true"
-        or "display:none" in attributes.get("style", "").replace(" ", "")
+        or UNSHOWN.search(attributes.get("style", "")) is not None
     )
 
 
@@ -259,11 +273,20 @@ def is_picture(tag: str, attributes: Mapping[str, str]) -> bool:
     return tag == "nobr" or PICTURE.search(attributes.get("class", "")) is not None
 
 
+def looks(classes: str, name: str, part: str) -> tuple[int, str]:
+    """(bits of NAMES that class, id and itemprop hold, the class with its numbers alike)."""
+    classes = DIGITS.sub("0", classes)
+    bits = bits_of(classes)
+    if name:
+        bits |= bits_of(DIGITS.sub("0", name))
+    return bits | bits_of(part) if part else bits, classes
+
+
 @functools.lru_cache(20_000)
-def looks(classes: str, name: str) -> tuple[int, str]:
-    """(bits of NAMES that class and id hold, the class with its numbers alike); the same few come again and again."""
-    both = f"{classes} {name}".lower()
-    return sum(bit for bit, pattern in PATTERNS if pattern.search(both)), DIGITS.sub("0", classes)
+def bits_of(names: str) -> int:
+    """Bits of NAMES that a value holds; the same few come again and again once their numbers are alike."""
+    names = names.lower()
+    return sum(bit for bit, pattern in PATTERNS if pattern.search(names)) if names else 0
 
 
 def read(page: str) -> Blocks:

@@ -1,10 +1,10 @@
 """What a block classifier looks at: a row of numbers for every block of a page.
 
-Choice: about a hundred numbers in six groups: the words of a block, the elements that hold it, how full of prose those
-are, where it stands, its neighbours, and the blocks that are laid out alike (the posts of a thread, the cards of a
-shop), which shallow features miss (Kohlschütter et al. 2010 used words, links and neighbours). Only the first group is
-a loop; the rest is arithmetic on arrays. Counts are whole numbers, so that every processor gives the same. Cost: about
-15 µs a block. Alternative: a language model over the page, at seconds a page.
+Choice: about 170 numbers: the words of a block (`wording`), the elements that hold it, how full of prose those are,
+where it stands, its neighbours, the heading above it, the list that it is an item of, and the blocks that are laid out
+alike (the posts of a thread, the cards of a shop), which shallow features miss (Kohlschütter et al. 2010 used words,
+links and neighbours). All but the words is arithmetic on arrays. Counts are whole numbers, so that every processor
+gives the same. Cost: about 15 µs a block. Alternative: a language model over the page, at seconds a page.
 """
 
 from __future__ import annotations
@@ -12,22 +12,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.text.blocks import BIT, Blocks
+from pipeline.text.wording import Columns, Numbers, prose_words, wording
 
-Numbers = npt.NDArray[Any]
-Columns = dict[str, Numbers]
-
-HEAD_CHARS = 300  # of a block in which dates and furniture are looked for: those are short
-READ_CHARS = 1_500  # of a block; longer ones are counted by their beginning
-COUNTED_WORDS = 40  # in which capitals and stop words are counted
-PROSE_WORDS, PROSE_LINKS = 10, 0.4  # a block of prose: at least as many words, a lower share in links, and a full stop
 CORE_SHARE = 0.6  # of a page's prose that its core holds
+ITEM_LEVELS = 6  # elements above a block among which an item of a list is looked for
 FAR = 60  # blocks; further is as far
+EXACT = 1024.0  # words in links are multiples of 1/EXACT, whose sums are the same in any order
 
 TAGS = (
     "p", "li", "h1", "h2", "h3", "h4", "h5", "h6", "td", "th", "dt", "dd", "pre", "blockquote", "div", "section",
@@ -41,7 +35,11 @@ SAYS = {
     "article": r"article|newsarticle|blogposting|reportagenewsarticle|techarticle",
     "website": r"website|webpage|organization",
     "shop": r"product|productgroup|offer|aggregateoffer",
-    "thread": r"discussionforumposting|qapage|question|(?:discourse|phpbb|vbulletin|xenforo|nodebb|mybb|flarum)\b.*",
+    "thread": (
+        r"discussionforumposting|qapage|question|(?:discourse|phpbb|vbulletin|xenforo|nodebb|mybb|flarum|vanilla|smf"
+        r"|simple machines|invision|ip\.board|punbb|fluxbb|bbpress|kunena|question2answer|askbot|phorum|jforum|discuz"
+        r"|wbb|burning board|woltlab|lithium|khoros|lemmy)\b.*"
+    ),
     "remarks": r"comment|usercomments",
     "items": r"collectionpage|itemlist|listitem|searchresultspage",
 }
@@ -54,36 +52,14 @@ ADDRESS = {
 }
 SAYS_PATTERNS = {name: re.compile(pattern) for name, pattern in SAYS.items()}
 ADDRESS_PATTERNS = {name: re.compile(pattern) for name, pattern in ADDRESS.items()}
-STOP_WORDS = frozenset({
-    "the", "of", "and", "to", "a", "in", "is", "that", "for", "it", "was", "on", "are", "as", "with", "be", "this",
-    "by", "at", "i", "you", "from", "or", "have", "an", "not", "but", "they", "we", "his", "her", "he", "she",
-    "which",
-})  # fmt: skip
-WORD = re.compile(r"\w+")
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")  # scripts without spaces
-UNSPACED_CHARS = 2  # a word of such scripts
-SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?:\s|$)")
-DIGIT = re.compile(r"[0-9]")
-DATE = re.compile(
-    r"\b(?:(?:19|20)\d\d|\d{1,2}:\d\d|ago|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6})\b"
-)
-FURNITURE = re.compile(
-    r"©|copyright|all rights reserved|cookie|privacy|terms of|sign up|subscribe|newsletter|log ?in|sign in|share|follow"
-    r" us|read more|click here|comments?\b|repl(?:y|ies)|related|advertisement|javascript|powered by|contact us"
-    r"|add to (?:cart|bag)"
-)
-WORDINGS = (
-    "words", "chars", "word_length", "link_share", "links", "commas", "ends", "terminal", "capitals", "stop_words",
-    "digits", "date", "furniture", "capital", "in_title", "same_text", "same_before",
-)  # fmt: skip
 INHERITED = (
     "nav", "header", "footer", "aside", "main", "article", "section", "form", "table", "list", "hidden", "content",
     "post", "comment", "menu", "side", "foot", "related", "advert", "about", "share", "product", "items", "code",
-    "unseen",
+    "unseen", "embed",
 )  # fmt: skip
 NEAR = (
     "content", "post", "comment", "menu", "side", "foot", "related", "advert", "about", "share", "title", "product",
-    "code",
+    "code", "items",
 )  # fmt: skip
 
 
@@ -93,55 +69,14 @@ def features(blocks: Blocks, second: Sequence[float], url: str) -> Columns:
     `second` is another engine's opinion of each block, 0 to 1; `url` may be "".
     """
     own = wording(blocks)
-    words, links = own["words"], own["words"] * own["link_share"]
+    words, links = own["words"], np.rint(own["words"] * own["link_share"] * EXACT) / EXACT
     prose = prose_words(own)
     columns = own | {"second": np.asarray(second)}
     columns |= elements(blocks) | containers(blocks, words, links, prose)
     columns |= places(blocks, words, prose) | neighbours(blocks, own, links, prose)
-    columns |= groups(blocks, words, links, prose) | whole_page(blocks, words, links, prose)
-    columns |= kinds(blocks, url)
+    columns |= groups(blocks, words, links, prose) | items(blocks, words, links, prose)
+    columns |= headings(blocks, own) | whole_page(blocks, own, links, prose) | kinds(blocks, url)
     return {name: np.broadcast_to(column, words.shape).astype(np.float32) for name, column in columns.items()}
-
-
-def prose_words(columns: Mapping[str, Numbers]) -> Numbers:
-    """The words of each block that reads as prose, 0 of others; from what `wording` gives."""
-    words, links = columns["words"], columns["link_share"]
-    prose: Numbers = words * ((words >= PROSE_WORDS) & (columns["terminal"] == 1) & (links < PROSE_LINKS))
-    return prose
-
-
-def wording(blocks: Blocks) -> Columns:
-    """Of the text of a block: lengths, links, punctuation, capitals, dates, furniture, and where else it stands."""
-    title = set(WORD.findall(blocks.title.lower()))
-    seen: Counter[str] = Counter()
-    rows, keys = [], []
-    for text, link_chars, links in zip(blocks.texts, blocks.link_chars, blocks.links, strict=True):
-        read, start = text[:READ_CHARS], text[:HEAD_CHARS].lower()
-        found = read.split() or ["."]
-        scale = len(text) / len(read)
-        chars = sum(map(len, found))
-        count = len(found)
-        if not read.isascii():
-            count += len(UNSPACED.findall(read)) // UNSPACED_CHARS
-        head = found[:COUNTED_WORDS]
-        lower = [word.lower() for word in head]
-        last = text[-READ_CHARS:].split()[-1:] or ["."]
-        mark = last[0].rstrip("\"'”’)]」』")[-1:]
-        key = " ".join(found)
-        rows.append((
-            round(count * scale), round(chars * scale), chars / count, min(1.0, link_chars / chars / scale),
-            links, read.count(",") / count, len(SENTENCE_END.findall(read)) * scale if count > 2 else 0,
-            1.0 if mark and mark in ".!?…。！？" else 0.5 if mark and mark in ":;," else 0.0,
-            sum(map(str.isupper, [word[0] for word in head])) / len(head),
-            sum(map(STOP_WORDS.__contains__, lower)) / len(head) if len(head) > 2 else 0.0,
-            len(DIGIT.findall(read)) / chars, DATE.search(start) is not None, len(FURNITURE.findall(start)),
-            found[0][0].isupper(), sum(map(title.__contains__, lower)) / len(head), 0, seen[key],
-        ))  # fmt: skip
-        seen[key] += 1
-        keys.append(key)
-    table = np.array(rows, np.float64)
-    table[:, WORDINGS.index("same_text")] = [seen[key] for key in keys]
-    return dict(zip(WORDINGS, table.T, strict=True))
 
 
 def lines(blocks: Blocks) -> tuple[Numbers, Numbers, Numbers, Numbers]:
@@ -242,8 +177,9 @@ def groups(blocks: Blocks, words: Numbers, links: Numbers, prose: Numbers) -> Co
     """Of all blocks whose element, or whose element's parent, has the same path of tags and classes."""
     alike = np.array(blocks.alike)
     columns: Columns = {}
-    for name, element in (("group", lines(blocks)[0]), ("group_2", lines(blocks)[1])):
-        group = alike[element]
+    for name, group in (
+        ("group", alike[lines(blocks)[0]]), ("group_2", alike[lines(blocks)[1]]), ("like", like(blocks))
+    ):  # fmt: skip
         count, size, linked, good = (
             np.bincount(group, amount)[group] for amount in (np.ones_like(words), words, links, prose)
         )
@@ -255,9 +191,84 @@ def groups(blocks: Blocks, words: Numbers, links: Numbers, prose: Numbers) -> Co
     return columns
 
 
-def whole_page(blocks: Blocks, words: Numbers, links: Numbers, prose: Numbers) -> Columns:
+def like(blocks: Blocks) -> Numbers:
+    """A number that blocks share whose element, parent and grandparent have the same tags and classes, anywhere."""
+    look = np.array(blocks.look)
+    first, second, third, _ = lines(blocks)
+    count = int(look.max()) + 1
+    numbers: Numbers = np.unique((look[first] * count + look[second]) * count + look[third], return_inverse=True)[1]
+    return numbers
+
+
+def items_of(blocks: Blocks, words: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Of the elements around each block the one with most siblings of its tag and classes: an item of a list of such.
+
+    (the element, the number of its kind, how many there are, how far it is above the block's own); `kind` is the same
+    for the items of one list.
+    """
+    parent, look = np.maximum(np.array(blocks.parent), 0), np.array(blocks.look)
+    kind = np.unique(parent * (int(look.max()) + 1) + look, return_inverse=True)[1]
+    siblings = np.bincount(kind, within(blocks, words) > 0)[kind]
+    element = np.array(blocks.holder)
+    best, most, level = element, siblings[element], np.zeros(len(element))
+    for up in range(1, ITEM_LEVELS):
+        element = parent[element]
+        more = siblings[element] > most
+        best, level = np.where(more, element, best), np.where(more, up, level)
+        most = np.maximum(most, siblings[element])
+    return best, kind, most, level
+
+
+def items(blocks: Blocks, words: Numbers, links: Numbers, prose: Numbers) -> Columns:
+    """Of the items of a list that a block is in one of: how many, how large, share in links, share of prose."""
+    best, kind, most, level = items_of(blocks, words)
+    size, linked, good = (np.bincount(kind, within(blocks, amount))[kind][best] for amount in (words, links, prose))
+    return {
+        "items_count": most,
+        "items_level": level,
+        "items_words": size / words.sum(),
+        "items_mean": size / np.maximum(most, 1),
+        "items_links": linked / np.maximum(size, 1),
+        "items_prose": good / np.maximum(size, 1),
+    }
+
+
+def headings(blocks: Blocks, own: Mapping[str, Numbers]) -> Columns:
+    """Of a block: the last heading before it, and how far it is from what heads other stories, remarks, the page."""
+    number, holder, end = np.arange(len(own["words"])), np.array(blocks.holder), np.array(blocks.end_of)
+    tag = np.array([TAG_NUMBER.get(tag, 0) for tag in blocks.tag])[holder]
+    heading = (tag >= TAG_NUMBER["h1"]) & (tag <= TAG_NUMBER["h6"])
+    last = np.maximum.accumulate(np.where(heading, number, 0))
+    columns: Columns = {
+        "heading_far": np.minimum(number - last, FAR),
+        "heading_level": np.where(heading[last], tag[last], 0),
+        "heading_links": own["link_share"][last],
+        "heading_in_title": own["in_title"][last],
+    }
+    first, second, third, _ = lines(blocks)
+    bare = end[first] > first + 1  # text that stands beside elements, in theirs
+    second, third = np.where(bare, first, second), np.where(bare, second, third)
+    for name in ("others", "remarks"):
+        marks = own[name] > 0
+        at = np.maximum.accumulate(np.where(marks, number, -1))
+        known = at >= 0
+        columns[f"{name}_far"] = np.where(known, np.minimum(number - at, FAR), -1)
+        for level, around in (("in", second), ("near", third)):
+            columns[f"{name}_{level}"] = known & (holder < end[around[at]])
+    title = np.where(tag == TAG_NUMBER["h1"], 0.5, 0.0) + own["in_title"] * (own["words"] > 2)
+    top = int(title.argmax())
+    columns["from_title"] = np.clip(number - top, -FAR, FAR)
+    columns["title_sure"] = np.array(title[top])
+    return columns
+
+
+def whole_page(blocks: Blocks, own: Mapping[str, Numbers], links: Numbers, prose: Numbers) -> Columns:
     """Of the page: size, kind, and what share of its words stands in posts, comments, products, code."""
+    words = own["words"]
     tags, total = Counter(blocks.tag), words.sum()
+    group = like(blocks)
+    by_group, count = np.bincount(group, prose), np.bincount(group, prose > 0)
+    largest = int(by_group.argmax())
     inherited = np.array(blocks.inherited)[blocks.holder]
     numbers = {
         "page_words": total,
@@ -269,8 +280,14 @@ def whole_page(blocks: Blocks, words: Numbers, links: Numbers, prose: Numbers) -
         "page_paragraphs": tags["p"],
         "page_items": tags["li"] / len(blocks.tag),
         "page_rows": tags["tr"],
+        "page_persons": np.rint(own["persons"] * prose).sum() / max(prose.sum(), 1.0),
+        "page_dates": own["date"].sum(),
+        "page_like": by_group[largest] / max(prose.sum(), 1.0),
+        "page_like_count": count[largest],
+        "page_like_mean": by_group[largest] / max(count[largest], 1.0),
+        "page_images": tags["figure"],
     }
-    for name in ("post", "comment", "product", "code"):
+    for name in ("post", "comment", "product", "code", "items", "content", "related"):
         numbers[f"page_{name}"] = words[(inherited & BIT[name]) > 0].sum() / total
     return {name: np.array(number) for name, number in numbers.items()}
 

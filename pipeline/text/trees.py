@@ -8,6 +8,7 @@ than free ones need. Alternative: a library of boosting, 5 MB and more to load a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +23,11 @@ ROWS = 4_096  # answered at once: bounds the memory to about 10 MB
 Numbers = npt.NDArray[Any]
 
 
-class Trees(msgspec.Struct, frozen=True):
-    """A model: at level d, tree t asks if column `feature[t][d]` > `threshold[t][d]`; it adds `leaf[t][answers]`."""
+class Trees(msgspec.Struct, frozen=True, eq=False):
+    """A model: at level d, tree t asks if column `feature[t][d]` > `threshold[t][d]`; it adds `leaf[t][answers]`.
+
+    Each is itself only, not equal to another: what is kept for one is found by that.
+    """
 
     about: str  # where it came from, and under which licence
     columns: tuple[str, ...]
@@ -47,9 +51,17 @@ def probabilities(model: Trees, columns: Mapping[str, Numbers]) -> Numbers:
 
 def log_odds(model: Trees, table: Numbers) -> Numbers:
     """The sums of all trees' leaves (int64, in 1/SCALE); `table` is of shape (columns, rows)."""
-    feature, leaf = np.array(model.feature), np.array(model.leaf)
-    answers = table[feature] > np.array(model.threshold, np.float32)[:, :, None]  # trees, levels, rows
-    digits = 1 << np.arange(feature.shape[1])
-    numbers = (answers * digits[None, :, None]).sum(axis=1)
-    sums: Numbers = np.take_along_axis(leaf, numbers, axis=1).sum(axis=0)
+    feature, threshold, leaf, begin = arrays(model)
+    numbers = np.repeat(begin, table.shape[1], axis=1)
+    for level in range(feature.shape[1]):
+        numbers += (table[feature[:, level]] > threshold[:, level, None]).astype(np.int32) << level
+    sums: Numbers = leaf[numbers].sum(axis=0, dtype=np.int64)
     return sums + model.start
+
+
+@functools.lru_cache(8)
+def arrays(model: Trees) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """A model as arrays: features and thresholds by tree and level, all leaves, and where each tree's leaves begin."""
+    leaf = np.array(model.leaf, np.int32)
+    begin = np.arange(len(leaf), dtype=np.int32)[:, None] * leaf.shape[1]
+    return np.array(model.feature), np.array(model.threshold, np.float32), leaf.ravel(), begin

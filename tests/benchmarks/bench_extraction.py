@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_extraction.py FOLDER [SOURCE] [--signals] [--sandbox]
 
 FOLDER holds `pages.warc.gz` (responses) and `expected_text.jsonl.zst` (one object a line: url, source, page_type,
-expected_text). The block classifier was trained on the pages of source `wcxb`: what they say of the cascade is no
-measure (train_blocks.py cross-validates); those of `aeb` are. Precision, recall and F1 are of bags of words, and of
-bags of 4-grams of words, averaged over pages. Engines take turns page by page, so that a busy machine is busy for all
+expected_text). The block classifier was trained on both sources, `wcxb` and `aeb`: what they say of the cascade is no
+measure of its quality (train_blocks.py cross-validates). Precision, recall and F1 are of bags of words, and of bags of
+4-grams of words, averaged over pages. Engines take turns page by page, so that a busy machine is busy for all
 of them; seconds are of CPU. `--signals` times the signals against the extraction, `--sandbox` the sandbox against none.
 It prints tables and asserts nothing; CPU seconds on a shared machine are good to a tenth, their ratios to less.
 """
@@ -27,7 +27,7 @@ from pipeline.text.normalize import words
 from pipeline.text.sandbox import Sandbox
 from pipeline.text.signals import signals
 
-SOURCES = ("wcxb", "aeb")  # the block classifier was trained on pages of the first
+SOURCES = ("wcxb", "aeb")
 WELL_FORMED = ("article", "forum", "documentation")
 GRAM = 4
 ROUNDS = 3  # of the timings of signals and sandbox

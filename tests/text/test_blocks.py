@@ -101,6 +101,55 @@ def test_elements_say_what_they_are_by_tag_role_class_and_style():
     assert [bool(own & BIT[name]) for own, name in zip(bits, expected, strict=True)] == [True] * 8
 
 
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "hidden", "aria-hidden=true", "style='display : none'", "style='visibility:hidden'",
+        "style='color:red;VISIBILITY: collapse'",
+    ],
+)  # fmt: skip
+def test_an_element_that_is_not_shown_says_so_and_all_in_it(attribute):
+    page = read(f"<div {attribute}><section><p>a</section></div><p style='visibility:visible;overflow:hidden'>b")
+    assert [bool(page.inherited[holder] & BIT["hidden"]) for holder in page.holder] == [True, False]
+
+
+def test_an_element_is_known_by_its_itemprop_and_by_numbers_in_its_names_too():
+    page = read("<div itemprop=comment>a</div><div id=comment-81>b</div><div class='embed-7 tweet'>c</div>")
+    bits = [page.own[holder] for holder in page.holder]
+    assert [bool(own & BIT[name]) for own, name in zip(bits, ("comment", "comment", "embed"), strict=True)] == [
+        True
+    ] * 3
+
+
+def test_of_the_descriptions_of_a_page_the_longest_is_kept():
+    page = read("<meta name=Description content='A pier.'><meta property=og:description content='An old pier.'><p>x")
+    assert page.description == "An old pier."
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("[vc_row type=”full” x=”1/1″][vc_column_text]The old pier.[/vc_column_text][/vc_row]", "The old pier."),
+        ('[caption id=\'a_1\' width="300"]A pier[/caption] of [my-plugin show="all"]stone', "A pier of stone"),
+        ("as [1] and [2] say, list[some_index] or [TODO] or [my_name] stays", None),
+        ("[et_pb_section", None),
+    ],
+)
+def test_marks_of_page_builders_are_no_text_and_other_brackets_are(source, text):
+    assert squeezed(read(f"<p>{source}</p>").texts) == [text or source]
+    assert squeezed(read(f"<pre>{source}</pre>").texts) == [source]
+
+
+def test_a_paragraph_of_nothing_but_marks_is_none():
+    assert read("<p>[vc_row]</p><p>a</p>").texts == ["a"]
+
+
+def test_elements_look_alike_wherever_they_stand():
+    page = read("<div class=a><p class='x 1'>a</div><section><p class='x 2'>b<p>c</section>")
+    first, second, third = (page.look[holder] for holder in page.holder)
+    assert first == second != third
+
+
 def test_elements_of_the_same_path_are_alike_whatever_the_digits_of_their_classes():
     page = read("<div><p class=post-1>a<p class=post-22>b<p>c</div><p class=post-1>d")
     first, second, third, fourth = (page.alike[holder] for holder in page.holder)

@@ -1,17 +1,13 @@
-from itertools import combinations
-
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.text import main_text as room
 from pipeline.text.blocks import read
 from pipeline.text.features import ADDRESS, SAYS, features
-from pipeline.text.main_text import agreement, choose, main_text, model
-from pipeline.text.trees import CERTAIN
+from pipeline.text.main_text import agreement, main_text, model
 
-CHANCES = st.lists(st.tuples(st.integers(0, CERTAIN), st.integers(1, 50)), min_size=1, max_size=7)
 PAGE = (
     "<title>Rain and harvest</title><nav><a href=/>Home</a></nav><main><h1>Rain and harvest</h1>"
     "<p>The rain came late this year, and with it the harvest.</p><ul><li>Wheat<li>Rye</ul></main>"
@@ -19,22 +15,7 @@ PAGE = (
 )
 
 
-def expected_f1(chances, chosen):
-    """Twice the expected right words over the words taken and the expected words of the whole."""
-    right = sum(chances[i][0] * chances[i][1] for i in chosen) / CERTAIN
-    return 2 * right / (sum(chances[i][1] for i in chosen) + sum(p * n for p, n in chances) / CERTAIN)
-
-
-@given(CHANCES.filter(lambda chances: any(p for p, _ in chances)))
-def test_no_other_choice_of_blocks_has_a_better_expected_f1(chances):
-    chosen = choose(*np.array(chances).T)
-    others = (some for size in range(1, len(chances) + 1) for some in combinations(range(len(chances)), size))
-    assert expected_f1(chances, chosen) == pytest.approx(max(expected_f1(chances, some) for some in others))
-    assert chosen == sorted(chosen)
-
-
 def test_a_page_with_any_text_gives_some():
-    assert choose(np.array([0, 0]), np.array([3, 4])) == [0]
     assert main_text(read("<p>Hello"), "", "") == "Hello"
 
 
@@ -69,6 +50,40 @@ def test_features_of_a_small_page_are_those_counted_by_hand():
     assert found["words_after"].tolist() == [3, 11, 1, 1, 2, 0]
 
 
+def test_what_heads_other_stories_and_remarks_is_told_to_all_that_stands_under_it():
+    blocks = read(
+        "<h1>The pier</h1><p>It is old.</p><div><h2>Related stories</h2><ul><li>Ferries</li></ul></div>"
+        "<section><h3>3 comments</h3><p>I see.</p></section><p>The end.</p>"
+    )
+    found = features(blocks, [0.0] * 7, "")
+    assert found["others"].tolist() == [0, 0, 1, 0, 0, 0, 0]
+    assert found["others_far"].tolist() == [-1, -1, 0, 1, 2, 3, 4]
+    assert found["others_in"].tolist() == [0, 0, 1, 1, 0, 0, 0]
+    assert found["remarks"].tolist() == [0, 0, 0, 0, 1, 0, 0]
+    assert found["remarks_in"].tolist() == [0, 0, 0, 0, 1, 1, 0]
+    assert found["heading_far"].tolist() == [0, 1, 0, 1, 0, 1, 2]
+    assert found["from_title"].tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_an_item_is_that_element_around_a_block_which_has_most_siblings_like_it():
+    items = "".join(f"<li class=c><div><p>Remark {n} it is.<p>Yes.</div>" for n in range(3))
+    blocks = read(f"<p>One of a kind.</p><ul>{items}</ul>")
+    found = features(blocks, [0.0] * 7, "")
+    assert found["items_count"].tolist() == [1, 3, 3, 3, 3, 3, 3]
+    assert found["items_level"].tolist() == [0, 2, 2, 2, 2, 2, 2]
+    assert found["items_mean"][1] == 5
+    assert found["like_count"].tolist() == [1, 6, 6, 6, 6, 6, 6]
+
+
+def test_a_description_and_persons_and_questions_are_counted():
+    blocks = read("<meta name=description content='About the old pier'><p>The old pier<p>Do you know my pier?")
+    found = features(blocks, [0.0, 0.0], "")
+    assert found["described"].tolist() == pytest.approx([1.0, 0.0])
+    assert found["persons"].tolist() == pytest.approx([0.0, 2 / 5])
+    assert found["asks"].tolist() == [0, 1]
+
+
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=40).filter(str.strip), min_size=1, max_size=8))
 def test_any_text_has_finite_features(texts):
     blocks = read("<p>" + "<p>".join(text.replace("<", "").replace("&", "") for text in texts) + "<p>end")
