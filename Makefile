@@ -16,7 +16,7 @@ TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-bac
 EXTRAS := --extra gcp --extra harvest --extra train --extra gguf --extra hub --extra tensorboard --extra newspaper --extra test
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo release test test-long test-lowest test-newest interrupts mutants bench docs picture lock clean
+.PHONY: help install venv demo release test test-long test-lowest test-newest interrupts mutants bench check-gguf docs picture lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -76,6 +76,10 @@ bench: install ## measurements (they assert nothing); DUMP=file, PAGES=folder an
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_crawler.py
 	$(if $(PAGES),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_extraction.py $(PAGES))
 	$(if $(DOCUMENTS),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_encoding.py $(DOCUMENTS))
+
+check-gguf: install ## the GGUF export of WORK against llama.cpp: builds llama-cpp-python in a folder of its own
+	$(BIN)/uv pip install --python $(BIN)/python --target $(VENV)/llama llama-cpp-python==0.3.36
+	PYTHONPATH=.:$(VENV)/llama $(BIN)/python tests/benchmarks/check_gguf.py $(or $(WORK),webtext-demo) $(TEXTS)
 
 docs: install ## fill in what docs/ and CONTRIBUTING.md say of the code
 	PYTHONPATH=. $(BIN)/python docs/make.py

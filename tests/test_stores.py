@@ -297,7 +297,7 @@ def test_a_build_whose_cache_is_cleared_between_two_stages_ends_as_it_would_have
 
 
 def test_an_export_goes_to_a_store_whole_or_says_that_it_is_not(root, tmp_path, monkeypatch):
-    from pipeline.verbs.export_folder import ABOUT, replacing
+    from pipeline.verbs.export.folder import ABOUT, replacing
 
     out = root / "exported"
     with replacing(out, force=False) as folder:

@@ -21,8 +21,10 @@ from trainer.checkpoint import Checkpoint, Tensors, model_of, of_the_system
 from trainer.model import EPSILON, GPT, Shape, with_padding, without_padding
 
 TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # the released Conv1D holds (in, out), Linear (out, in)
+USE = """    from transformers import pipeline
+    print(pipeline("text-generation", "this/folder")("The", max_new_tokens=40)[0]["generated_text"])"""
 MODEL_CARD = """---
-library_name: transformers
+library_name: {library}
 pipeline_tag: text-generation
 tags: [gpt2, webtext]
 ---
@@ -37,8 +39,7 @@ linked to on Reddit and others upvoted.
 
 ## Use
 
-    from transformers import pipeline
-    print(pipeline("text-generation", "this/folder")("The", max_new_tokens=40)[0]["generated_text"])
+{use}
 
 ## Limits
 
@@ -59,20 +60,9 @@ def write_hf(checkpoint: Checkpoint, tokenizer: Path, folder: Path) -> None:
     `tokenizer` is the model's tokenizer.json. Raises ConfigError: the model is not GPT-2 as released. InputError: no
     tokenizer there, or another one than the model's. OSError.
     """
-    if not checkpoint.record.shape.published:
-        raise ConfigError(f"{checkpoint.path}: has RoPE or RMSNorm, which transformers' GPT-2 has no form for")
+    published_only(checkpoint, "transformers'")
     shape, end = checkpoint.record.shape, checkpoint.record.end_of_text
-    try:
-        described = tokenizer.read_bytes()
-        names = {token["id"]: token["content"] for token in json.loads(described)["added_tokens"]}
-        special = names[end]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        kind = f"{type(error).__name__}: {error}"
-        raise InputError(f"{tokenizer}: no tokenizer with the end-of-text token {end} ({kind})") from None
-    if not (found := hashlib.sha256(described).hexdigest()).startswith(
-        trained_on := checkpoint.record.identity["tokenizer"]
-    ):
-        raise InputError(f"{tokenizer}: sha256 {found[: len(trained_on)]}…, the model was trained with {trained_on}…")
+    described, special = tokenizer_of(checkpoint, tokenizer)
     ends = {"bos_token_id": end, "eos_token_id": end}
     words = {"bos_token": special, "eos_token": special, "unk_token": special, "model_max_length": shape.block}
     weights = folder / "model.safetensors"
@@ -87,7 +77,32 @@ def write_hf(checkpoint: Checkpoint, tokenizer: Path, folder: Path) -> None:
     (folder / "README.md").write_text(model_card(checkpoint), "utf-8")
 
 
-def model_card(checkpoint: Checkpoint) -> str:
+def published_only(checkpoint: Checkpoint, whose: str) -> None:
+    """Raise ConfigError for a model that is not GPT-2 as released: nobody else's GPT-2 can hold it."""
+    if not checkpoint.record.shape.published:
+        raise ConfigError(f"{checkpoint.path}: has RoPE or RMSNorm, which {whose} GPT-2 has no form for")
+
+
+def tokenizer_of(checkpoint: Checkpoint, tokenizer: Path) -> tuple[bytes, str]:
+    """The bytes of the model's tokenizer.json, and how it spells the end of a text.
+
+    Raises InputError: no tokenizer there, or another one than the model's.
+    """
+    end = checkpoint.record.end_of_text
+    try:
+        described = tokenizer.read_bytes()
+        names = {token["id"]: token["content"] for token in json.loads(described)["added_tokens"]}
+        special = str(names[end])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        kind = f"{type(error).__name__}: {error}"
+        raise InputError(f"{tokenizer}: no tokenizer with the end-of-text token {end} ({kind})") from None
+    trained_on = checkpoint.record.identity["tokenizer"]
+    if not (found := hashlib.sha256(described).hexdigest()).startswith(trained_on):
+        raise InputError(f"{tokenizer}: sha256 {found[: len(trained_on)]}…, the model was trained with {trained_on}…")
+    return described, special
+
+
+def model_card(checkpoint: Checkpoint, library: str = "transformers", use: str = USE) -> str:
     """README.md as the Hugging Face hub reads it: what it is, what it was trained on and how, what it is not for."""
     record = checkpoint.record
     shape, identity = record.shape, record.identity
@@ -104,6 +119,8 @@ def model_card(checkpoint: Checkpoint) -> str:
         "tokenizer (sha256)": identity.get("tokenizer", "not known"),
     }
     return MODEL_CARD.format(
+        library=library,
+        use=use,
         facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
         settings="\n".join(f"{name} = {json.dumps(value)}" for name, value in settings.items()),
     )

@@ -27,7 +27,9 @@ def export(
     form: Annotated[
         str,
         typer.Option(
-            "--format", help="Tokens: nanogpt, megatron. Text: parquet, jsonl. Model: hf.", autocompletion=FORMAT_WORDS
+            "--format",
+            help="Tokens: nanogpt, megatron. Text: parquet, jsonl. Model: hf, gguf.",
+            autocompletion=FORMAT_WORDS,
         ),
     ],
     folder: Folder = Path(),
@@ -42,7 +44,7 @@ def export(
     target, settings = mirror(target), settings_of(folder, sets)
     if form in MADE_OF:
         current(folder, settings, MADE_OF[form], stale)
-    with needing("train"):
+    with needing("gguf" if form == "gguf" else "train"):
         made = written(folder, settings, form, target, force)
     for note in made.notes:
         err.print(f"note: {note}")

@@ -3,9 +3,12 @@
 Long because each format is read by the reader of its tool, written out here.
 """
 
+import hashlib
 import itertools
 import json
 import os
+import pickle
+import pickletools
 import random
 import struct
 from pathlib import Path
@@ -19,9 +22,11 @@ import pyarrow.parquet
 import pytest
 import tiktoken
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tiktoken.load import load_tiktoken_bpe
+from tokenizers import Tokenizer
 
 from pipeline import config, tokenizer, tokens
 from pipeline.shards import lease, schemas, storage
@@ -29,8 +34,10 @@ from pipeline.shards.outcomes import BusyError, ConfigError, InputError, Integri
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.text import bpe
-from pipeline.verbs.export import ABOUT, export, offsets
+from pipeline.verbs.export import ABOUT, export, nanogpt
+from pipeline.verbs.export.megatron import offsets
 
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 SHARE = 0.3
 SHARDS = 3
 SETTINGS = config.parse({"build": {"shards": SHARDS}, "tokenizer": {"vocab_size": 300}, "tokens": {"val_share": SHARE}})
@@ -158,6 +165,100 @@ def test_nanogpt_reads_the_stream_of_a_split(work, tmp_path, split):
     x, y, places = nanogpts_batch(tmp_path / "out", split, block_size=8, batch_size=4, seed=1)
     assert x.tolist() == [stream[one : one + 8] for one in places]
     assert y.tolist() == [stream[one + 1 : one + 9] for one in places]
+
+
+def nanogpts_coder(folder):
+    """How nanoGPT turns text into ids and ids into text: sample.py, where there is a meta.pkl."""
+    with (folder / "meta.pkl").open("rb") as file:
+        meta = pickle.load(file)
+    stoi, itos = meta["stoi"], meta["itos"]
+    return meta, lambda s: [stoi[c] for c in s], lambda ids: "".join([itos[i] for i in ids])
+
+
+def test_nanogpts_sample_decodes_what_it_samples_and_takes_a_prompt(work, tmp_path):
+    export(work, SETTINGS, "nanogpt", tmp_path / "out")
+    meta, encode, decode = nanogpts_coder(tmp_path / "out")
+    ours = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
+    assert meta["vocab_size"] == ours.get_vocab_size() == len(meta["itos"])
+    for ids in stored(work, "val"):
+        found = decode(ids)
+        assert found.endswith("<|endoftext|>")
+        assert "\ufffd" in found or found == ours.decode(ids, skip_special_tokens=False)
+    assert decode(ours.encode('"number" the cat the cat\n').ids) == '"number" the cat the cat\n'
+    assert ours.decode(encode("\nthe cat")) == "\nthe cat"  # its default prompt, and any other of ASCII
+    exact = ours.encode("the cat naïve 世界").ids
+    assert encode("".join(chr(0xF0000 + number) for number in exact)) == exact
+    assert decode([meta["vocab_size"] - 1]) == "<|endoftext|>"
+    halves = decode(ours.encode("☃").ids)
+    assert set(halves) == {"\ufffd"}  # half a character is shown as none
+    halves.encode()  # and can be printed
+
+
+def test_nanogpts_meta_file_needs_no_module_of_ours(work, tmp_path):
+    export(work, SETTINGS, "nanogpt", tmp_path / "out")
+    named = [
+        argument
+        for code, argument, _ in pickletools.genops((tmp_path / "out/meta.pkl").read_bytes())
+        if code.name == "GLOBAL"
+    ]
+    kinds = {code.name for code, _, _ in pickletools.genops((tmp_path / "out/meta.pkl").read_bytes())}
+    assert named == []
+    assert not kinds & {"STACK_GLOBAL", "REDUCE", "NEWOBJ"}
+
+
+def test_ids_of_gpt_2_need_no_meta_file(work, tmp_path, monkeypatch):
+    ours = storage.sha256_of(work / "tokenizer" / "merges.txt")
+    monkeypatch.setattr(nanogpt, "GPT2_MERGES", ours)  # as if they were the published ones
+    export(work, SETTINGS, "nanogpt", tmp_path / "out")
+    assert not (tmp_path / "out" / "meta.pkl").exists()
+
+
+@pytest.mark.skipif(not (DATA / "gpt2/vocab.bpe").exists(), reason="../shared/data is not here")
+def test_the_published_merges_are_known_by_the_file_that_they_become():
+    files = bpe.files_of(bpe.read_merges(DATA / "gpt2/vocab.bpe"))
+    assert hashlib.sha256(files["merges.txt"]).hexdigest() == nanogpt.GPT2_MERGES
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    """`load_dataset` of `datasets`, without its network and with a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_DATASETS_OFFLINE", "1")
+        import datasets
+
+        cache = str(tmp_path_factory.mktemp("cache"))
+        datasets.disable_progress_bars()
+        yield lambda path: datasets.load_dataset(str(path), cache_dir=cache)
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+@pytest.mark.parametrize("shards", [1, SHARDS])
+def test_datasets_loads_an_export_with_its_splits(work, tmp_path, load, form, shards):
+    rows = documents()
+    if shards == 1:  # one file a split, and one split that only one shard has
+        held_out = [row for row in rows if bpe.is_val(row["doc_id"], SHARE)][:1]
+        rows = [row for row in rows if not bpe.is_val(row["doc_id"], SHARE)][:2] + held_out
+        work = built(tmp_path / "work", rows)
+    export(work, SETTINGS, form, tmp_path / "out")
+    found = load(tmp_path / "out")
+    assert sorted(found) == ["train", "validation"]
+    for split, theirs in (("train", "train"), ("val", "validation")):
+        expected = {row["doc_id"]: row for row in rows if bpe.is_val(row["doc_id"], SHARE) == (split == "val")}
+        assert {row["doc_id"]: dict(row) for row in found[theirs]} == expected
+
+
+@pytest.mark.parametrize("form", ["nanogpt", "megatron", "parquet", "jsonl"])
+def test_an_export_has_a_card_with_its_name_its_splits_and_whose_the_texts_are(work, tmp_path, form):
+    made = export(work, config.parse({"build": {"shards": SHARDS, "name": 'Old: "web"'}}), form, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    head, _, text = card.removeprefix("---\n").partition("\n---\n")
+    told = yaml.safe_load(head)
+    assert (told["pretty_name"], told["license"], told["size_categories"]) == ('Old: "web"', "other", ["n<1K"])
+    assert ("dataset_info" in told) == (form in ("parquet", "jsonl"))
+    for split, documents in made.documents.items():
+        assert f"| {split} | {documents} |" in text
+    assert "The texts belong to those who wrote them" in text
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

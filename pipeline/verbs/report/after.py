@@ -6,6 +6,7 @@ import json
 from pathlib import PurePath
 
 from pipeline.verbs.fertility import Group
+from pipeline.verbs.provenance import LICENCES
 from pipeline.verbs.report.charts import Line, lines
 from pipeline.verbs.report.markup import Markup, element, foreign, join
 from pipeline.verbs.report.numbers import counted, decimal, exact, fixed, size
@@ -13,14 +14,6 @@ from pipeline.verbs.report.questions import Answers, Row
 from pipeline.verbs.report.tables import figure, fold, keys, missing, paragraph, table
 
 LONGEST = 90  # characters of a setting
-LICENCES = (
-    "The texts belong to those who wrote them; this tool gives nobody a right to them. Whether they may be used, and "
-    "for what, differs by country and by page.",
-    "Submissions of Reddit fall under Reddit's terms. What their authors delete there should be deleted here: webtext "
-    "remove takes it out of every artefact, with a proof.",
-    "Robots.txt and opt-outs were obeyed as the settings of the artefact “pages” say. Links and decisions can be "
-    "published without texts: with them, somebody else can build the same.",
-)
 
 
 def tokenizer(answers: Answers) -> Markup:

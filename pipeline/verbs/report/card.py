@@ -7,33 +7,13 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from pipeline.shards.outcomes import Outcome
-from pipeline.verbs.report import about, after, cautions, webtext
+from pipeline.verbs.provenance import FIELDS, LICENCES, SIZES
+from pipeline.verbs.report import about, cautions, webtext
 from pipeline.verbs.report.markup import code, markdown, plain
 from pipeline.verbs.report.numbers import counted, decimal, exact, percent, size, span_of_years
 from pipeline.verbs.report.questions import Answers, unmade
 
-SIZES = (  # the Hub's own names
-    (10**3, "n<1K"),
-    (10**4, "1K<n<10K"),
-    (10**5, "10K<n<100K"),
-    (10**6, "100K<n<1M"),
-    (10**7, "1M<n<10M"),
-    (10**8, "10M<n<100M"),
-    (10**9, "100M<n<1B"),
-)
 TOP = 15
-FIELDS = (
-    ("url", "canonical address"),
-    ("doc_id", "hash of it: the identity of a document in all artefacts"),
-    ("host", "of the address"),
-    ("title", "of the page"),
-    ("text", "main text, normalised"),
-    ("language", "as detected"),
-    ("words", "how many"),
-    ("score", "karma of the link; null where a list of addresses named it"),
-    ("created", "first posted, seconds since 1970, UTC"),
-    ("subreddits", "that posted it"),
-)
 
 
 def card(answers: Answers) -> str:
@@ -51,7 +31,7 @@ def card(answers: Answers) -> str:
         "## Personal data\n\n" + cautions.personal(answers),
         "## Opt-outs\n\n" + opt_outs(answers),
         "## Tokens\n\n" + tokens(answers),
-        "## Licence and provenance\n\n" + "\n".join(f"- {note}" for note in after.LICENCES),
+        "## Licence and provenance\n\n" + "\n".join(f"- {note}" for note in LICENCES),
         "## Citation\n\n" + cautions.citation(answers),
         "## Fingerprints and versions\n\n" + fingerprints(answers),
     ]

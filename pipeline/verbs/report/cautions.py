@@ -8,17 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.shards.outcomes import Outcome
+from pipeline.verbs.provenance import RADFORD
 from pipeline.verbs.report import about
 from pipeline.verbs.report.markup import code, plain
 from pipeline.verbs.report.numbers import counted, percent
 from pipeline.verbs.report.questions import Answers
 
-RADFORD = """@techreport{radford2019language,
-  title = {Language Models are Unsupervised Multitask Learners},
-  author = {Radford, Alec and Wu, Jeffrey and Child, Rewon and Luan, David and Amodei, Dario and Sutskever, Ilya},
-  institution = {OpenAI},
-  year = {2019}
-}"""
 ADDRESSES = {"email": "e-mail addresses", "ip": "IPv4 addresses"}
 SPECIAL = re.compile(r"([&%$#_])")  # TeX's, but for braces and backslashes, which no escape lets into a field
 

@@ -12,13 +12,35 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.shards import lease, objects, storage, transfer
 from pipeline.shards.locations import cache, location_of, name_of, path_of
 from pipeline.shards.outcomes import BusyError, ConfigError, StorageError
+from pipeline.shards.storage import Stamp
 
 ABOUT = "webtext.json"
+
+
+@dataclass
+class Export:
+    """What an export holds: the stamp of each file by name, and of each split the number of documents and tokens."""
+
+    folder: Path
+    files: dict[str, Stamp] = field(default_factory=dict)
+    documents: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def write(self, name: str, rows: int = 0) -> Iterator[storage.HashingFile]:
+        """A new file of the export, hashed while it is written."""
+        with storage.atomic(self.folder / name) as file:
+            yield file
+        self.files[name] = file.stamp(rows)
 
 
 def replacing(out: Path, force: bool) -> AbstractContextManager[Path]:

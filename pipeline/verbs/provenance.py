@@ -1,0 +1,39 @@
+"""What every card says of a corpus, whoever writes it: its columns, whose the texts are, whose the recipe is."""
+
+from __future__ import annotations
+
+SIZES = (  # the Hub's own names
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
+)
+FIELDS = (
+    ("url", "canonical address"),
+    ("doc_id", "hash of it: the identity of a document in all artefacts"),
+    ("host", "of the address"),
+    ("title", "of the page"),
+    ("text", "main text, normalised"),
+    ("language", "as detected"),
+    ("words", "how many"),
+    ("score", "karma of the link; null where a list of addresses named it"),
+    ("created", "first posted, seconds since 1970, UTC"),
+    ("subreddits", "that posted it"),
+)
+LICENCES = (
+    "The texts belong to those who wrote them; this tool gives nobody a right to them. Whether they may be used, and "
+    "for what, differs by country and by page.",
+    "Submissions of Reddit fall under Reddit's terms. What their authors delete there should be deleted here: webtext "
+    "remove takes it out of every artefact, with a proof.",
+    "Robots.txt and opt-outs were obeyed as the settings of the artefact “pages” say. Links and decisions can be "
+    "published without texts: with them, somebody else can build the same.",
+)
+RADFORD = """@techreport{radford2019language,
+  title = {Language Models are Unsupervised Multitask Learners},
+  author = {Radford, Alec and Wu, Jeffrey and Child, Rewon and Luan, David and Amodei, Dario and Sutskever, Ilya},
+  institution = {OpenAI},
+  year = {2019}
+}"""
