@@ -34,8 +34,9 @@ from pathlib import Path
 
 TESTS = {"pipeline/dedup": ["tests/dedup"], "pipeline/shards": ["tests/shards"], "trainer": ["tests/trainer"]}
 ROOT = Path(__file__).resolve().parents[1]
-WORK = ROOT / ".mutants"  # the copy, what was reached, what was noticed: git does not see it
-TREE = WORK / "tree"
+ASKED = sys.argv[1:2]
+WORK = ROOT / ".mutants" / (ASKED[0].replace("/", "-") if ASKED and ASKED[0] in TESTS else "")  # git does not see it
+TREE = WORK / "tree"  # the copy; beside it what was reached and what was noticed
 MUTMUT = ROOT / ".venv/mutmut"  # its own folder, behind all others: it brings a pytest of its own
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")  # changes that no test can notice, each with the reason
 SECONDS = 30  # of tests for one change
@@ -240,7 +241,7 @@ def run_tests(files, plugin, seconds):
 
 def reached(package):
     """For each test of a package: its seconds, and the lines of the package that it runs; kept by what they hang on."""
-    kept = WORK / f"reach-{package.replace('/', '-')}.json"
+    kept = WORK / "reach.json"
     known = json.loads(kept.read_text()) if kept.exists() else {}
     sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((TREE / package).rglob("*.py"))))
     states, stale = {}, []
@@ -251,7 +252,7 @@ def reached(package):
             if known.get(file, {}).get("of") != states[file]:
                 stale.append(file)
     for file in stale:
-        out = WORK / "reach.json"
+        out = WORK / "reached.json"
         out.unlink(missing_ok=True)
         code = run_tests([file], Reach(package, out), 3_000)
         found = json.loads(out.read_text()) if out.exists() else {"failed": [file]}
@@ -301,8 +302,13 @@ def main():
     parser.add_argument("--size", type=int, default=150, help="changes of each package")
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
     asked = parser.parse_args()
+    if asked.packages[:1] != ASKED or len(asked.packages) > 1:  # each in a process and a copy of its own
+        for package in asked.packages:
+            more = ["--size", str(asked.size), "--seed", str(asked.seed)]
+            subprocess.run([sys.executable, "-m", "tests.mutation", package, *more], check=True)
+        return
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TREE), "PYTHONDONTWRITEBYTECODE": "1"}
-    WORK.mkdir(exist_ok=True)
+    WORK.mkdir(parents=True, exist_ok=True)
     copied()
     sys.path[:] = [str(TREE), *(one for one in sys.path if one not in {"", str(ROOT)}), str(MUTMUT)]
     for name in (

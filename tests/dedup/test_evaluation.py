@@ -259,3 +259,31 @@ def test_what_is_told_of_a_reading_is_what_was_measured():
         "near duplicates: an excerpt is looked for from 1/2 of a document's length on, where the two have a Jaccard of "
         "0.36 at the least; shorter ones are found by chance",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a b c d", {"a b", "b c", "c d"}), ("a b", {"a b"}), ("a", {"a"}), ("", {""}), ("a a a", {"a a"})],
+)
+def test_grams_are_all_runs_of_words_and_a_short_document_is_one(text, expected):
+    assert {" ".join(gram) for gram in evaluation.grams(text.split(), 2)} == expected
+
+
+def test_who_is_refused_is_told_what_was_measured_what_was_asked_and_what_to_do():
+    told = []
+    for reading, *bounds in (
+        (evaluation.Reading(1_000, 201, 200, 195, 800, 800, 0, 0, 0, 40), 0.99, 0.05),
+        (evaluation.Reading(10_000, 100, 100, 100, 9_900, 1_000, 30, 0, 0, 2), 0.99, 0.05, 0.9),
+        (evaluation.Reading(2_000, 1_200, 200, 200, 800, 800, 0, 0, 0, 1_101), 0.99, 0.05),
+    ):
+        with pytest.raises(DedupError) as refused:
+            evaluation.judge(reading, *bounds)
+        told.append(str(refused.value))
+    assert told == [
+        "of 200 sampled near duplicates only 195 are similar to their keeper: precision 0.975 (at least 0.943), "
+        "corpus.min_precision is 0.99; nothing was written",
+        "of 1000 sampled documents that stayed 30 had to go: recall 0.252 (at most 0.324), corpus.min_recall is 0.9; "
+        "more corpus.bands or fewer corpus.rows nominate more pairs; nothing was written",
+        "one document is the keeper of 1,101 near duplicates, more than 0.05 of 2,000 documents (corpus.max_swallowed)"
+        "; look at them, then raise the setting if they are copies",
+    ]
