@@ -287,3 +287,9 @@ def test_who_is_refused_is_told_what_was_measured_what_was_asked_and_what_to_do(
         "one document is the keeper of 1,101 near duplicates, more than 0.05 of 2,000 documents (corpus.max_swallowed)"
         "; look at them, then raise the setting if they are copies",
     ]
+
+
+def test_of_no_tries_nothing_is_known():
+    share, low, high = evaluation.wilson(0, 0)
+    assert math.isnan(share)
+    assert (low, high) == (0.0, 1.0)

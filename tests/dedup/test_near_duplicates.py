@@ -243,6 +243,15 @@ def test_the_margin_of_the_signatures_is_the_binomial_one(places, threshold, cou
     assert near_duplicates.least_agreement(places, threshold) == count
 
 
+def test_signatures_agree_from_the_margin_on():
+    equal = near_duplicates.least_agreement(128, 0.8)
+    signatures = np.zeros((3, 128), np.uint32)
+    signatures[1, equal:] = signatures[2, equal - 1 :] = 1
+    pairs = pa.table([[0, 0], [1, 2]], schema=PAIRS)
+    agreeing = near_duplicates.agreeing(pairs, lambda nodes: signatures[nodes.astype(np.int64)], 0.8)
+    assert rows_of(agreeing) == [(0, 1)]
+
+
 def test_the_margin_loses_fewer_than_one_true_pair_in_a_thousand():
     equal = np.random.default_rng(1).binomial(128, 0.8, 200_000)
     lost = np.count_nonzero(equal < near_duplicates.least_agreement(128, 0.8))
