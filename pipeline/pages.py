@@ -76,9 +76,13 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     used = {key: value for key, value in slice_of(settings.pages).items() if key not in INDIFFERENT}
     used["blocked_domains"] = sorted(refusals.domains.hosts)  # removals are in no fingerprint: `remove` obeys itself
     decisive = {key: value for key, value in used.items() if key not in PLACES}
-    inputs = [[list(one.hashes(shard).values()) for one in (links, found) if one] for shard in range(shards)]
+    inputs = [
+        [list(artefact.hashes(shard).values()) for artefact in (links, found) if artefact] for shard in range(shards)
+    ]
     came = refusals.removals.came_mark
-    tasks = pages.begin([receipts.fingerprint("pages", VERSION, decisive, [*one, *came], LIBRARIES) for one in inputs])
+    tasks = pages.begin(
+        [receipts.fingerprint("pages", VERSION, decisive, [*marks, *came], LIBRARIES) for marks in inputs]
+    )
     sources = [*settings.links.submissions, settings.links.bigquery]
     notes = forget_gone(sources, links, pages, splits_of(links), run) if tasks else []
     if crawling and tasks:
@@ -138,11 +142,13 @@ def find(settings: PagesSettings, work: Path, run: Run, links: Artefact, refusal
     used = [settings.limit_bytes, settings.opt_outs, settings.redirects, settings.commoncrawl_url]
     used += [sorted(refusals.domains.hosts), *refusals.removals.came_mark]
     # all shards of the captures: a redirect may lead into any, and a name to any
-    every = [list(one.hashes(n).values()) for one in (captures, names) if one for n in range(links.shards)]
+    every = [
+        list(artefact.hashes(n).values()) for artefact in (captures, names) if artefact for n in range(links.shards)
+    ]
     everywhere = receipts.fingerprint("everywhere", VERSION, {}, every, ())  # told once, not for each shard
     marks = []
     for shard in range(links.shards):
-        inputs = [list(one.hashes(shard).values()) for one in (links, matches) if one]
+        inputs = [list(artefact.hashes(shard).values()) for artefact in (links, matches) if artefact]
         mark = [inputs, everywhere, () if shard else notes]
         marks.append(receipts.fingerprint("found", VERSION, used, mark, LIBRARIES))
     found = Artefact(work, "scratch/found", links.shards)
@@ -226,7 +232,7 @@ def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
         first = min(times.values())
         round_s = max(here.settings.round_s, PER_EXCHANGE * (time.monotonic() - began))
         time.sleep(max(0.0, first - time.time()))
-        ready = [one for one in groups if times.get(one.number, math.inf) <= max(first, time.time())]
+        ready = [group for group in groups if times.get(group.number, math.inf) <= max(first, time.time())]
         run.map_shards(partial(crawl_group, here, turns, round_s), ready)
 
 
@@ -299,8 +305,8 @@ def crawl_group(here: Crawl, turns: Mapping[str, Turn], round_s: float, group: G
         path = queue(here.pages, shard)
         waits = queues.waits(path)
         sources[shard] = Source(shelf(here.pages, shard), path, waits, partial(queues.stands, path, waits.order))
-    told = Round(here.owners, group, turns, here.began, partial(alive, here.pages), here.refusals, round_s)
-    crawl_round(here.settings, SOFTWARE, told, sources)
+    round_ = Round(here.owners, group, turns, here.began, partial(alive, here.pages), here.refusals, round_s)
+    crawl_round(here.settings, SOFTWARE, round_, sources)
 
 
 def alive(pages: Artefact) -> Iterator[str]:

@@ -68,7 +68,7 @@ class Work(Protocol):
     def asked_robots(self, link: Link, hops: tuple[Hop, ...]) -> None:
         """Every response to a question for robots.txt, and for which link that was asked."""
 
-    def learnt(self, one: Known | Pace) -> None:
+    def learnt(self, learned: Known | Pace) -> None:
         """What the next crawl of a host should know."""
 
     def check(self) -> None:
@@ -154,7 +154,7 @@ class Crawl:
             return None if outage.suspected else wait
         waited = (schedule.waited_for(name, now) for name in schedule.names())
         left = (self.blame.patience_s - since for since in waited if since is not None)
-        return min([wait, *(one for one in left if one > 0)])
+        return min([wait, *(wait_s for wait_s in left if wait_s > 0)])
 
     async def wait(self, ends_at: float) -> None:
         """Until something happens: a visit ends or queues, a host may be asked, the time is over."""

@@ -74,10 +74,10 @@ def waits_of(
     hosts: set[str] = set()
     times: list[float] = []
     shared = {host: 0 for host in owners.splits if host in known}
-    for one in todo:
-        host = host_asked(one.continuation)
+    for visit in todo:
+        host = host_asked(visit.continuation)
         links += 1
-        portions[int(one.place * parts)] += 1
+        portions[int(visit.place * parts)] += 1
         waiting[host] += owners.splits.get(host, 1)
         when = ready_at(known.get(host), settings, began)
         if when:
@@ -87,22 +87,22 @@ def waits_of(
             shared[host] = shared.get(host, 0) + 1
         else:
             times.append(when)
-    told = {host: Shared(count, (known[host],) if host in known else ()) for host, count in shared.items()}
+    by_host = {host: Shared(count, (known[host],) if host in known else ()) for host, count in shared.items()}
     longest = max(waiting.values(), default=0)
     order = uuid.uuid4().hex
-    return Waits(order, links, resting, len(hosts), min(times, default=None), told, tuple(portions), longest)
+    return Waits(order, links, resting, len(hosts), min(times, default=None), by_host, tuple(portions), longest)
 
 
 def together(found: Sequence[Waits]) -> Waits:
     """What several queues wait for: their sums, and when something can be done about any of them."""
-    ready_at = min((one.ready_at for one in found if one.ready_at is not None), default=None)
-    links, resting, hosts = (sum(getattr(one, name) for one in found) for name in ("links", "resting", "hosts"))
+    ready_at = min((waits.ready_at for waits in found if waits.ready_at is not None), default=None)
+    links, resting, hosts = (sum(getattr(waits, name) for waits in found) for name in ("links", "resting", "hosts"))
     return Waits("", links, resting, hosts, ready_at, {})
 
 
 def write(path: Path, todo: Iterable[Waiting], waits: Waits) -> None:
     """Write the queue of a shard."""
-    rows = [{**queued(one), "place": one.place} for one in todo]
+    rows = [{**queued(waiting), "place": waiting.place} for waiting in todo]
     schema = schemas.QUEUE.with_metadata({KEY: msgspec.json.encode(waits)})
     with storage.atomic(path) as file:
         schemas.write_parquet(file, [pa.Table.from_pylist(rows, schema)], schema)
@@ -134,8 +134,8 @@ def turns_of(waiting: Mapping[int, Waits], groups: Sequence[Group]) -> dict[str,
     group_of = {shard: group.number for group in groups for shard in group.shards}
     links: defaultdict[str, Counter[int]] = defaultdict(Counter)
     paces: defaultdict[str, list[Pace]] = defaultdict(list)
-    for shard, one in waiting.items():
-        for host, shared in one.shared.items():
+    for shard, waits in waiting.items():
+        for host, shared in waits.shared.items():
             links[host][group_of[shard]] += shared.links
             paces[host] += shared.paces
     turns = {}
@@ -160,4 +160,4 @@ def soonest(
         times[group.number] = [at for at in ready if at is not None]
     for turn in turns.values():
         times[turn.group].append(ready_at(turn.paces[-1] if turn.paces else None, settings, began))
-    return {number: min(one) for number, one in times.items() if one}
+    return {number: min(moments) for number, moments in times.items() if moments}

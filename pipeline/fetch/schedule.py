@@ -270,7 +270,9 @@ class Schedule(Generic[T]):
         """The hosts for which something waits and that will not be asked before a time, by what is known now."""
         resting = [name for at, _, name in self.waiting_entries() if max(at, self.hosts[name].ready_at) > until]
         deep = max(1, int((until - self.began) / self.gap_s)) if self.gap_s else 0
-        parked = [name for one in self.addresses.values() for name in islice(one.parked, deep, None)] if deep else []
+        parked = (
+            [name for address in self.addresses.values() for name in islice(address.parked, deep, None)] if deep else []
+        )
         return [*resting, *parked]
 
     def host(self, name: str) -> Host[T]:
@@ -309,14 +311,14 @@ class Schedule(Generic[T]):
         self.hosts = {name: host for name, host in self.hosts.items() if not self.is_plain(host, now)}
         used = {id(host.address) for host in self.hosts.values()}
         self.addresses = {
-            name: one
-            for name, one in self.addresses.items()
-            if id(one) in used or one.parked or len(one.free) < self.per_address or max(one.free) > now
+            name: address
+            for name, address in self.addresses.items()
+            if id(address) in used or address.parked or len(address.free) < self.per_address or max(address.free) > now
         }
         self.keep = max(KEEP_HOSTS, 2 * len(self.hosts))
 
     def is_plain(self, host: Host[T], now: float) -> bool:
         """Whether a host is as one that was never seen, and its last gap is over."""
         idle = not (host.busy or host.parked or host.placed or host.first or host.rest)
-        told = host.failures or host.slowed > 1.0 or host.gap_s > self.gap_s
-        return idle and not told and host.ready_at <= now
+        is_known = host.failures or host.slowed > 1.0 or host.gap_s > self.gap_s
+        return idle and not is_known and host.ready_at <= now

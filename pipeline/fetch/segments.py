@@ -59,7 +59,7 @@ def waiting_for(shard: int, owners: Owners, own: list[Row], sent: list[Row], fre
     `fresh`: its links that are to be asked for from the beginning.
     """
     done = {(row["doc_id"], row["step"]) for row in own}
-    found = {(one.doc_id, one.step): one for one in fresh}
+    found = {(waiting.doc_id, waiting.step): waiting for waiting in fresh}
     for row in (*own, *sent):
         if row["errand"]:
             continuation = continuation_of(row)

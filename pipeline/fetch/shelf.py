@@ -81,7 +81,9 @@ class Shelf:
     def done(self) -> set[tuple[str, int]]:
         """(doc_id, step) of the visits that are committed. Raises IntegrityError."""
         tables = [read_table(self.path(number, ".parquet"), ["doc_id", "step"]) for number in self.numbers()]
-        return {pair for one in tables for pair in zip(*(column.to_pylist() for column in one.columns), strict=True)}
+        return {
+            pair for table in tables for pair in zip(*(column.to_pylist() for column in table.columns), strict=True)
+        }
 
     def learnt(self, number: str) -> Memory:
         """What one segment learnt of hosts. Raises IntegrityError."""

@@ -87,10 +87,10 @@ class Opened:
 class Window:
     """The work of one crawl over several shards. As a context it commits, at the end, what is whole."""
 
-    def __init__(self, settings: PagesSettings, software: str, told: Round, sources: Mapping[int, Source]) -> None:
+    def __init__(self, settings: PagesSettings, software: str, round_: Round, sources: Mapping[int, Source]) -> None:
         self.settings = settings
         self.software = software
-        self.told = told
+        self.round = round_
         self.sources = sources
         self.coming = portions_of(sources)
         self.open: dict[int, Opened] = {}
@@ -112,7 +112,9 @@ class Window:
             self.wait_for_closers(0)
         except (OSError, WebTextError) as refusal:
             failed = failed or refusal
-        for writing in sorted((one.writing for one in self.open.values()), key=lambda one: -len(one.rows)):
+        for writing in sorted(
+            (opened.writing for opened in self.open.values()), key=lambda writing: -len(writing.rows)
+        ):
             try:
                 if failed is None:
                     writing.commit()
@@ -157,27 +159,27 @@ class Window:
         if self.coming:
             self.coming.pop()
             waiting = queues.read(self.sources[shard].queue, low, high)
-            todo += [one for one in waiting if self.is_asked_for(shard, one)]
-        links = [link for one in todo if (link := self.entered(shard, one)) is not None]
+            todo += [visit for visit in waiting if self.is_asked_for(shard, visit)]
+        links = [link for visit in todo if (link := self.entered(shard, visit)) is not None]
         self.close_if_done(shard)
         return Portion(links, memory)
 
-    def is_asked_for(self, shard: int, one: Waiting) -> bool:
+    def is_asked_for(self, shard: int, visit: Waiting) -> bool:
         """Whether this crawl asks for a link that waits in the queue of a shard: in its turn, and not asked already."""
-        name = host_asked(one.continuation)
-        here = self.told.owners.owner(name, one.doc_id) == shard
-        ours = self.told.asks(shard, name) if here else shard in self.told.group.shards
-        return ours and (one.doc_id, one.step) not in self.done[shard]
+        name = host_asked(visit.continuation)
+        here = self.round.owners.owner(name, visit.doc_id) == shard
+        ours = self.round.asks(shard, name) if here else shard in self.round.group.shards
+        return ours and (visit.doc_id, visit.step) not in self.done[shard]
 
-    def entered(self, shard: int, one: Waiting) -> Link | None:
+    def entered(self, shard: int, visit: Waiting) -> Link | None:
         """A visit of an open shard as a link of the crawl; None where one of the same link is in it."""
         opened = self.open[shard]
-        if one.doc_id in opened.writing.todo:
+        if visit.doc_id in opened.writing.todo:
             return None
-        opened.writing.todo[one.doc_id] = one
+        opened.writing.todo[visit.doc_id] = visit
         opened.left += 1
         self.links += 1
-        return Link(one.doc_id, one.continuation, one.place, shard)
+        return Link(visit.doc_id, visit.continuation, visit.place, shard)
 
     def opened(self, shard: int) -> Memory:
         """Open a shard that is not; what earlier crawls learnt of its hosts."""
@@ -186,15 +188,17 @@ class Window:
         source = self.sources[shard]
         if shard not in self.done:
             done = source.shelf.done()
-            self.done[shard] = done & {(one.doc_id, one.step) for one in queues.read(source.queue)} if done else set()
+            self.done[shard] = (
+                done & {(visit.doc_id, visit.step) for visit in queues.read(source.queue)} if done else set()
+            )
         learnt = Memory([], [])
         writing = Writing(self.settings, self.software, source.shelf, {}, learnt, source.stands)
         self.open[shard] = Opened(writing)
         memory = source.shelf.memory()
         for known in memory.robots:
             self.share(known)
-        for name, turn in self.told.turns.items():
-            if self.told.asks(shard, name) and shard in self.told.owners.all_of(name):
+        for name, turn in self.round.turns.items():
+            if self.round.asks(shard, name) and shard in self.round.owners.all_of(name):
                 learnt.robots += self.shared[name].values()
                 if name not in self.introduced:
                     self.introduced.add(name)
@@ -218,26 +222,26 @@ class Window:
 
     def mine(self, link: Link, name: str) -> bool:
         """Whether a host may be asked for a link in the shard that visits it."""
-        return self.told.owners.owner(name, link.doc_id) == link.shard and self.told.asks(link.shard, name)
+        return self.round.owners.owner(name, link.doc_id) == link.shard and self.round.asks(link.shard, name)
 
     def ended(self, link: Link, end: End) -> Portion | None:
         """Keep how a visit ended; what goes on in another shard that is open."""
         self.open[link.shard].writing.ended(link, end)
-        one = self.left(link)
-        onward = self.handed_on(link.shard, one, end) if isinstance(end, Unfinished) else None
+        visit = self.left(link)
+        onward = self.handed_on(link.shard, visit, end) if isinstance(end, Unfinished) else None
         self.close_if_done(link.shard)
         return onward
 
-    def handed_on(self, from_shard: int, one: Waiting, end: Unfinished) -> Portion | None:
+    def handed_on(self, from_shard: int, visit: Waiting, end: Unfinished) -> Portion | None:
         """Hand a continuation to another shard that takes it up, if this crawl asks for it.
 
         What goes on in the same shard waits for a host that rests, and so for another round.
         """
         name = host_asked(end.continuation)
-        shard = self.told.owners.owner(name, one.doc_id)
-        if shard == from_shard or shard not in self.sources or not self.told.asks(shard, name):
+        shard = self.round.owners.owner(name, visit.doc_id)
+        if shard == from_shard or shard not in self.sources or not self.round.asks(shard, name):
             return None
-        onward = Waiting(one.doc_id, one.host, one.step + 1, end.continuation, one.place)
+        onward = Waiting(visit.doc_id, visit.host, visit.step + 1, end.continuation, visit.place)
         if shard not in self.open:
             self.handed[shard].append(onward)
             return None
@@ -253,19 +257,19 @@ class Window:
         """Keep the responses that say what may be crawled, in the shard that asked."""
         self.open[link.shard].writing.asked_robots(hops)
 
-    def learnt(self, one: Known | Pace) -> None:
+    def learnt(self, learned: Known | Pace) -> None:
         """Keep what was learnt of a host with all shards that ask it."""
-        name = host(one.address) if isinstance(one, Known) else one.host
-        for shard in self.told.owners.all_of(name):
+        name = host(learned.address) if isinstance(learned, Known) else learned.host
+        for shard in self.round.owners.all_of(name):
             if shard in self.open:
                 memory = self.open[shard].writing.memory
-                memory.robots.append(one) if isinstance(one, Known) else memory.paces.append(one)
-        if isinstance(one, Known):
-            self.share(one)
+                memory.robots.append(learned) if isinstance(learned, Known) else memory.paces.append(learned)
+        if isinstance(learned, Known):
+            self.share(learned)
 
     def share(self, known: Known) -> None:
         """Remember the robots.txt of a shared host for shards that open later: their visits will go by it too."""
-        if self.told.owners.is_shared(name := host(known.address)):
+        if self.round.owners.is_shared(name := host(known.address)):
             self.shared[name][known.address] = known
 
     def check(self) -> None:
@@ -289,9 +293,9 @@ def portions_of(sources: Mapping[int, Source]) -> list[tuple[int, float, float, 
     return [(shard, low, high, links) for low, _, shard, high, links in sorted(found, reverse=True)]
 
 
-def crawl_round(settings: PagesSettings, software: str, told: Round, sources: Mapping[int, Source]) -> None:
+def crawl_round(settings: PagesSettings, software: str, round_: Round, sources: Mapping[int, Source]) -> None:
     """Crawl for a round what may be asked now, and commit it in segments of `segment_links` visits at most."""
-    around = Circumstances(time.time, told.began, told.alive, told.refusals)
-    with suppress(Overtaken), Window(settings, software, told, sources) as window:
+    around = Circumstances(time.time, round_.began, round_.alive, round_.refusals)
+    with suppress(Overtaken), Window(settings, software, round_, sources) as window:
         if window.waits():
-            asyncio.run(crawl(window, settings, software, around, told.round_s))
+            asyncio.run(crawl(window, settings, software, around, round_.round_s))
