@@ -111,7 +111,7 @@ def vote(recipe: Recipe, task: Task) -> None:
     batches = schemas.iterate_parquet(recipe.file("documents", task.shard), READ, rows=1_000)
     for row, document in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
         if document["outcome"] == Outcome.KEPT:
-            progress.told(progress.ROWS)
+            progress.advance(progress.ROWS)
             verdict = judge.verdict(document)
             if verdict[0] == Outcome.KEPT and cut is not None:
                 verdict = contamination.verdict(cut(document["text"]))

@@ -168,7 +168,7 @@ def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) ->
         try:
             for kept, fates, faults in reader_for(path)(path, READ_ROWS):
                 table = table_of(kept)
-                progress.told(progress.ROWS, fates.total())
+                progress.advance(progress.ROWS, fates.total())
                 counts.update(fates)
                 counts.update({Outcome.KEPT: table.num_rows - len(kept), Outcome.BAD_URL: len(kept) - table.num_rows})
                 notes.extend(f"{fault.where}: {fault.why}" for fault in faults[: max(0, MOST_FAULTS - len(notes))])

@@ -168,7 +168,7 @@ def find_shard(
     if archives.held is not None:
         asked = [Wanted(link.doc_id, link.host, link.created) for link in kept]
         ends.update(lookup(archives.held, asked, settings))
-        progress.told(progress.ROWS, len(asked))
+        progress.advance(progress.ROWS, len(asked))
     if archives.matches is not None:
         wanted = {link.doc_id for link in missing(kept, ends)}
         matches = schemas.read_parquet(archives.matches.file(task.shard, ".parquet")).to_pylist()

@@ -119,7 +119,7 @@ def training_texts(path: Path, share: float) -> Iterator[str]:
         for doc_id, text in zip(batch.column("doc_id").to_pylist(), batch.column("text").to_pylist(), strict=True):
             if not bpe.is_val(doc_id, share):
                 yield text
-        progress.told(progress.ROWS, batch.num_rows)
+        progress.advance(progress.ROWS, batch.num_rows)
 
 
 def scatter_counts(texts: Iterable[str], partitions: int, longest: int, most_words: int) -> Iterator[schemas.Block]:

@@ -175,7 +175,7 @@ def encode(batches: Iterable[pa.RecordBatch], encoder: Encoder, share: float) ->
             split.doc_ids.append(doc_id)
             split.hosts.append(host)
             split.years.append(year_of(created))
-        progress.told(progress.ROWS, batch.num_rows)
+        progress.advance(progress.ROWS, batch.num_rows)
     return splits
 
 

@@ -77,7 +77,7 @@ def test_a_terminal_shows_one_bar_that_is_gone_when_the_work_has_ended():
     shown.hear(phase())
     for at, rows in ((0.5, 0), (3, 10), (5, 40)):
         shown.clock.now_s = 100 + at
-        progress.told(ROWS, rows)
+        progress.advance(ROWS, rows)
         shown.look()
     assert "50 of 100 pages, 11/s, 0:00:04 left" in text_of(shown.bars)
     shown.hear(phase(3, SHARDS, name="scratch/votes"))  # the next piece of work takes the same line
@@ -106,7 +106,7 @@ def test_a_bar_is_one_line_in_a_narrow_terminal():
     shown = display(Terminal())
     shown.hear(phase(123_456_789, noun="submissions", name="scratch/submissions", within="links"))
     shown.clock.now_s += 3
-    progress.told(ROWS, 23_456_789)
+    progress.advance(ROWS, 23_456_789)
     shown.look()
     assert len(text_of(shown.bars)) <= 80
     shown.close()
@@ -117,7 +117,7 @@ def test_a_pipe_gets_a_line_now_and_then():
     shown.hear(phase(1_000))
     for second in range(601):
         shown.clock.now_s = 100 + second
-        progress.told(ROWS)
+        progress.advance(ROWS)
         shown.look()
     lines = shown.stream.file.getvalue().splitlines()
     assert lines[0] == "documents: 11 of 1,000 pages, 66/min, 0:14:59 left"
@@ -130,7 +130,7 @@ def test_the_time_that_workers_take_to_begin_makes_no_rate():
     shown.hear(phase(1_000))
     for second, rows in ((9, 0), (10, 10), (20, 90)):
         shown.clock.now_s = 100 + second
-        progress.told(ROWS, rows)
+        progress.advance(ROWS, rows)
         shown.look()
     assert shown.stream.file.getvalue().splitlines()[-1] == "documents: 100 of 1,000 pages, 545/min, 0:01:39 left"
 

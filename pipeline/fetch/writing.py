@@ -159,7 +159,7 @@ class Writing:
         if isinstance(end, Fetched) and end.outcome is Outcome.FAULT:
             self.fault(end.url, end.detail)
         self.rows.append(row)
-        progress.told(progress.ROWS, isinstance(end, Fetched))
+        progress.advance(progress.ROWS, isinstance(end, Fetched))
         if len(self.rows) >= self.settings.segment_links:
             self.commit()
 

@@ -75,7 +75,7 @@ _flushed = 0.0
 # --- who works
 
 
-def told(unit: str, count: int = 1) -> None:
+def advance(unit: str, count: int = 1) -> None:
     """So much more is done."""
     global _flushed  # noqa: PLW0603 - a process has one account
     with _guard:
@@ -90,7 +90,7 @@ def each(items: Iterable[T], unit: str = ROWS) -> Iterator[T]:
     """The items; one is told when the next is asked for."""
     for item in items:
         yield item
-        told(unit)
+        advance(unit)
 
 
 class Counted(io.FileIO):
@@ -98,12 +98,12 @@ class Counted(io.FileIO):
 
     def readinto(self, buffer: Any) -> int | None:
         found = super().readinto(buffer)
-        told(BYTES, found or 0)
+        advance(BYTES, found or 0)
         return found
 
     def readall(self) -> bytes:
         found = super().readall()
-        told(BYTES, len(found))
+        advance(BYTES, len(found))
         return found
 
 

@@ -389,7 +389,7 @@ class Attempt:
         new = {lies(name): receipt.files[name] for name in self.files}
         done = storage.commit(path, written(checked(receipt)), new, before)
         self.files.clear()
-        progress.told(progress.SHARDS)
+        progress.advance(progress.SHARDS)
         if not done and not self.artefact.current(self.task):
             raise IntegrityError(f"{path}: another run has made this shard meanwhile; run the same command again")
 

@@ -187,7 +187,7 @@ class Ranges(io.RawIOBase):
         with asking(self.path):
             buffer[:length] = memoryview(store(here.bucket).get_range(here.key, start=self.at, length=length))
         self.at += length
-        progress.told(progress.BYTES, length)
+        progress.advance(progress.BYTES, length)
         return length
 
 

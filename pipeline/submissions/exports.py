@@ -59,7 +59,7 @@ def batches_of(path: Path) -> Iterator[Iterator[Found]]:
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns.values())):
                     yield map(row_at, dicts_of(plain(batch, columns)), count(first))
                     first += batch.num_rows
-                progress.told(progress.BYTES, storage.size_of(path) // file.num_row_groups)
+                progress.advance(progress.BYTES, storage.size_of(path) // file.num_row_groups)
             except DAMAGE as error:
                 where = f"row group {group + 1} of {file.num_row_groups}"
                 raise InputError(f"{path}: damaged in {where}: {reason(error)}; fetch it again") from None

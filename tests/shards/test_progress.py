@@ -28,16 +28,16 @@ def heard():
 
 def one_row(task):
     """So many rows as the number of its shard."""
-    progress.told(ROWS, task.shard)
+    progress.advance(ROWS, task.shard)
 
 
 def test_a_phase_counts_from_where_it_began_and_never_more_than_there_is():
-    progress.told(ROWS, 7)
+    progress.advance(ROWS, 7)
     phase = Phase("documents", 10, ROWS, before=progress.counts())
     assert phase.done(progress.counts())[ROWS] == 0
     assert list(progress.each(range(4))) == [0, 1, 2, 3]
     assert phase.done(progress.counts())[ROWS] == 4
-    progress.told(ROWS, 70)
+    progress.advance(ROWS, 70)
     assert phase.done(progress.counts())[ROWS] == 10
 
 
