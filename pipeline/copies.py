@@ -1,4 +1,4 @@
-"""Which documents are copies, and of which: those of what stands in other corpora first, then those of each other.
+"""Deduplication: which documents are duplicates, first of those in other corpora, then of each other.
 
 Choice: three meetings. All meet as hashes; what is left meets other corpora as bands, and then, without what that took,
 itself. So what stands elsewhere changes nothing among those that are left. Cost: bands cross twice where there are

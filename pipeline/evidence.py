@@ -1,4 +1,4 @@
-"""What the corpus decides on: where each phase puts what it made, and rows of all of them by document.
+"""Intermediate tables of the corpus: where each phase puts what it made, and rows of all of them by document.
 
 Choice: every look-up of the corpus stage stands here, by node or by shard, so that `corpus.py` reads as the recipe.
 Cost: a room more. Alternative: objects for documents, which would be read one at a time.

@@ -1,4 +1,4 @@
-"""Which candidate pairs are alike: what the better-ranked of two is compared by travels to the shard of the other.
+"""Verification of candidate pairs: what the better-ranked of two is compared by travels to the shard of the other.
 
 Choice: a document with many copies is the better one of nearly all its pairs, and travels once to each shard; so each
 shard compares with what came and with what it holds, and reads its own texts in their order. Cost: 4.5 KB cross (a

@@ -1,4 +1,4 @@
-"""Documents of the same words: equal hashes of their normalised text meet, the best-ranked of them stays.
+"""Exact duplicates: equal hashes of normalised texts meet, and the best-ranked document of them stays.
 
 Choice: 16 bytes of the text's words (see `text.normalize.text_hash`) and the columns of the ranking cross the shuffle,
 so that each partition decides alone. Cost: some 60 bytes a document. Alternative: look for them among the near

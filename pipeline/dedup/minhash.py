@@ -1,4 +1,4 @@
-"""Documents as sets of shingles, sets as MinHash signatures, signatures as band values.
+"""MinHash: documents as sets of shingles, sets as signatures, signatures as band values.
 
 Choice: shingles are hashed by tables over bytes in numpy and permuted by datasketch's `affine32` scheme (the default
 since 2.0.0: the MurmurHash3 finaliser, then a * h + b mod 2^32), so signatures are datasketch's bit for bit at about

@@ -1,4 +1,4 @@
-"""Which documents go out as copies, and of which kept document: MinHash bands give candidates, shingles verify.
+"""Near duplicates: MinHash bands give candidate pairs, shingles verify them, and each copy goes for one that stays.
 
 Choice: a band value shared by two documents only makes them candidates; a document goes out only for a better-ranked
 document that itself stays and whose exact Jaccard with it reaches the threshold. Cost: the shingles of candidates are

@@ -1,4 +1,4 @@
-"""Documents as numbers, the ranking of them all, and what is done to sorted arrays of them.
+"""Document ids as numbers, called nodes: the ranking of them all, and what is done to sorted arrays of them.
 
 Choice: a node is a document's place, shard << 32 | row, one uint64, so that pairs and removals are arrays. Cost: nodes
 name nothing once a shard is written anew; what is kept for people has doc_ids. Alternative: doc_ids of 32 characters in

@@ -1,4 +1,4 @@
-"""What each shard has to do in the next round, and when it can: a table, and in its metadata what it waits for.
+"""The crawl frontier, a queue for each shard: what it has to do in the next round, when it can, what it waits for.
 
 Choice: whoever works the queue of a shard may commit only while it is the one that lies there: the next round writes
 another, and an attempt that nobody waits for any more finds that its order is gone. Cost: a look at the queue for each

@@ -1,4 +1,4 @@
-"""Whose turn it is: many hosts at once, one request at a time to each, with the gap of each in between.
+"""The politeness schedule: many hosts at once, one request at a time to each, with the gap of each in between.
 
 Choice: a pure schedule that is told the time, so that its promises (the gap, nobody starved, every item once, a host
 that is overloaded asked less, one that fails asked ever more rarely) are proved with a made-up clock. Cost: whoever

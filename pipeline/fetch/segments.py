@@ -1,4 +1,4 @@
-"""What each shard of a crawl has still to do, by the rows that are committed, and who does it in the next round.
+"""Rounds of a crawl: what each shard has still to do, by the rows that are committed, and who does it next.
 
 Choice: a visit that may not go on in its shard leaves a continuation in its row; the rows are all the state there is,
 so what waits for whom, and whose turn it is, can be worked out anew at any time. A round is one crawl over all shards,

@@ -1,4 +1,4 @@
-"""Rows on their way from sources to shards: packed for lanes of shards, so that what crosses is few and large.
+"""Packing for the shuffle: rows go from sources to shards in parcels for lanes of shards, which are few and large.
 
 Choice: sources are read in bundles and shards gathered in lanes; a parcel holds what one bundle sends to one lane, by
 shard. So bundles x lanes parcels cross, whatever the number of sources, and where there is much each has about a

@@ -1,4 +1,4 @@
-"""A page's whole life, one line a stage, from what the artefacts say; of a host, how many of its pages met which end.
+"""The lineage of a page, one line a stage, from what the artefacts say; of a host, how many pages met which end.
 
 Choice: it reads the shards that hold the doc_id and nothing else, so the thresholds shown are the ones that decided.
 Cost: a scan of one column of each shard. Alternative: an index of doc_ids, to be kept in step with every build.

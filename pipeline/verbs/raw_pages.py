@@ -1,4 +1,4 @@
-"""Pages as bytes, by whatever a person names: a file, standard input, a record of an archive, an address of a build.
+"""Raw pages, by whatever a person names: a file, standard input, a record of an archive, an address of a build.
 
 Choice: what is named is told apart by its look and by what lies there; an address of a working directory is read from
 the archive that the build read, by the same code, so that what is shown is what was extracted. Cost: an address within

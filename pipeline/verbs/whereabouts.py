@@ -1,4 +1,4 @@
-"""In which shard a link lies, and with it all that was made of it: asked of its host's shard first.
+"""Look-up of the shard in which a link lies, and with it all that was made of it: its host's shard is asked first.
 
 Choice: a link's shard follows from its host, and over how many shards a large host is spread stands in each of its
 rows; what lies elsewhere (a link that was removed has no host any more) is looked for everywhere. Cost: one shard is

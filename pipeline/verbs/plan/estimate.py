@@ -1,4 +1,4 @@
-"""What each stage will cost: arithmetic on what a probe found, and nothing else.
+"""Estimates of what each stage will cost: arithmetic on what a probe found, and nothing else.
 
 Choice: one short function a stage, linear in rows and bytes, with Heaps' law for the vocabulary; each reads like the
 stage it stands for. Cost: right within a factor of two, not of ten per cent (`tests/benchmarks/bench_plan.py` tells).

@@ -1,4 +1,4 @@
-"""A bounded look into the inputs: so many rows of some files, enough to say what all of them hold.
+"""Sampling of the inputs: so many rows of some files, enough to say what all of them hold.
 
 Choice: the first piece of up to FILES files spread evenly over all of them, read by the stages' own readers and judged
 by their own rules; counts are scaled by bytes. A compressed stream cannot be entered in its middle, so within a file
