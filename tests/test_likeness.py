@@ -74,6 +74,18 @@ def test_edges_and_near_misses_are_those_of_one_process_that_reads_all_pairs(mad
     assert len(misses) > 0 or where or chosen.measure == "containment"
 
 
+def test_what_travels_to_be_compared_is_signatures_and_hashes_of_shingles_once_a_shard(made):
+    sent = [table for part in made.every for _, table in likeness.described(made, "", part)]
+    rows = pa.concat_tables(sent).to_pylist()
+    given = [row for row in rows if row["signature"]]
+    assert len(given) == len({(row["better"], row["worse"] >> 32) for row in rows}) > 0
+    for row in given:
+        node = np.array([row["better"]], np.uint64)
+        assert row["signature"] == made.signatures_of(node).tobytes()
+        assert row["shingles"] == made.shingles_of(node)[0].tobytes()
+        assert made.words_of(node)[0][0].encode() not in row["shingles"]
+
+
 def test_the_ranking_is_that_of_one_sort_of_all_votes(made):
     expected = votes_of(made)["node"].to_numpy()
     assert np.array_equal(pa.concat_tables(made.tables(ranking.PHASE))["node"].to_numpy(), expected)
