@@ -26,6 +26,7 @@ CELLS = [TAG_NUMBER[tag] for tag in ("td", "th")]  # of a table, which are alike
 LIKELY = CERTAIN * 8 // 10  # chance of prose that is a page's text whatever else is
 ENOUGH_WORDS = 40  # of likely prose, for the text to be without remarks
 HIDDEN_SHARE = 3  # hidden prose is read where it is more than one in so many of the likely: a fold, a tab, a pay wall
+POST, TAKEN = CERTAIN * 3 // 10, CERTAIN * 8 // 10  # chance of posts in a thread that makes them text, and then theirs
 EMBEDDED = BIT["embed"] | BIT["blockquote"]  # how sites hand out posts, to be shown where scripts are not run
 COPY_WORDS = 40  # of prose in a row, in which a copy differs from a refrain
 
@@ -37,7 +38,7 @@ def chosen(blocks: Blocks, columns: Mapping[str, Numbers], chances: Numbers) -> 
     other stories: the more prose, the less is the benefit of the doubt.
     """
     words, group = columns["words"], kindred(blocks, columns)
-    chances = together(without_asides(columns, chances), words, group)
+    chances = with_posts(columns, together(without_asides(columns, chances), words, group), group)
     first = choose(chances, words, group)
     prose = prose_words(columns)[first].sum() / max(words[first].sum(), 1)
     strict = np.rint(CERTAIN * (chances / CERTAIN) ** (GENEROUS + prose**2)).astype(np.int64)
@@ -115,6 +116,19 @@ def without_copies(blocks: Blocks, columns: Mapping[str, Numbers], taken: Sequen
         if many or unseen != copy_unseen:
             out.update(first if unseen and not copy_unseen else second)
     return [block for place, block in enumerate(taken) if place not in out]
+
+
+def with_posts(columns: Mapping[str, Numbers], chances: Numbers, group: Numbers) -> Numbers:
+    """The chances with those of a thread's posts raised, where its software or schema says that it is one.
+
+    `chances` are of groups as one; on other pages, and of posts that are hardly text, they stay.
+    """
+    if not columns["says_thread"][0]:
+        return chances
+    number = np.unique(group, return_inverse=True)[1]
+    posts = (columns["in_post"] > 0) | (columns["in_comment"] > 0)
+    raised = posts & (np.bincount(number)[number] > 1) & (chances >= POST)
+    return np.where(raised, np.maximum(chances, TAKEN), chances)
 
 
 def with_embedded(blocks: Blocks, taken: Sequence[int]) -> list[int]:

@@ -162,3 +162,15 @@ def test_an_embedded_post_among_furniture_stays_there():
     post = "<blockquote class=twitter-tweet><p>Nine for, four against.</p></blockquote>"
     blocks, columns = columns_of(f"<div>{ARTICLE}</div><aside><p>Follow us</p>{post}</aside>")
     assert chosen(blocks, columns, np.array([9_500, 9_500, 9_500, 100, 900])) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "chance", "whole"),
+    [("DiscussionForumPosting", 3_500, True), ("WebPage", 3_500, False), ("DiscussionForumPosting", 2_500, False)],
+)
+def test_answers_are_taken_where_a_page_says_that_it_is_a_thread(kind, chance, whole):
+    page = f"<main itemscope itemtype='https://schema.org/{kind}'>{ARTICLE}{REMARKS}</main>"
+    blocks = read(page)
+    columns = features(blocks, [0.0] * 8, "")
+    chances = np.array([9_900] * 3 + [chance] * 5)
+    assert chosen(blocks, columns, chances) == list(range(8 if whole else 3))
