@@ -170,7 +170,8 @@ def test_the_workers_start_from_the_image_that_is_named(built):
 
 
 # What crosses, by the function that sends it: ids, hashes, counts, addresses, times; of texts, words with how often a
-# whole shard has them. (`likeness` has no pairs here, see its test; `pages.send` has nothing to send here: no page of another shard redirects into this one.)
+# whole shard has them. (Two have nothing to send here: `likeness`, whose test says what travels; `pages.send`, as no
+# page of another shard redirects into this one.)
 LINK = "url fetch_url doc_id host id score created subreddit over_18"
 CAPTURE = (
     "doc_id final_url via status content_type warc offset length sha256 opt_outs outcome kind location captured "
