@@ -34,9 +34,9 @@ def judge(recipe: Recipe, run: Run) -> list[list[str]]:
     read = [sought, edges, recipe.settings.documents.shingle_words]
     run.map_shards(partial(measure, recipe), recipe.begin("scratch/meter", ("jaccard", "measure", "sample"), [read]))
     evaluation.judge(recipe.reading_of(), corpus.min_precision, corpus.max_swallowed, corpus.min_recall)
-    notes = [list(one.notes) for one in recipe.artefact("scratch/pairs").receipts()]
-    for shard, one in enumerate(recipe.artefact("scratch/pairs_elsewhere").receipts()):
-        notes[shard] += one.notes
+    notes = [list(receipt.notes) for receipt in recipe.artefact("scratch/pairs").receipts()]
+    for shard, receipt in enumerate(recipe.artefact("scratch/pairs_elsewhere").receipts()):
+        notes[shard] += receipt.notes
     notes[0] += evaluation.summary(recipe.reading_of(), corpus)
     return notes
 
@@ -70,7 +70,7 @@ def look(recipe: Recipe, task: Task) -> None:
     signatures = sample["signature"].combine_chunks().flatten().to_numpy()
     signatures = signatures.reshape(-1, recipe.settings.documents.permutations)
     least = near_duplicates.least_jaccard(corpus.jaccard, corpus.measure)
-    batches = ((some, recipe.signatures_of(some)) for some in evaluation.cut(stayed(recipe, task.shard)))
+    batches = ((nodes, recipe.signatures_of(nodes)) for nodes in evaluation.cut(stayed(recipe, task.shard)))
     recipe.commit("scratch/missed", task, evaluation.candidates(sample["node"].to_numpy(), signatures, batches, least))
 
 

@@ -42,7 +42,8 @@ def ends(recipe: Recipe) -> Keys:
     """Where the ranges of all parts but the last end, so that they get about as many documents each."""
     step = max(1, recipe.shards // LOOKED_AT)
     score, created = (
-        np.concatenate(one) for one in zip(*(keys(recipe.survivors(at)) for at in recipe.every[::step]), strict=True)
+        np.concatenate(parts)
+        for parts in zip(*(keys(recipe.survivors(at)) for at in recipe.every[::step]), strict=True)
     )
     order = np.lexsort((created, score))
     cuts = order[np.arange(1, recipe.shards) * len(order) // recipe.shards] if len(order) else order

@@ -73,7 +73,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, described: dict[str, Any], end_of_tex
 
     The end of a text is a control token: llama.cpp reads it as such in a prompt, and does not show it.
     """
-    added = {one["content"]: one["id"] for one in described["added_tokens"]}
+    added = {token["content"]: token["id"] for token in described["added_tokens"]}
     vocabulary: dict[str, int] = described["model"]["vocab"] | added
     kinds = [gguf.TokenType.NORMAL] * len(vocabulary)
     kinds[end_of_text] = gguf.TokenType.CONTROL

@@ -78,7 +78,7 @@ def collect(
         targets = [Task(shard, wanted) for shard in range(shards)]
     sources = [Source(path, name, Task(number, marks[number])) for number, (path, (name, _)) in enumerate(found)]
     if targets:
-        progress.expect(sum(storage.size_of(one.path) for one in sources), progress.BYTES, "captures")
+        progress.expect(sum(storage.size_of(source.path) for source in sources), progress.BYTES, "captures")
     send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings)
     run.exchange(send, sources, take, targets)
     notes = (

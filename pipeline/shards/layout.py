@@ -128,8 +128,8 @@ def renew(root: Path) -> int:
     if location_of(root) is not None:
         with ThreadPoolExecutor(transfer.AT_ONCE) as pool:
             for last in (False, True):
-                some = {old: new for old, new in moves.items() if is_receipt(old) is last}
-                for _ in pool.map(transfer.move, some, some.values()):
+                batch = {old: new for old, new in moves.items() if is_receipt(old) is last}
+                for _ in pool.map(transfer.move, batch, batch.values()):
                     pass
         return len(moves)
     for old, new in moves.items():

@@ -32,11 +32,11 @@ def rows_of(lines: Iterator[str], longest: int) -> Iterator[Row]:
         lines = (piece for line in chain([first], lines) for piece in AFTER_CR.split(line))
         first = next(lines)
     number = 1
-    told = SEPARATOR.fullmatch(first)
-    if told:
+    match = SEPARATOR.fullmatch(first)
+    if match:
         first, number = next(lines, ""), 2
     csv.field_size_limit(longest)  # of the whole process; Python's own is 131,072 characters
-    yield from Reading(chain([first], lines), told[1] if told else delimiter_of(first), number).rows()
+    yield from Reading(chain([first], lines), match[1] if match else delimiter_of(first), number).rows()
 
 
 def delimiter_of(first: str) -> str:

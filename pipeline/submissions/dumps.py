@@ -60,7 +60,7 @@ def blocks_of(path: Path) -> Iterator[Block]:
     if is_array(head) and not has_lines(head):
         numbered = enumerate(elements(chunks, path), 1)
         found = ((row_of(fields) if fields is not None else TOO_DEEP, number) for number, fields in numbered)
-        yield from batched((placed(one, f"element {number:,}") for one, number in found), ELEMENTS)
+        yield from batched((placed(element, f"element {number:,}") for element, number in found), ELEMENTS)
         return
     number = 1
     for lines in lines_of_array(chunks, path) if is_array(head) else whole_lines(chunks):

@@ -318,7 +318,7 @@ def write(blocks: Blocks, chosen: Sequence[int]) -> str:
     """The chosen blocks as text: a blank line between paragraphs, one line an item, a row of cells on one line."""
     parts: list[str] = []
     above, items = -1, set[int]()
-    of_paragraphs = {one for one, other in pairwise(blocks.holder) if one == other}
+    of_paragraphs = {this for this, other in pairwise(blocks.holder) if this == other}
     for block in chosen:
         holder = blocks.holder[block]
         item = item_of(blocks, holder)

@@ -97,8 +97,8 @@ def kindred(blocks: Blocks, columns: Mapping[str, Numbers]) -> Numbers:
     words, prose = np.maximum(columns["words"], 1), prose_words(columns)
     inside = group * len(blocks.parent) + lines(blocks)[1]
     places = np.bincount(np.unique(inside) // len(blocks.parent), minlength=int(group.max()) + 1)
-    one = (places >= PLACES) & (np.bincount(group, prose) >= PROSE * np.bincount(group, words))
-    alone = ~one[group] | np.isin(columns["tag"], CELLS)
+    is_kindred = (places >= PLACES) & (np.bincount(group, prose) >= PROSE * np.bincount(group, words))
+    alone = ~is_kindred[group] | np.isin(columns["tag"], CELLS)
     numbers: Numbers = np.where(alone, len(places) + np.arange(len(group)), group)
     return numbers
 

@@ -56,7 +56,7 @@ def asked(root: Path, shards: int, word: str) -> Asked:
         return host(word) if is_host else page(root, links, f"https://{word.removeprefix('//')}")
     if (found := removals.SUBMISSION.fullmatch(word.lower())) is not None:
         names = (table["host"] for table in columns(links, "host"))
-        if any(pc.any(pc.ends_with(one, f".{word.lower()}")).as_py() for one in names):  # co, test; or nothing is
+        if any(pc.any(pc.ends_with(hosts, f".{word.lower()}")).as_py() for hosts in names):  # co, test; or nothing is
             return posted_by(root, links, found[1], word, host(word))
         return posted_by(root, links, found[1], word)
     raise InputError(f"{word}: no address, host, doc_id (32 hexadecimal digits) or submission id (t3_1abc)")
@@ -86,7 +86,7 @@ def page(root: Path, links: Artefact, typed: str) -> Asked:
         return slashed
     if (post := PERMALINK.match(canonical)) is not None:
         return posted_by(root, links, post[1], typed)
-    alike = [one for one in like(links, canonical) if one != canonical][:3]
+    alike = [url for url in like(links, canonical) if url != canonical][:3]
     hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
     raise InputError(f"{typed}: no submission in {root} links to it (looked for {canonical}){hint}")
 
@@ -98,10 +98,10 @@ def toggled(canonical: str) -> str:
     return f"{bare}{mark}{query}"
 
 
-def is_known(root: Path, links: Artefact, one: Asked) -> bool:
+def is_known(root: Path, links: Artefact, asked: Asked) -> bool:
     """Whether there is a link of this id, or a removal request that covers it."""
-    known = shard_of_link(links, one.host, one.doc_id) is not None
-    return known or removals.Removals.of(root).cover(one.doc_id, one.host)
+    known = shard_of_link(links, asked.host, asked.doc_id) is not None
+    return known or removals.Removals.of(root).cover(asked.doc_id, asked.host)
 
 
 def columns(links: Artefact, *names: str) -> Iterator[pa.Table]:
@@ -138,9 +138,9 @@ def like(links: Artefact, canonical: str) -> list[str]:
     site, name = site_of(urls.host_of(canonical)), key_of(canonical)
     near: list[str] = []
     for table in columns(links, "url", "host"):
-        hosts = [one for one in pc.unique(table["host"]).to_pylist() if one and site_of(one) == site]
+        hosts = [host for host in pc.unique(table["host"]).to_pylist() if host and site_of(host) == site]
         near += table.filter(pc.is_in(table["host"], pa.array(hosts, pa.string())))["url"].to_pylist()
-    same = [one for one in near if key_of(one) == name]
+    same = [host for host in near if key_of(host) == name]
     return same or difflib.get_close_matches(canonical, near[:MOST_LIKE], n=1, cutoff=ALIKE)
 
 

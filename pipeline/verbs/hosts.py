@@ -31,10 +31,10 @@ def of_host(
         standing = statuses[stage]
         if standing.manifest is None:
             break
-        one = Artefact(root, stage, standing.shards)
+        made = Artefact(root, stage, standing.shards)
         counts[stage] = Counter()
         for part in parts:
-            for name, outcome, rows in ends_of(one, host, part):
+            for name, outcome, rows in ends_of(made, host, part):
                 counts[stage][outcome] += rows
                 names[name] += rows if stage == "links" else 0
     asked_to_go = removals.Removals.of(root).cover_host(host)
@@ -64,11 +64,11 @@ def told(host: str, counts: Mapping[str, Counter[str]], asked_to_go: bool) -> st
     return f"{gone}{host}: {'; '.join(parts)}"
 
 
-def ends_of(one: Artefact, host: str, part: str) -> Iterator[tuple[str, str, int]]:
+def ends_of(made: Artefact, host: str, part: str) -> Iterator[tuple[str, str, int]]:
     """(host, outcome, rows) of each name under a host in a part of an artefact; rows of the corpus are kept."""
-    outcome = [] if one.name == "corpus" and not part else ["outcome"]
-    for shard in range(one.shards):
-        table = schemas.read_parquet(one.file(shard, ".parquet", part), ["host", *outcome])
+    outcome = [] if made.name == "corpus" and not part else ["outcome"]
+    for shard in range(made.shards):
+        table = schemas.read_parquet(made.file(shard, ".parquet", part), ["host", *outcome])
         under = pc.or_(pc.equal(table["host"], host), pc.ends_with(table["host"], f".{host}"))
         groups = table.filter(under).group_by(["host", *outcome]).aggregate([([], "count_all")]).to_pylist()
         yield from ((row["host"], row.get("outcome", str(Outcome.KEPT)), row["count_all"]) for row in groups)

@@ -69,9 +69,9 @@ def overview(root: Path, settings: Settings) -> Overview:
         format=FORMAT,
         at=moment(datetime.now(UTC)),
         folder=name_of(root.absolute()),
-        done=all(one.state == "whole" for one in statuses.values()),
+        done=all(status.state == "whole" for status in statuses.values()),
         running=holder(root),
-        artefacts=tuple(artefact_of(root.absolute(), stage, one) for stage, one in statuses.items()),
+        artefacts=tuple(artefact_of(root.absolute(), stage, status) for stage, status in statuses.items()),
         crawl=crawl_of(root, settings, statuses["pages"]),
     )
 
@@ -83,15 +83,15 @@ def moment(when: datetime) -> str:
 
 def artefact_of(root: Path, stage: str, status: ArtefactStatus) -> Artefact:
     """What is known of an artefact."""
-    one = artefact(root, stage, status.shards)
+    shards = artefact(root, stage, status.shards)
     manifest = status.manifest
     if manifest is not None:
         rows, notes = manifest.books, manifest.notes
     else:
         made = []
-        for shard in range(one.shards):
+        for shard in range(shards.shards):
             with suppress(IntegrityError):  # told by `why`
-                made.append(one.receipt(shard))
+                made.append(shards.receipt(shard))
         rows, notes = receipts.added(receipt.books for receipt in made if receipt is not None), ()
     return Artefact(stage, status.state, status.why, status.done, status.shards, rows, notes)
 

@@ -113,9 +113,9 @@ def export_text(
     for split in SPLITS:
         rows = [sum(map(len, rows_of(path, split, share, ["doc_id"]))) for path in paths]
         made.documents[split] = sum(rows)
-        some = [(path, count) for path, count in zip(paths, rows, strict=True) if count]
-        for number, (path, expected) in enumerate(some):
-            name = f"{split}-{storage.shard_name(number, len(some), '')}"
+        parts = [(path, count) for path, count in zip(paths, rows, strict=True) if count]
+        for number, (path, expected) in enumerate(parts):
+            name = f"{split}-{storage.shard_name(number, len(parts), '')}"
             written = write(name, rows_of(path, split, share, schemas.CORPUS.names), expected)
             if written != expected:
                 raise BooksError(f"{path}: {written} rows of {split} written, {expected} read")

@@ -45,7 +45,7 @@ def write_megatron(tokens: Tokens, split: str, made: Export) -> int:
 def offsets(lengths: Iterable[Numbers], width: int) -> Iterator[Numbers]:
     """Where sequences of these lengths begin, in bytes of `width` a number (int64)."""
     start = 0
-    for some in lengths:
-        ends = start + np.cumsum(some, dtype=np.int64) * width
-        yield ends - some.astype(np.int64) * width
+    for batch in lengths:
+        ends = start + np.cumsum(batch, dtype=np.int64) * width
+        yield ends - batch.astype(np.int64) * width
         start = int(ends[-1]) if len(ends) else start

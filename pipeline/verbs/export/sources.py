@@ -76,7 +76,7 @@ def unchanged(artefact: Artefact, manifest: Manifest) -> None:
 
 def held_by(manifest: Manifest) -> str:
     """The mark of what the files of an artefact hold today, evidence aside: another, once documents were removed."""
-    return mark_of({name: one.sha256 for name, one in manifest.files.items() if not name.startswith("removed/")})
+    return mark_of({name: stamp.sha256 for name, stamp in manifest.files.items() if not name.startswith("removed/")})
 
 
 def refuse_nothing(root: Path, made: Export) -> None:

@@ -56,7 +56,7 @@ def header(answers: Answers) -> str:
         "- found",
         "source_datasets:",
         "- original",
-        *(["language:", *(f"- {json.dumps(one)}" for one in languages)] if languages else []),
+        *(["language:", *(f"- {json.dumps(language)}" for language in languages)] if languages else []),
         "license: other",
         "license_name: texts-belong-to-their-authors",
         "task_categories:",
@@ -76,7 +76,7 @@ def splits(answers: Answers) -> list[str]:
     """Which files of an export are which split; the Hub refuses a split without files."""
     names = {"train": "train", "val": "validation"}
     made = [split for split, (documents, _) in (answers.tokens or {}).items() if documents]
-    files = [line for one in made for line in (f"  - split: {names[one]}", f'    path: "{one}-*.parquet"')]
+    files = [line for split in made for line in (f"  - split: {names[split]}", f'    path: "{split}-*.parquet"')]
     return ["configs:", "- config_name: default", "  data_files:", *files] if files else []
 
 
@@ -86,7 +86,7 @@ def summary(answers: Answers) -> str:
     if not size_of.get("documents"):
         return "The corpus is not built yet; this card tells what stands so far. " + missing(answers)
     years = f" {span_of_years(size_of['first_year'], size_of['last_year'])}" if size_of["first_year"] else ""
-    told = (
+    paragraph = (
         f"{counted(size_of['documents'], 'document')}, {size_of['words']:,} words, {size(size_of['bytes'])} of text "
         f"from {counted(size_of['hosts'], 'host')}: pages that were linked on Reddit{years} and found enough karma, "
         "extracted, deduplicated and without Wikipedia, by the recipe of WebText (Radford et al. 2019, section 2.1). "
@@ -94,7 +94,7 @@ def summary(answers: Answers) -> str:
         "`webtext export --format parquet`; the same numbers with charts are in `report.html`."
     )
     facts = "\n".join(f"- {fact}: {markdown(value)}" for fact, value in about.facts(answers))
-    return "\n\n".join(filter(None, (told, facts, missing(answers))))
+    return "\n\n".join(filter(None, (paragraph, facts, missing(answers))))
 
 
 def missing(answers: Answers) -> str:
@@ -109,14 +109,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def told(answers: Answers, question: str, otherwise: str) -> str:
+def missing_because(answers: Answers, question: str, otherwise: str) -> str:
     """Why there are no rows, or ""."""
     return answers.missing.get(question) or ("" if answers.of(question) else otherwise)
 
 
 def funnel(answers: Answers) -> str:
     """In, on and otherwise, a line a step."""
-    if reason := told(answers, "funnel", "No artefact is whole."):
+    if reason := missing_because(answers, "funnel", "No artefact is whole."):
         return reason
     rows = []
     for step, group in groupby(answers.of("funnel"), key=lambda row: str(row["step"])):
@@ -130,7 +130,7 @@ def funnel(answers: Answers) -> str:
 
 def sources(answers: Answers) -> str:
     """Domains beside WebText's, and subreddits."""
-    if reason := told(answers, "domains", "The corpus holds no document."):
+    if reason := missing_because(answers, "domains", "The corpus holds no document."):
         return reason
     ours = answers.of("domains")[:TOP]
     beside = webtext.published()[: len(ours)]
@@ -155,7 +155,7 @@ def sources(answers: Answers) -> str:
 def languages(answers: Answers) -> str:
     """Found and kept."""
     rows = answers.of("languages")
-    return told(answers, "languages", "No document was extracted.") or table(
+    return missing_because(answers, "languages", "No document was extracted.") or table(
         ("Language", "Extracted", "In the corpus"),
         ((markdown(row["language"] or "unknown"), exact(row["documents"]), exact(row["stay"])) for row in rows),
     )
@@ -163,7 +163,7 @@ def languages(answers: Answers) -> str:
 
 def removals(answers: Answers) -> str:
     """By which rules; and pairs of copies, by their titles."""
-    if reason := told(answers, "removals", "No document went out of the corpus."):
+    if reason := missing_because(answers, "removals", "No document went out of the corpus."):
         return reason
     rules = table(
         ("Outcome", "Rule", "Threshold", "Documents"),
@@ -195,7 +195,7 @@ def titled(title: str | None, url: str) -> str:
 
 def opt_outs(answers: Answers) -> str:
     """Who asked not to be used."""
-    return told(answers, "opt_outs", "No page that was read asked not to be used for training.") or table(
+    return missing_because(answers, "opt_outs", "No page that was read asked not to be used for training.") or table(
         ("Sign", "Pages", "Left out"),
         ((code(row["said"], 60), exact(row["pages"]), exact(row["left_out"])) for row in answers.of("opt_outs")),
     )
@@ -203,26 +203,26 @@ def opt_outs(answers: Answers) -> str:
 
 def tokens(answers: Answers) -> str:
     """The vocabulary, its fertility and the splits."""
-    if reason := told(answers, "tokenizer", ""):
+    if reason := missing_because(answers, "tokenizer", ""):
         return reason
     learnt = answers.one("tokenizer")
-    said = f"A byte-level BPE of {learnt['vocab_size']:,} tokens."
+    sentences = f"A byte-level BPE of {learnt['vocab_size']:,} tokens."
     if answers.fertility:
         whole = answers.fertility[0]
-        said += (
+        sentences += (
             f" On held-out text: {decimal(whole.tokens_per_word(0))} tokens a word, "
             f"{decimal(whole.bytes_per_token(0))} bytes a token, "
             f"{decimal(whole.words_kept_whole(0))} of the words kept whole."
         )
     if answers.tokens is None:
-        return said
+        return sentences
     rows = ((name, exact(documents), exact(count)) for name, (documents, count) in answers.tokens.items())
-    return f"{said}\n\n{table(('Split', 'Documents', 'Tokens'), rows)}"
+    return f"{sentences}\n\n{table(('Split', 'Documents', 'Tokens'), rows)}"
 
 
 def fingerprints(answers: Answers) -> str:
     """What proves which artefacts these are."""
-    if reason := told(answers, "artefacts", "No artefact is whole."):
+    if reason := missing_because(answers, "artefacts", "No artefact is whole."):
         return reason
     made = table(
         ("Artefact", "Rows", "Bytes", "Fingerprint"),

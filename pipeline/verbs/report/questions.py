@@ -161,7 +161,7 @@ def bounds(root: Path, settings: list[Row]) -> tuple[Rule, ...]:
 
 def sources_of(sql: str) -> list[str]:
     """The artefacts that a question reads, `*` for the manifests of all."""
-    return list(dict.fromkeys(layout.BESIDE.get(one, one) for one in SOURCE.findall(sql)))
+    return list(dict.fromkeys(layout.BESIDE.get(source, source) for source in SOURCE.findall(sql)))
 
 
 def reasons(sources: list[str], statuses: dict[str, ArtefactStatus], root: Path) -> Iterator[str]:
