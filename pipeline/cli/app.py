@@ -18,7 +18,7 @@ import typer
 from pipeline.cli.build import build, demo
 from pipeline.cli.console import PIPE_CLOSED, err
 from pipeline.cli.diff import diff
-from pipeline.cli.handover import export
+from pipeline.cli.handover import export, push
 from pipeline.cli.model import fertility, sample, train
 from pipeline.cli.options import Verb, Verbs, before_the_verb
 from pipeline.cli.plan import plan
@@ -44,7 +44,7 @@ app.callback()(before_the_verb)
 BEAM_S_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # go to Beam as they are
 VERBS = (  # as --help lists them
     init, harvest, plan, remove, build, status, report, query, show, explain, diff, reference, overlap, extract, demo,
-    train, sample, fertility, export,
+    train, sample, fertility, export, push,
 )  # fmt: skip
 for verb in VERBS:
     app.command(cls=Verb, context_settings=BEAM_S_OPTIONS if verb is build else None)(verb)

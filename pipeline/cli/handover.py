@@ -52,3 +52,22 @@ def export(
         tokens = f", {made.tokens[split]:,} tokens" if split in made.tokens else ""
         out.print(f"{split}: {documents:,} documents{tokens}{'' if documents else '; no file'}")
     out.print(f"{target}: {len(made.files)} files, {sum(stamp.bytes for stamp in made.files.values()):,} bytes")
+
+
+def push(
+    repo: Annotated[str, typer.Argument(help="The repository of the Hugging Face hub: OWNER/NAME.")],
+    source: Annotated[Path, typer.Option("--from", help="The folder of an export.")] = Path(),
+    private: Annotated[bool, typer.Option("--private", help="Only who may write there can read it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+) -> None:
+    """Put an export on the Hugging Face hub; what is there already is not sent again."""
+    with needing("hub"):
+        from pipeline.verbs.push import push as pushed
+
+        done = pushed(source, repo, private, dry_run)
+    for name in done.sent:
+        out.print(f"{'would send' if dry_run else 'sent'} {name}")
+    for name in done.deleted:
+        out.print(f"{'would delete' if dry_run else 'deleted'} {name}")
+    total = sum(done.sent.values())
+    out.print(f"{done.kind} {repo}: {len(done.sent)} files, {total:,} bytes; {done.same} were there")
