@@ -210,10 +210,12 @@ class Artefact:
         unknown = [name for name in names if name not in manifest.files]
         if unknown:
             raise IntegrityError(f"{self.path(unknown[0])}: not in {self.manifest_path}; run 'webtext build'")
-        return [
-            storage.verified(self.path(name), manifest.files[name], self.receipt_path(shard))
-            for shard, name in enumerate(names)
-        ]
+        sizes = sum(manifest.files[name].bytes for name in names)
+        with progress.phase(f"checking {self.name}", sizes, progress.BYTES):
+            return [
+                storage.verified(self.path(name), manifest.files[name], self.receipt_path(shard))
+                for shard, name in enumerate(names)
+            ]
 
     def lying(self, suffix: str, part: str) -> list[Path]:
         """The files of such names that lie in the folder. Of objects none: the names of those come from receipts."""

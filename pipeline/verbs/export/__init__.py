@@ -26,7 +26,7 @@ import msgspec
 import pyarrow as pa
 
 from pipeline.config import Settings, nearest
-from pipeline.shards import schemas, storage
+from pipeline.shards import progress, schemas, storage
 from pipeline.shards.locations import name_of
 from pipeline.shards.outcomes import BooksError, ConfigError, StorageError
 from pipeline.shards.receipts import Artefact
@@ -110,22 +110,30 @@ def export_text(
     tokens = Artefact(root, "tokens", 1).manifest()
     share = tokens.settings["val_share"] if tokens else settings.tokens.val_share
     paths = corpus.files(".parquet")
-    for split in SPLITS:
-        rows = [sum(map(len, rows_of(path, split, share, ["doc_id"]))) for path in paths]
-        made.documents[split] = sum(rows)
-        parts = [(path, count) for path, count in zip(paths, rows, strict=True) if count]
-        for number, (path, expected) in enumerate(parts):
-            name = f"{split}-{storage.shard_name(number, len(parts), '')}"
-            written = write(name, rows_of(path, split, share, schemas.CORPUS.names), expected)
-            if written != expected:
-                raise BooksError(f"{path}: {written} rows of {split} written, {expected} read")
     expected = sum(stamp.rows for name, stamp in manifest.files.items() if "/" not in name)
+    with progress.phase("export", expected, noun="documents"):
+        for split in SPLITS:
+            rows = [sum(map(len, rows_of(path, split, share, ["doc_id"]))) for path in paths]
+            made.documents[split] = sum(rows)
+            parts = [(path, count) for path, count in zip(paths, rows, strict=True) if count]
+            for number, (path, count) in enumerate(parts):
+                name = f"{split}-{storage.shard_name(number, len(parts), '')}"
+                written = write(name, told(rows_of(path, split, share, schemas.CORPUS.names)), count)
+                if written != count:
+                    raise BooksError(f"{path}: {written} rows of {split} written, {count} read")
     if sum(made.documents.values()) != expected:
         raise BooksError(f"{corpus.folder}: {made.documents} documents exported, {expected} in receipts")
     refuse_nothing(root, made)
     made.about = {"val_share": share, "fingerprint": manifest.fingerprint}
     made.about["made_from"] = {"corpus": held_by(manifest)}
     unchanged(corpus, manifest)
+
+
+def told(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The tables; whoever watches is told of their rows as they are written."""
+    for table in tables:
+        yield table
+        progress.told(progress.ROWS, table.num_rows)
 
 
 def rows_of(path: Path, split: str, share: float, columns: list[str]) -> Iterator[pa.Table]:

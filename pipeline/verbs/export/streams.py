@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.shards import storage
+from pipeline.shards import progress, storage
 from pipeline.shards.outcomes import BooksError
 from pipeline.shards.receipts import Artefact
 from pipeline.tokenizer import REPORT
@@ -27,7 +27,8 @@ def export_tokens(root: Path, made: Export, write: Callable[[Tokens, str, Export
         if made.documents[split] != expected:
             raise BooksError(f"{split}: {made.documents[split]} documents in shards, {expected} in receipts")
         if expected:
-            made.tokens[split] = write(tokens, split, made)
+            with progress.phase("export", sum(map(len, tokens.streams(split))), noun="tokens"):
+                made.tokens[split] = write(tokens, split, made)
     refuse_nothing(root, made)
     vocabulary = Artefact(root, "tokenizer", 1)
     for name in vocabulary.hashes(0):
@@ -47,5 +48,6 @@ def write_numbers(file: storage.HashingFile, arrays: Iterable[Numbers], kind: st
     for array in arrays:
         for start in range(0, len(array), CHUNK):
             file.write(array[start : start + CHUNK].astype(kind))
+            progress.told(progress.ROWS, len(array[start : start + CHUNK]))
         count += len(array)
     return count

@@ -20,7 +20,7 @@ from pipeline.build import artefact, same_shards
 from pipeline.config import Settings
 from pipeline.fetch.forget import forget, tables
 from pipeline.fetch.shelf import sweep
-from pipeline.shards import layout, lease, leftovers, removals, schemas
+from pipeline.shards import layout, lease, leftovers, progress, removals, schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.verbs.remove.exposure import held, spans
 from pipeline.verbs.remove.removal import Removal
@@ -29,6 +29,8 @@ from pipeline.verbs.remove.search import made, search, searched, where
 from pipeline.verbs.remove.statement import answers, paths_of, state, verify
 from pipeline.verbs.remove.traces import erase_traces
 from pipeline.verbs.remove.undo import undo
+
+SEARCHED = 3  # artefacts: links, pages, and what archives hold
 
 __all__ = ["Removal", "answers", "foreseen", "remove", "report", "undo", "verify"]
 
@@ -74,7 +76,8 @@ def foreseen(root: Path, shards: int, lines: Sequence[str], whole_suffix: bool =
     """What each line of a list would meet, for a person; nothing is changed. Raises as `remove`, but BusyError."""
     request = removals.request_of(lines, datetime.now(UTC), whole_suffix)
     same_shards(root, shards)
-    found = searched(request, search(root, shards, request))
+    with progress.phase("searching", shards * SEARCHED, noun="shards"):
+        found = searched(request, search(root, shards, request))
     return [*answers(found, [removals.entry_of(line) for line in lines]), "a dry run: nothing was changed"]
 
 
@@ -83,14 +86,17 @@ def carry_out(removal: Removal, settings: Settings | None) -> None:
     if removal.request.searched:  # cut short after that
         removal.where = where(removal.root, removal.shards, removal.request.removed)
     else:
-        met = search(removal.root, removal.shards, removal.request)
+        with progress.phase("searching", removal.shards * SEARCHED, noun="shards"):
+            met = search(removal.root, removal.shards, removal.request)
         removal.request, removal.where = searched(removal.request, met), met.shards
         removal.note(spans=spans(removal), held=held(removal), returning=tuple(sorted(returning(removal))))
     sweep(removal.root / "pages", older_s=0.0)  # segments that a kill left without a table
     for path in tables(removal.root / "pages"):
         forget(path, removal.fetched)
-    take_out(removal)
-    erase_traces(removal, settings)
+    with progress.phase("writing again", noun="shards"):
+        take_out(removal)
+    with progress.phase("erasing traces", noun="files"):
+        erase_traces(removal, settings)
 
 
 def returning(removal: Removal) -> set[str]:

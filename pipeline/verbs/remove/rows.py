@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.build import artefact
 from pipeline.fetch import pointers
-from pipeline.shards import receipts, schemas, storage
+from pipeline.shards import progress, receipts, schemas, storage
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact, RowCounts, Task
 from pipeline.submissions import decide
@@ -46,7 +46,7 @@ def take_out(removal: Removal) -> None:
                 shards_of.receipt(shard) is None
             ):  # not made, or cut short here: what lies there is made anew by the next build
                 discard(shards_of, shard)
-        for shard in concerned(shards_of, removal.where):
+        for shard in progress.each(concerned(shards_of, removal.where)):
             if shards_of.receipt(shard) is not None:
                 rewrite(removal, shards_of, shard, parts)
         shards_of.refresh()

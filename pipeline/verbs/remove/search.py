@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pipeline.build import artefact
 from pipeline.fetch.continuations import Continuation
 from pipeline.fetch.forget import tables
-from pipeline.shards import schemas, storage
+from pipeline.shards import progress, schemas, storage
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.removals import KINDS, Line, RemovalRequest, domains, hidden, identity, rows_told
@@ -124,7 +124,7 @@ def find_links(links: Artefact, question: Question, led: dict[str, set[int]], me
     wanted = pa.array(sorted(question.documents.keys() | led.keys()), pa.string())
     touched: set[str] = set()
     alive: set[str] = set()
-    for shard in made(links):
+    for shard in progress.each(made(links)):
         table = schemas.read_parquet(links.file(shard, ".parquet"), ("doc_id", "host", "host_shards", "outcome"))
         hosts, ids = table["host"].combine_chunks().dictionary_encode(), table["doc_id"].to_pylist()
         by_host = [question.of_host(host) for host in hosts.dictionary.to_pylist()]
@@ -162,7 +162,7 @@ def destinations(root: Path, shards: int) -> Iterator[tuple[str, list[str]]]:
     """(doc_id, addresses) of each link that led elsewhere, as pages, archives and segments know it."""
     for name in ("pages", "scratch/found"):
         source = Artefact(root, name, shards)
-        for shard in made(source):
+        for shard in progress.each(made(source)):
             yield from led_in(source.file(shard, ".parquet"))
     for path in tables(root / "pages"):
         yield from led_in(storage.local(path))

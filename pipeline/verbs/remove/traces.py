@@ -25,7 +25,7 @@ import zstandard
 
 from pipeline.build import STAGES
 from pipeline.config import Settings
-from pipeline.shards import inputs, layout, objects, schemas, storage
+from pipeline.shards import inputs, layout, objects, progress, schemas, storage
 from pipeline.shards.locations import location_of, name_of, path_of
 from pipeline.shards.outcomes import InputError
 from pipeline.shards.removals import FOLDER as REQUESTS
@@ -50,7 +50,7 @@ def erase_traces(removal: Removal, settings: Settings | None) -> None:
     folders = {path.parent for path in lying(removal.root) if path.name == ABOUT}
     for folder in sorted(folders):
         delete_export(removal, folder)
-    for path in lying(removal.root):
+    for path in progress.each(lying(removal.root)):
         inside = path.relative_to(removal.root)
         if inside.parts[0] in OURS or path.name.startswith("."):
             continue
