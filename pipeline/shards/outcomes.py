@@ -158,7 +158,7 @@ class BusyError(WebTextError):
 
 
 class IntegrityError(WebTextError):
-    """A file of the working directory is not the one its receipt describes."""
+    """What is needed of the working directory is not built, or is not what its receipt describes."""
 
     exit_code = 5
 

@@ -7,7 +7,7 @@ two seconds to start the child. Alternative: a call of `pipeline.text.extract.ex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,10 @@ def extracts(
     """
     limits = DocumentsSettings()
     opened = openings(words, root, settings)
+    pages = chain.from_iterable(source() for source in opened)
+    first = list(islice(pages, 1))  # what is not there is told before the child is started
     with Sandbox(engine, limits.cpu_s, limits.memory_bytes) as box:
-        for page in progress.each(chain.from_iterable(source() for source in opened)):
+        for page in progress.each(chain(first, pages)):
             found = Extraction(page.outcome, engine="")
             if page.outcome is Outcome.KEPT:
                 found = box.extract(page.body, content_type or page.content_type, url or page.url)

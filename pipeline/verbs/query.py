@@ -19,7 +19,7 @@ from pipeline.config import nearest
 from pipeline.plaintext import decoded
 from pipeline.shards import removals, transfer
 from pipeline.shards.locations import location_of, mirror
-from pipeline.shards.outcomes import ConfigError, InputError
+from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError
 from pipeline.status import recorded
 from pipeline.verbs.report.questions import asking, prove, questions, reasons, sources_of, to_be_shown, wholes
 
@@ -49,8 +49,8 @@ def asked_by(sql: str) -> str:
 def query(root: Path, shards: int, name: str) -> Answer:
     """The answer to a question by its name, or to the SQL in a file whose name ends in .sql, asked within `root`.
 
-    Raises ConfigError: no such question. InputError: no such file, SQL that fails, or what it reads is not built.
-    IntegrityError: a file of an artefact is not as its receipt says. BusyError: a removal was cut short.
+    Raises ConfigError: no such question. InputError: no such file, or SQL that fails.
+    IntegrityError: what it reads is not built, or not as its receipt says. BusyError: a removal was cut short.
     """
     sql, where = question(name)
     root = root.absolute()
@@ -60,7 +60,7 @@ def query(root: Path, shards: int, name: str) -> Answer:
         transfer.bring(root / "model")
     statuses = recorded(root, shards)
     if reason := next(reasons([source for source in sources if source in (*STAGES, "*", "model")], statuses, root), ""):
-        raise InputError(f"{name}: {reason}")
+        raise IntegrityError(f"{name}: {reason}")
     whole = wholes(statuses)
     prove(root, shards, [source for source in STAGES if source in sources])
     with asking(root) as base:

@@ -96,7 +96,7 @@ def test_what_cannot_be_asked_is_said_in_one_line(root, tmp_path):
 def test_a_question_to_what_is_not_built_names_the_stage(root, tmp_path):
     shutil.copytree(root / "links", tmp_path / "links")
     assert query(tmp_path, SHARDS, "karma").rows
-    with pytest.raises(InputError, match=r"places: .*pages.* is not made"):
+    with pytest.raises(IntegrityError, match=r"places: .*pages.* is not made"):
         query(tmp_path, SHARDS, "places")
 
 
