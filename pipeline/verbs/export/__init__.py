@@ -133,7 +133,7 @@ def told(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The tables; whoever watches is told of their rows as they are written."""
     for table in tables:
         yield table
-        progress.told(progress.ROWS, table.num_rows)
+        progress.advance(progress.ROWS, table.num_rows)
 
 
 def rows_of(path: Path, split: str, share: float, columns: list[str]) -> Iterator[pa.Table]:

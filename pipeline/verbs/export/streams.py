@@ -48,6 +48,6 @@ def write_numbers(file: storage.HashingFile, arrays: Iterable[Numbers], kind: st
     for array in arrays:
         for start in range(0, len(array), CHUNK):
             file.write(array[start : start + CHUNK].astype(kind))
-            progress.told(progress.ROWS, len(array[start : start + CHUNK]))
+            progress.advance(progress.ROWS, len(array[start : start + CHUNK]))
         count += len(array)
     return count
