@@ -87,6 +87,7 @@ class PagesSettings(Section, frozen=True):
     # a rest that it states itself (Retry-After) is waited out first, an hour at most each time; a network that is away
     # ends the build after as many. 0 = neither is waited for
     patience_gaps: Count = 600
+    most_per_host: Count = 0  # links that a host is asked for, most karma first; the others end as host_limit; 0 = all
     crawls: Count = 0  # at once, each over a group of shards and with these bounds; 0 = 1 here, 16 on a cluster
     connections: Positive = 200  # open at once, over all hosts of a crawl
     deadline_s: Seconds = 30.0  # one request: DNS, connect, headers, body and all its redirects

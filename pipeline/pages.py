@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,12 @@ import pyarrow as pa
 from pipeline.config import PagesSettings, Settings, slice_of
 from pipeline.ends import found_ends, missing, shelf, write_pages
 from pipeline.fetch import archive, commoncrawl, originals, pointers, queues
+from pipeline.fetch.claims import claimed
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.continuations import new_fetch
 from pipeline.fetch.forget import forget_gone
 from pipeline.fetch.lookup import Held, Wanted, lookup
-from pipeline.fetch.pointers import Row
+from pipeline.fetch.pointers import Row, nowhere
 from pipeline.fetch.queues import Waits
 from pipeline.fetch.robots import obeyed_agents, product_token
 from pipeline.fetch.segments import (
@@ -48,7 +49,7 @@ from pipeline.fetch.window import Round, Source, crawl_round
 from pipeline.kept import Kept, kept_links, refusals_of, splits_of
 from pipeline.shards import progress, receipts, schemas, storage
 from pipeline.shards.engine import LOCAL
-from pipeline.shards.outcomes import ConfigError
+from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Refusals
 from pipeline.shards.runner import Block, Run
@@ -269,10 +270,19 @@ def receive(here: Crawl, task: Task, blocks: Iterable[pa.Table]) -> None:
     known = verdicts(here, task.shard)
     own = shelf(here.pages, task.shard).rows(known)
     kept, ends = kept_links(here.links, task.shard), found_ends(here.found, task.shard)
-    wanted = missing(kept, ends)
     crawled = ends_of((*sent, *own))
+    lacking = missing(kept, ends)
+    places = places_of(lacking, task.shard, here.owners, here.settings.most_per_host)
+    wanted = [link for link in lacking if link.doc_id in places or crawled[link.doc_id]]
+    ends.update((link.doc_id, nowhere(link.doc_id, Outcome.HOST_LIMIT)) for link in lacking)
     fresh = [
-        Waiting(link.doc_id, link.host, next_step(crawled[link.doc_id]), new_fetch(link.fetch_url, here.settings))
+        Waiting(
+            link.doc_id,
+            link.host,
+            next_step(crawled[link.doc_id]),
+            new_fetch(link.fetch_url, here.settings),
+            places.get(link.doc_id, 0.0),
+        )
         for link in wanted
         if not is_over(standing(crawled[link.doc_id], here.refusals), here.settings.passes)
     ]
@@ -286,27 +296,40 @@ def receive(here: Crawl, task: Task, blocks: Iterable[pa.Table]) -> None:
         write_pages(here.settings, here.found, here.pages, here.refusals, task, kept, ends)
 
 
-def places_of(links: Iterable[Kept]) -> dict[str, float]:
-    """By doc_id, how far down each link is among those of its host, in [0, 1): most karma first."""
+def places_of(links: Iterable[Kept], shard: int, owners: Owners, most: int) -> dict[str, float]:
+    """By doc_id, how far down each link of a shard is among those of its host, in [0, 1): most karma first.
+
+    Of a host only the first `most` (0: all) have a place; of one that several shards share each gives its share.
+    """
     ranked = sorted(links, key=lambda link: (-(link.score or 0), link.doc_id))
-    hosts = Counter(link.host for link in ranked)
+    counts = Counter(link.host for link in ranked)
+    limits = {host: min(count, owners.share_of(host, shard, most)) if most else count for host, count in counts.items()}
     seen: Counter[str] = Counter()
     places = {}
     for link in ranked:
-        places[link.doc_id] = seen[link.host] / hosts[link.host]
+        if seen[link.host] < limits[link.host]:
+            places[link.doc_id] = seen[link.host] / limits[link.host]
         seen[link.host] += 1
     return places
 
 
 def crawl_group(here: Crawl, turns: Mapping[str, Turn], round_s: float, group: Group) -> None:
     """One round of one group of shards, less what an attempt before has committed."""
-    sources = {}
-    for shard in group.visited(here.owners, turns):
-        path = queue(here.pages, shard)
-        waits = queues.waits(path)
-        sources[shard] = Source(shelf(here.pages, shard), path, waits, partial(queues.stands, path, waits.order))
-    round_ = Round(here.owners, group, turns, here.began, partial(alive, here.pages), here.refusals, round_s)
-    crawl_round(here.settings, SOFTWARE, round_, sources)
+    told = Round(here.owners, group, turns, here.began, partial(alive, here.pages), here.refusals, round_s)
+    found = {shard: queues.waits(queue(here.pages, shard)) for shard in group.visited(here.owners, turns)}
+    claim = queue(here.pages, group.shards[0]).with_suffix(".claim")
+    with claimed(claim, found[group.shards[0]].order) as is_mine:
+        sources = {}
+        for shard, waits in found.items():
+            path = queue(here.pages, shard)
+            stands = partial(still_stands, is_mine, path, waits.order)
+            sources[shard] = Source(shelf(here.pages, shard), path, waits, stands)
+        crawl_round(here.settings, SOFTWARE, told, sources)
+
+
+def still_stands(is_mine: Callable[[], bool], path: Path, order: str) -> bool:
+    """Whether an attempt is the one that counts, in a round that goes on."""
+    return is_mine() and queues.stands(path, order)
 
 
 def alive(pages: Artefact) -> Iterator[str]:

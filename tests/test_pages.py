@@ -556,6 +556,69 @@ def test_an_attempt_that_is_made_again_asks_only_for_what_it_had_not_committed(t
     assert settings_rounds
 
 
+def with_karma(path, score, host):
+    return {**crawled(path, host=host), "score": score}
+
+
+def test_links_of_a_host_are_asked_for_by_karma_and_those_beyond_the_limit_wait_until_it_is_raised(tmp_path):
+    scores = {"/1": 3, "/2": 90, "/3": 7, "/4": 40}
+    with local_web(hosts="ab") as (values, web):
+        write_links(tmp_path, [with_karma(path, score, host) for path, score in scores.items() for host in "ab"])
+        manifest = pages.stage(settings_of(**values, most_per_host=2), tmp_path, PlainRun())
+        assert manifest.books["pages"].outcomes == {"kept": 4, "host_limit": 4}
+        for host in ("a.test", "b.test"):
+            assert [path for name, path, *_ in web.requests if name == host] == ["/robots.txt", "/2", "/4"]
+        web.requests.clear()
+        manifest = pages.stage(settings_of(**values, most_per_host=3), tmp_path, PlainRun())
+        assert manifest.books["pages"].outcomes == {"kept": 6, "host_limit": 2}
+        assert web.hits == ["/3", "/3"]
+        manifest = pages.stage(settings_of(**values), tmp_path, PlainRun())
+        assert manifest.books["pages"].outcomes == {"kept": 8}
+        assert web.hits == ["/1", "/1", "/3", "/3"]
+        pages.stage(settings_of(**values, most_per_host=1), tmp_path, PlainRun())
+        assert web.hits == ["/1", "/1", "/3", "/3"]
+    assert set(ends(tmp_path).values()) == {"kept"}  # what was fetched is not forgotten
+
+
+@pytest.mark.parametrize("most", [1, 5, 7])
+def test_a_limit_holds_over_all_shards_that_share_a_host(tmp_path, most):
+    links = [{**crawled(f"/{n}", host="a"), "host_shards": 2} for n in range(20)]
+    places = [shard_of("a.test", row["doc_id"], SHARDS, {"a.test": 2}) for row in links]
+    assert min(places.count(0), places.count(1)) >= 4
+    with local_web() as (values, web):
+        write_links(tmp_path, links, places=places)
+        manifest = pages.stage(settings_of(**values, most_per_host=most), tmp_path, PlainRun())
+        assert len(web.hits) == most
+    assert manifest.books["pages"].outcomes == {"kept": most, "host_limit": 20 - most}
+
+
+def test_a_crawl_by_workers_makes_the_rows_of_one_crawl(tmp_path):
+    a, b = HERE[0], THERE[0]
+    replies = {f"{a}.test/m": redirect(f"http://{b}.test/n"), f"{b}.test/n": redirect(f"http://{a}.test/o")}
+    found = []
+    with local_web(replies, hosts=[a, b]) as (values, _):
+        for crawls in (1, 2):
+            (work := tmp_path / str(crawls)).mkdir()
+            write_links(work, [crawled(path, host=host) for host in (a, b) for path in ("/m", "/1", "/22")])
+            pages.stage(settings_of(**values, crawls=crawls), work, AtOnce())
+            found.append([{name: row[name] for name in ("url", "final_url", "via", "sha256")} for row in rows_of(work)])
+    assert found[0] == found[1]
+
+
+def test_what_robots_txt_says_of_a_shared_host_is_known_to_all_its_shards_when_agents_are_obeyed_later(tmp_path):
+    links = [{**crawled(f"/{n}", host="a"), "host_shards": 2} for n in range(8)]
+    places = [shard_of("a.test", row["doc_id"], SHARDS, {"a.test": 2}) for row in links]
+    assert set(places) == {0, 1}
+    rules = b"User-agent: GPTBot\nDisallow: /\n"
+    with local_web({"a.test/robots.txt": (200, {}, rules)}) as (values, web):
+        write_links(tmp_path, links, places=places)
+        pages.stage(settings_of(**values), tmp_path, PlainRun())
+        asked = len(web.requests)
+        made = pages.stage(settings_of(**values, obey_agents=("GPTBot",)), tmp_path, PlainRun())
+        assert len(web.requests) == asked
+    assert made.books["pages"].outcomes == {"robots_disallowed": 8}
+
+
 def test_links_with_the_same_payload_point_at_one_response(tmp_path):
     same = {f"a.test/{n}": (200, {}, BODY) for n in range(3)}
     with local_web(same) as (values, _):

@@ -48,6 +48,12 @@ class Owners:
         home = shard_of(host, "", self.shards, {})
         return [(home + piece) % self.shards for piece in range(self.splits.get(host, 1))]
 
+    def share_of(self, host: str, shard: int, count: int) -> int:
+        """How many of `count` links of a host are a shard's, if they are spread over its shards evenly."""
+        shards = self.all_of(host)
+        place = shards.index(shard) if shard in shards else 0
+        return count // len(shards) + (place < count % len(shards))
+
     def is_shared(self, host: str) -> bool:
         """Whether several shards ask a host."""
         return self.splits.get(host, 1) > 1

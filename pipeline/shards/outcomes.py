@@ -75,6 +75,7 @@ class Outcome(StrEnum):
         "host_away",
         "never asked: the host gave nothing, or asked for less, for longer than pages.patience_gaps",
     )
+    HOST_LIMIT = "host_limit", "not asked for: pages.most_per_host links of its host have more karma; raise it to ask"
     FAULT = "fault", "a fault of this program at this page, named in a note: please report it"
 
     # documents: one per kept page
@@ -112,7 +113,7 @@ FATES: dict[str, tuple[Outcome, ...]] = {
         Outcome.NAME_ERROR, Outcome.CONNECT_ERROR, Outcome.BAD_RESPONSE, Outcome.INCOMPLETE, Outcome.TLS_ERROR,
         Outcome.TIMED_OUT, Outcome.TOO_LARGE, Outcome.BAD_ENCODING, Outcome.REDIRECT_LOOP, Outcome.TOO_MANY_REDIRECTS,
         Outcome.BAD_REDIRECT, Outcome.NOT_FOUND, Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR, Outcome.BAD_STATUS,
-        Outcome.NOT_HTML, Outcome.EMPTY_BODY, Outcome.HOST_AWAY, Outcome.FAULT,
+        Outcome.NOT_HTML, Outcome.EMPTY_BODY, Outcome.HOST_AWAY, Outcome.HOST_LIMIT, Outcome.FAULT,
     ),
     "documents": (
         Outcome.KEPT, Outcome.REMOVED, Outcome.UNDECODABLE, Outcome.NO_TEXT, Outcome.EXTRACT_TIMED_OUT,

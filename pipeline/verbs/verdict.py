@@ -19,6 +19,7 @@ Row = dict[str, Any]
 NEVER_ASKED: dict[str, str] = {  # outcomes of links that no request was made for
     Outcome.ROBOTS_DISALLOWED: "robots.txt of {host} disallows it",
     Outcome.ROBOTS_UNREACHABLE: "robots.txt of {host} could not be read, which forbids everything (RFC 9309)",
+    Outcome.HOST_LIMIT: "{host} has pages.most_per_host links with more karma; it was not asked for",
     Outcome.HOST_AWAY: "{host} was away for longer than pages.patience_gaps",
     Outcome.NOT_PUBLIC: "{host} leads to an address that is not public",
 }

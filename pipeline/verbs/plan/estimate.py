@@ -4,8 +4,7 @@ Choice: one short function a stage, linear in rows and bytes, with Heaps' law fo
 stage it stands for. Cost: right within a factor of two, not of ten per cent (`tests/benchmarks/bench_plan.py` tells).
 Alternative: a fitted model, which nobody could correct by hand.
 
-Seconds are those of the machines named: in the local runner shards of a crawl come one after another, each as long as
-its longest queue; on W workers W x vCPUs of them at once.
+Seconds are those of the machines named; a crawl takes as long as its longest queue at least, whoever does it.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.build import STAGES
 from pipeline.config import Settings
+from pipeline.pages import CRAWLS
 from pipeline.tokenizer import TABLE_BYTES
 from pipeline.verbs.plan.costs import Code, Costs, Web
 from pipeline.verbs.plan.flow import Crawl, Flow, crawl_of, flow_of
@@ -307,5 +307,5 @@ def timed(stage: Stage, shape: Shape, machines: Machines) -> Stage:
     alone = ALONE.get(stage.name, 0.0) * stage.cpu_s  # what one process does, whoever waits
     seconds = alone + (stage.cpu_s - alone) / at_once + shape.code.boot_s * machines.service
     if crawl:
-        seconds += max(*crawl.shard_s, sum(crawl.shard_s) / at_once)
+        seconds += crawl.seconds(shape.settings.pages.crawls or (min(CRAWLS, at_once) if machines.service else 1))
     return replace(stage, seconds=seconds)

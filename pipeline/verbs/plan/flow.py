@@ -1,16 +1,16 @@
 """How many rows go on from stage to stage, and what politeness asks of a crawl: arithmetic on what a probe found.
 
 Choice: shares, one a stage, from books where an artefact stands, from the sample where not, and assumed where nothing
-was seen. The crawl is laid out by the functions that will lay it out, `urls.shard_of` and `urls.split_hosts`. Cost:
-hosts that the sample missed are in nobody's queue. Alternative: Zipf's law, which does not know that a host is blocked.
+was seen. A crawl takes as long as its longest queue, or as its requests need. Cost: hosts that the sample missed are in
+nobody's queue. Alternative: Zipf's law, which does not know that a host is blocked.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline import urls
 from pipeline.config import Settings
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.verbs.plan.costs import Costs, Web
@@ -71,39 +71,41 @@ class Queue:
 
 @dataclass(frozen=True)
 class Crawl:
-    """The requests of a crawl, the seconds that its shards take, each on its own, and its longest queue."""
+    """The requests of a crawl, the seconds of its longest queue, and those that one crawl needs to send them all.
+
+    `spared`: the links that `pages.most_per_host` leaves out. `limit`: with which its longest queue would take no
+    longer than all requests, and `beyond`: the links that this would leave out; 0 where it takes no longer anyway.
+    """
 
     requests: float
-    shard_s: tuple[float, ...]
     longest: Queue | None
+    work_s: float
+    spared: float
+    limit: int = 0
+    beyond: float = 0.0
+
+    def seconds(self, crawls: float) -> float:
+        """How long it takes, in so many crawls at once: one host is asked by one of them."""
+        return max(self.longest.seconds if self.longest else 0.0, self.work_s / max(1.0, crawls))
 
 
 def crawl_of(hosts: Mapping[str, float], links: float, settings: Settings, costs: Costs) -> Crawl:
     """What a crawl of `links` takes. `hosts`: the links of those hosts that are known, of which nobody else's are.
 
-    A shard is done when its longest queue is, or when its connections have carried all its requests, or its core has.
-    A host that is spread over k shards has 1/k of its links in each, asked k times as slowly.
+    It is done when its longest queue is, and when its connections have carried all its requests, or its core has.
     """
-    shards, pages, web = settings.build.shards, settings.pages, costs.web
-    total = sum(hosts.values())
-    large = {host: round(count) for host, count in hosts.items() if count * shards > 2 * total}
-    splits = urls.split_hosts(large, round(total), shards) if large else {}
-    turn = (pages.gap_s + web.latency_s) * web.requests
-    queues, held = [0.0] * shards, [0.0] * shards
-    for host, count in hosts.items():
-        home, pieces = urls.shard_of(host, "", shards, {}), splits.get(host, 1)
-        for piece in range(pieces):
-            shard = (home + piece) % shards  # as `urls.shard_of` spreads it
-            queues[shard] = max(queues[shard], count * turn)
-            held[shard] += count / pieces
-    if not total:
-        held = [links / shards] * shards
-    robots = len(hosts) / shards
-    asked = [links * web.requests + robots for links in held]
-    work = max(web.latency_s / pages.connections, costs.code.request_s)
-    longest = max(hosts, key=lambda host: hosts[host], default=None)
-    return Crawl(
-        sum(asked),
-        tuple(max(queue, count * work) for queue, count in zip(queues, asked, strict=True)),
-        Queue(longest, hosts[longest], hosts[longest] * turn) if longest else None,
-    )
+    pages, web = settings.pages, costs.web
+    most = pages.most_per_host or math.inf
+    asked = {host: min(count, most) for host, count in hosts.items()}
+    total = sum(asked.values()) if hosts else links
+    requests = total * web.requests + len(hosts)
+    work_s = requests * max(web.latency_s / pages.connections, costs.code.request_s)
+    spared = sum(hosts.values()) - sum(asked.values())
+    longest = max(asked, key=lambda host: asked[host], default=None)
+    if longest is None:
+        return Crawl(requests, None, work_s, spared)
+    turn_s = (pages.gap_s + web.latency_s) * web.requests
+    queue = Queue(longest, asked[longest], asked[longest] * turn_s)
+    limit = max(1, math.ceil(work_s / turn_s)) if queue.seconds > work_s else 0
+    beyond = sum(max(0.0, count - limit) for count in asked.values()) if limit else 0.0
+    return Crawl(requests, queue, work_s, spared, limit, beyond)

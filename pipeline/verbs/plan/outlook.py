@@ -12,7 +12,7 @@ from pipeline.config import Settings
 from pipeline.shards import inputs
 from pipeline.shards.engine import LOCAL
 from pipeline.verbs.plan.costs import Costs
-from pipeline.verbs.plan.estimate import Plan, planned, text_bytes_of
+from pipeline.verbs.plan.estimate import HOUR_S, Plan, planned, text_bytes_of
 from pipeline.verbs.plan.graph import graph_bytes, refuse_heavy
 from pipeline.verbs.plan.machines import Machines, here
 from pipeline.verbs.plan.probe import Probe, probe
@@ -138,5 +138,11 @@ def notes(plan: Plan, found: Probe, settings: Settings, machines: Machines) -> I
         yield f"disk: {plan.disk_bytes / 1e9:.1f} GB are needed, {machines.disk_bytes / 1e9:.1f} GB are free"
     if plan.crawl and plan.crawl.longest is None:
         yield "no host is known, so queues are left out, and the crawl will take longer: build links, then plan again"
-    if plan.crawl and not machines.service and shards > 1:
-        yield "the local runner crawls one shard after another: fewer shards, or a distributed runner, crawl sooner"
+    if plan.crawl and plan.crawl.spared:
+        yield f"pages.most_per_host leaves out {plan.crawl.spared:,.0f} links; raise it another day to ask for them"
+    if plan.crawl and plan.crawl.longest and plan.crawl.longest.seconds > max(HOUR_S, 2 * plan.crawl.work_s):
+        queue, rest_h, later = plan.crawl.longest, plan.crawl.work_s / HOUR_S, plan.crawl.beyond
+        yield (
+            f"{queue.host} alone takes {queue.seconds / HOUR_S:,.1f} h, all requests {rest_h:,.1f} h: --set "
+            f"pages.most_per_host={plan.crawl.limit} ends with these, and leaves {later:,.0f} links for later"
+        )

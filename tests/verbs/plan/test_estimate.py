@@ -119,8 +119,8 @@ def test_wikipedia_is_read_once_and_its_8_grams_are_held():
     assert made.shard_memory_bytes == 700  # in every process that votes
 
 
-def test_shards_of_a_crawl_come_one_after_another_here_and_together_on_a_service():
-    many = {f"h{number}.test": 100.0 for number in range(400)}
+def test_a_crawl_of_many_hosts_is_shared_by_the_crawls_of_a_service():
+    many = {f"h{number}.test": 100.0 for number in range(40_000)}
     probe = Probe(submissions(hosts=many), crawls=True)
     chosen = settings(shards=8)
     here = stages(probe, chosen)["pages"].seconds

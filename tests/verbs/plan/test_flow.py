@@ -76,12 +76,12 @@ def test_no_stage_has_more_rows_than_the_one_before(kept, held, text_share, pass
 def test_the_longest_queue_is_its_links_times_the_gap():
     crawl = crawl_of({"a.test": 3_600.0, "b.test": 10.0}, 3_610, settings(shards=1), FREE)
     assert (crawl.longest.host, crawl.longest.links, crawl.longest.seconds) == ("a.test", 3_600, 3_600)
-    assert crawl.shard_s == (3_600,)
+    assert crawl.seconds(1) == crawl.seconds(16) == 3_600
 
 
 def test_an_answer_that_takes_a_second_doubles_a_gap_of_one():
     costs = assumed(["latency_s=1", "requests=1", "request_s=0"])
-    assert crawl_of({"a.test": 100.0}, 100, settings(shards=1), costs).shard_s == (200,)
+    assert crawl_of({"a.test": 100.0}, 100, settings(shards=1), costs).seconds(1) == 200
 
 
 def test_many_hosts_take_what_the_connections_carry():
@@ -89,25 +89,38 @@ def test_many_hosts_take_what_the_connections_carry():
     hosts = {f"h{number}.test": 1.0 for number in range(10_000)}
     crawl = crawl_of(hosts, 10_000, settings(shards=1, connections=100), costs)
     assert crawl.requests == 20_000  # each host's robots.txt too
-    assert crawl.shard_s == (400,)  # 20,000 requests of 2 s over 100 connections
+    assert crawl.seconds(1) == 400  # 20,000 requests of 2 s over 100 connections
+    assert crawl.seconds(4) == 100
 
 
-def test_a_host_spread_over_shards_keeps_each_busy_as_long_as_one_shard_would():
-    hosts = {"large.test": 1_000.0, **{f"h{number}.test": 1.0 for number in range(10)}}
-    crawl = crawl_of(hosts, 1_010, settings(shards=8), FREE)
-    assert crawl.shard_s == (1_000,) * 8  # 1/8 of its links in each, asked at an eighth of the rate
+def test_a_limit_to_the_links_of_a_host_shortens_its_queue_and_says_what_it_leaves_out():
+    hosts = {"large.test": 1_000.0, "other.test": 150.0, **{f"h{number}.test": 1.0 for number in range(10)}}
+    limited = crawl_of(hosts, 1_160, settings(most_per_host=100), FREE)
+    assert (limited.seconds(1), limited.spared, limited.longest.links) == (100, 950, 100)
+    assert crawl_of(hosts, 1_160, settings(most_per_host=2_000), FREE).spared == 0
 
 
-def test_links_of_unknown_hosts_are_spread_evenly():
+def test_the_limit_that_is_advised_makes_the_longest_queue_as_long_as_all_requests():
+    costs = assumed(["latency_s=1", "requests=1", "request_s=0"])
+    hosts = {"large.test": 10_000.0, **{f"h{number}.test": 10.0 for number in range(3_000)}}
+    crawl = crawl_of(hosts, 40_000, settings(connections=10), costs)
+    assert crawl.limit == 2_151  # 43,001 requests of 1 s over 10 connections take 4,300 s: so many turns of 2 s
+    assert crawl.beyond == 10_000 - crawl.limit
+    again = crawl_of(hosts, 40_000, settings(connections=10, most_per_host=crawl.limit), costs)
+    assert again.longest.seconds == pytest.approx(crawl.work_s, rel=0.01)
+    assert again.spared == crawl.beyond
+
+
+def test_links_of_unknown_hosts_take_what_the_connections_carry():
     crawl = crawl_of({}, 4_000, settings(shards=4, connections=1), assumed(["latency_s=1", "requests=1"]))
-    assert (crawl.requests, crawl.shard_s, crawl.longest) == (4_000, (1_000,) * 4, None)
+    assert (crawl.requests, crawl.seconds(1), crawl.seconds(4), crawl.longest) == (4_000, 4_000, 1_000, None)
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,6}\.test", fullmatch=True), st.integers(1, 10_000)), st.integers(1, 20))
 def test_every_link_is_asked_for_once(hosts, shards):
     crawl = crawl_of(hosts, sum(hosts.values()), settings(shards=shards), assumed(["requests=1"]))
     assert crawl.requests == pytest.approx(sum(hosts.values()) + len(hosts))
-    assert max(crawl.shard_s) >= max(hosts.values(), default=0) * Settings().pages.gap_s
+    assert crawl.seconds(99) >= max(hosts.values(), default=0) * Settings().pages.gap_s
 
 
 def test_costs_are_those_of_the_recipe_by_default():

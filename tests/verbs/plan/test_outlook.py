@@ -160,7 +160,7 @@ def test_what_will_not_fit_is_said(tmp_path):
     settings = config.load(tmp_path / config.FILE_NAME)
     small = replace(HERE, memory_bytes=1e6, disk_bytes=1e3)
     told = " / ".join(outlook(tmp_path, settings, Costs(), small).notes)
-    expected = ("about 1 are right", "links: 0.1 GB of memory", "disk: 0.0 GB are needed", "one shard after another")
+    expected = ("about 1 are right", "links: 0.1 GB of memory", "disk: 0.0 GB are needed")
     assert [words for words in expected if words not in told] == []
 
 
