@@ -46,15 +46,15 @@ def write(work, counts, port):
 
 
 def crawl(work):
-    """In a process of the build that is measured: seconds of the stage `pages`."""
+    """In a process of the build that is measured: seconds of the stage `pages`, and its outcomes, as JSON."""
     from pipeline import config, links, pages
     from pipeline.shards.runner import PlainRun
 
     settings = config.load(work / "webtext.toml")
     links.stage(settings, work, PlainRun())
     began = time.monotonic()
-    pages.stage(settings, work, PlainRun())
-    print(time.monotonic() - began)
+    manifest = pages.stage(settings, work, PlainRun())
+    print(json.dumps([time.monotonic() - began, manifest.books["pages"].outcomes]))
 
 
 def crawled(tree, counts):
@@ -66,8 +66,7 @@ def crawled(tree, counts):
         write(work, counts, web.port)
         command = [sys.executable, __file__, "--crawl", str(work)]
         done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(tree)}, check=True, stdout=subprocess.PIPE)
-        manifest = json.loads((work / "pages" / "manifest.json").read_text())
-    return float(done.stdout), manifest["books"]["pages"]["outcomes"], web.times
+    return *json.loads(done.stdout), web.times
 
 
 def shortest_gap(times):
