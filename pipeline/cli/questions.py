@@ -40,7 +40,7 @@ def report(
 
 
 def explain(
-    what: Annotated[
+    url: Annotated[
         str,
         typer.Argument(
             metavar="URL|HOST|DOC_ID|SUBMISSION", help="An address as you type it, a host, a doc_id, t3_1abc."
@@ -53,7 +53,7 @@ def explain(
     """Tell what became of a page or of a host's pages, in one sentence, and then what each stage made of it."""
     from pipeline.verbs.explain import explained
 
-    found = explained(folder, settings_of(folder, sets).build.shards, what)
+    found = explained(folder, settings_of(folder, sets).build.shards, url)
     if json_lines:
         stages = [{"stage": stage, **row} for stage, row in found.stages]
         out.write(as_json({"verdict": found.verdict, "stages": stages}))
@@ -110,7 +110,7 @@ def extract(
         list[Any],
         typer.Argument(
             parser=word_or_path,
-            metavar="PAGE...",
+            metavar="PAGE",
             help="Files of HTML or .txt, - for standard input, WARC:OFFSET, WARC URL, or a URL of a build.",
         ),
     ],
