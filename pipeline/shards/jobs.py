@@ -31,7 +31,7 @@ import pyarrow as pa
 from pipeline.shards import crossing, interrupts, progress, storage, transfer
 from pipeline.shards.crossing import Lanes, Parcel
 from pipeline.shards.locations import location_of, mirror, name_of, trim_if_due
-from pipeline.shards.outcomes import IntegrityError, StorageError, WithdrawnError
+from pipeline.shards.outcomes import IntegrityError, StorageError
 from pipeline.shards.receipts import Task
 from pipeline.shards.storage import PART, refused, refusing
 
@@ -39,6 +39,10 @@ Keyed = tuple[int, Iterable[bytes]]
 
 LOOK_S = 2.0  # how often a worker elsewhere looks whether its job stands: a small question of the store
 NOTHING = b""  # crosses a shuffle to every lane, so that one that no parcel is sent to is gathered too
+
+
+class WithdrawnError(Exception):
+    """A worker ends since the command that wanted its work has ended; nobody sees it but an engine's log."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class JobRef:
         def watch() -> None:
             while not over.wait(LOOK_S):
                 if not storage.stands(path):
-                    interrupts.raise_in(thread, WithdrawnError)
+                    interrupts.raise_in(thread)
                     return
 
         watcher = threading.Thread(target=watch, daemon=True)

@@ -194,15 +194,6 @@ class EngineError(WebTextError):
     exit_code = 15
 
 
-class WithdrawnError(WebTextError):
-    """A worker ended since the command that wanted its work has ended; nobody sees it but an engine's log."""
-
-    exit_code = 9
-
-    def __init__(self, text: str = "the command that wanted this work has ended") -> None:
-        super().__init__(text)
-
-
 class DryRun(WebTextError):  # noqa: N818 - no error: it ends a run early
     """A dry run ended as it should: a job was built, and nothing was submitted or made."""
 

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.shards import engine, jobs
-from pipeline.shards.jobs import JobSpec
-from pipeline.shards.outcomes import WithdrawnError
+from pipeline.shards.jobs import JobSpec, WithdrawnError
 from pipeline.shards.receipts import Artefact, Task
 
 
