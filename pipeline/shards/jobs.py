@@ -102,7 +102,7 @@ class JobRef:
         def watch() -> None:
             while not over.wait(LOOK_S):
                 if not storage.stands(path):
-                    interrupts.raise_in(thread)
+                    interrupts.raise_in(thread, WithdrawnError)
                     return
 
         watcher = threading.Thread(target=watch, daemon=True)

@@ -1,6 +1,6 @@
 """Tokens as nanoGPT reads them: all of a split end to end, and the vocabulary in the form that its sample.py knows.
 
-Choice: `meta.pkl` maps one character to one id, since that is how nanoGPT's sample.py (3adf61e, 2025) encodes a prompt
+Choice: `meta.pkl` maps one character to one id, since that is how nanoGPT's sample.py (0031515856) encodes a prompt
 and joins what was sampled. A character that is a token stands for it; the private character U+F0000 + id stands for any
 token, so that a file of such characters is a prompt of exactly these ids. Cost: a prompt as plain text goes in
 character by character, and a token that holds a part of a character is shown as U+FFFD. Alternative: no file, where
