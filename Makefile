@@ -77,8 +77,8 @@ bench: install ## measurements (they assert nothing); DUMP=file, PAGES=folder an
 	$(if $(PAGES),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_extraction.py $(PAGES))
 	$(if $(DOCUMENTS),PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_encoding.py $(DOCUMENTS))
 
-check-gguf: install ## the GGUF export of WORK against llama.cpp: builds llama-cpp-python in a folder of its own
-	$(BIN)/uv pip install --python $(BIN)/python --target $(VENV)/llama llama-cpp-python==0.3.36
+check-gguf: install ## the GGUF export of WORK (the demo's) against llama.cpp, which comes built in a package
+	$(BIN)/uv pip install --python $(BIN)/python --target $(VENV)/llama xllamacpp==2026.10.11549
 	PYTHONPATH=.:$(VENV)/llama $(BIN)/python tests/benchmarks/check_gguf.py $(or $(WORK),webtext-demo) $(TEXTS)
 
 docs: install ## fill in what docs/ and CONTRIBUTING.md say of the code

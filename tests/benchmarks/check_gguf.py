@@ -2,17 +2,19 @@
 
     PYTHONPATH=. python tests/benchmarks/check_gguf.py work [texts.json]
 
-`work` holds a tokenizer and a trained model. It needs llama-cpp-python, which is built from source for ten minutes or
-more; so no test has it. `texts.json` is a list of strings, of nasty ones for preference. Exits 1 at a difference.
+`work` holds a tokenizer and a trained model. llama.cpp comes as xllamacpp, whose wheels hold it built; its server is
+asked as llama-server is (tools/server/README.md of llama.cpp: /tokenize, /completion). No test has it, as it is large.
+`texts.json` is a list of strings, of nasty ones for preference. Exits 1 at a difference.
 """
 
 import json
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
-import llama_cpp
 import torch
+import xllamacpp
 from tokenizers import Tokenizer
 
 from trainer.checkpoint import trained
@@ -39,6 +41,28 @@ def greedy(model: torch.nn.Module, ids: list[int], vocab: int, block: int) -> li
     return found[len(ids) :]
 
 
+def parameters(file: Path, block: int) -> xllamacpp.CommonParams:
+    """How the model is run: on the CPU, with as many positions as it has, at a free port of this machine."""
+    chosen = xllamacpp.CommonParams()
+    chosen.model.path, chosen.n_ctx, chosen.n_parallel, chosen.n_gpu_layers, chosen.warmup = (
+        str(file),
+        block,
+        1,
+        0,
+        False,
+    )
+    return chosen
+
+
+def asked(server: xllamacpp.Server, what: str, **body: object) -> dict:
+    """The answer of llama.cpp's server to one request."""
+    request = urllib.request.Request(
+        f"{server.listening_address}/{what}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
 def main() -> None:
     """Compare, and say what differs."""
     work = Path(sys.argv[1])
@@ -47,21 +71,19 @@ def main() -> None:
     tokenizer, shape = work / "tokenizer" / "tokenizer.json", checkpoint.record.shape
     with tempfile.TemporaryDirectory() as folder:
         write_gguf(checkpoint, tokenizer, Path(folder))
-        theirs = llama_cpp.Llama(str(Path(folder) / FILE), n_ctx=shape.block, verbose=False)
+        server = xllamacpp.Server(parameters(Path(folder) / FILE, shape.block))
         ours, model = Tokenizer.from_file(str(tokenizer)), checkpoint.model()
         wrong_ids, wrong_text = [], []
         for text in filter(None, texts):
             ids = ours.encode(text).ids
-            if theirs.tokenize(text.encode(), add_bos=False, special=True) != ids:
+            if asked(server, "tokenize", content=text, add_special=False)["tokens"] != ids:
                 wrong_ids.append(text)
         for text in TEXTS[:3]:
             ids = ours.encode(text).ids[: shape.block // 2]
-            theirs.reset()
             expected = greedy(model, ids, shape.vocab, shape.block)
-            found = [
-                token for token, _ in zip(theirs.generate(ids, temp=0.0, repeat_penalty=1.0), expected, strict=False)
-            ]
-            if found != expected:
+            wanted = {"temperature": 0, "n_predict": len(expected), "return_tokens": True, "ignore_eos": False}
+            found = asked(server, "completion", prompt=ids, repeat_penalty=1.0, **wanted)["tokens"]
+            if found != expected[: len(found)] or not found:
                 wrong_text.append((text, expected, found))
     print(f"{len(texts) - len(wrong_ids)} of {len(texts)} texts have the same ids")
     print(f"{3 - len(wrong_text)} of 3 greedy continuations are the same")
