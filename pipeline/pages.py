@@ -58,7 +58,7 @@ VERSION = 6
 LIBRARIES = ("ada-url", "brotli", "fastwarc", "pyarrow", "zstandard")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
 CRAWLS = 16  # at once on a cluster, where nothing else is said
-INDIFFERENT = ("local_hosts", "crawls", "window_links")  # settings that no row knows of
+INDIFFERENT = ("contact", "local_hosts", "crawls", "window_links")  # settings that no row knows of
 PLACES = ("warc", "commoncrawl")  # settings that say where files lie; what is in them decides
 PER_EXCHANGE = 20  # a round lasts at least so many times as long as the exchange before it
 

@@ -75,6 +75,7 @@ CHANGES = {
     "nothing": (lambda work: None, None),
     "an input is touched": (lambda work: os.utime(work / "dump.ndjson"), None),
     "a setting that decides nothing": (lambda work: changed(work, "[links]", f"{HOSTS}[links]"), None),
+    "another contact": (lambda work: changed(work, "[pages]", "[pages]\ncontact = 'mailto:x@y.test'"), None),
     "a file is named otherwise": (lambda work: changed(work, "*.warc.gz", "pages.*"), None),
     "karma": (lambda work: changed(work, "[links]", "[links]\nkarma = 4"), "links"),
     "a list of hosts": (lambda work: (work / "hosts.txt").write_text("other.test\n"), "links"),
