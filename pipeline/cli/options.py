@@ -175,7 +175,7 @@ Sets = Annotated[
     typer.Option(
         "--set",
         metavar="SECTION.KEY=VALUE",
-        help="A setting over the config file's; repeatable.",
+        help="A setting over the config file's, for this command alone; repeatable.",
         autocompletion=completing(setting_names),
     ),
 ]

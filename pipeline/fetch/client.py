@@ -39,7 +39,7 @@ Rest = Callable[[Fetched, float], Awaitable[None]]
 # What is read of a body that cannot become a page (redirect, error, image), to reuse the connection.
 UNWANTED_BYTES = 65_536
 UNWANTED_S = 2.0
-EXAMPLE = re.compile(r"\bexample\.(com|net|org)\b", re.IGNORECASE)  # nobody's: RFC 2606, section 3
+EXAMPLE = re.compile(r"\bexample\.(com|net|org)\b|\byour-site\b", re.IGNORECASE)  # RFC 2606, section 3; the README's
 
 
 def check_contact(settings: PagesSettings) -> None:

@@ -52,9 +52,11 @@ def told(host: str, counts: Mapping[str, Counter[str]], asked_to_go: bool) -> st
     """The sentence: `example.org: 120 links, 90 kept; 80 pages of these; 60 documents in the corpus, 15 removed`."""
     kept = str(Outcome.KEPT)
     links = counts.get("links", Counter())
-    parts = [f"{links.total():,} links, {links[kept]:,} kept"]
+    many = links.total()
+    parts = [f"{many:,} link{'s' * (many != 1)}, {links[kept]:,} kept"]
     if "pages" in counts:
-        parts.append(f"{counts['pages'][kept]:,} pages of these")
+        pages = counts["pages"][kept]
+        parts.append(f"{pages:,} page{'s' * (pages != 1)} of these")
     if "documents" in counts:
         parts.append(f"{counts['documents'][kept]:,} with text")
     if "corpus" in counts:

@@ -352,7 +352,16 @@ def test_a_certificate_nobody_vouches_for_is_a_tls_error(tmp_path):
 @pytest.mark.failure("`pages.contact` is no address", "exit 2 before the first request", "set it")
 @pytest.mark.parametrize(
     "contact",
-    [PagesSettings().contact, "", " ", "me", "a@b.test\r\nX: y", "you@example.com", "https://www.example.org/"],
+    [
+        PagesSettings().contact,
+        "",
+        " ",
+        "me",
+        "a@b.test\r\nX: y",
+        "you@example.com",
+        "https://www.example.org/",
+        "https://YOUR-SITE/about",
+    ],
 )
 def test_a_contact_that_reaches_nobody_is_refused(contact):
     with pytest.raises(ConfigError, match=r"pages\.contact"):
