@@ -180,7 +180,7 @@ def test_export_writes_a_folder_once_and_says_what_is_in_it(built):
     done = webtext("export", "--format", "megatron", "--out", "exported", "--dir", "work", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^train: \d+ documents, [\d,]+ tokens$", done.stdout, re.MULTILINE)
-    assert re.search(r"^exported: 10 files, [\d,]+ bytes$", done.stdout, re.MULTILINE)
+    assert re.search(r"^exported: 11 files, [\d,]+ bytes$", done.stdout, re.MULTILINE)
     assert {"train.bin", "train.idx", "vocab.json", "webtext.json"} <= {p.name for p in (folder / "exported").iterdir()}
     again = webtext("export", "--format", "megatron", "--out", "exported", "--dir", "work", cwd=folder)
     assert again.returncode == 2

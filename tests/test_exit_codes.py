@@ -18,8 +18,9 @@ WORDS = {  # what each verb is called with, in a folder that holds webtext.toml 
     "explain": "explain http://a.test/", "diff": "diff . .", "reference": "reference wikipedia none.xml",
     "overlap": "overlap text.txt", "extract": "extract http://a.test/", "demo": "demo", "train": "train",
     "sample": "sample", "fertility": "fertility", "export": "export --format jsonl --out out",
+    "push": "push me/corpus --from out",
 }  # fmt: skip
-WITHOUT_A_FOLDER = {"init", "reference", "demo"}  # that reads its config
+WITHOUT_A_FOLDER = {"init", "reference", "demo", "push"}  # that reads its config
 EXPECTED = {
     "an option that is none": dict.fromkeys(WORDS, 2),
     "no config": dict.fromkeys(WORDS.keys() - WITHOUT_A_FOLDER, 2) | {"sample": 8, "diff": 3},

@@ -318,7 +318,7 @@ def test_an_export_goes_to_a_store_whole_or_says_that_it_is_not(root, tmp_path, 
     assert [at.key for at, _ in objects.listed(out)] == [f"work/exported/{ABOUT}"]
     assert not any(path.is_dir() for path in (tmp_path / "cache").glob("export*"))
     storage.write_bytes(root / "other" / "file", b"a user's")
-    with pytest.raises(ConfigError, match="is no export"), replacing(root / "other", force=True):
+    with pytest.raises(ConfigError, match="and no export"), replacing(root / "other", force=True):
         pass
 
 

@@ -160,4 +160,13 @@ def keep_old_names(folder: Path, names: Iterable[str]) -> None:
         if part in BESIDE and location_of(folder) is None and not link.is_symlink():
             with suppress(OSError):  # a file system without links
                 link.parent.mkdir(parents=True, exist_ok=True)
+                link.unlink(missing_ok=True)  # a copy that `drop_copies` speaks of
                 link.symlink_to(Path("..", "..", name))
+
+
+def drop_copies(root: Path) -> None:
+    """Delete the files that were made of these links by who copied the folder: they would stay as they are."""
+    for part, artefact in BESIDE.items():
+        for path in (root / artefact / part).glob(".*.parquet"):
+            if not path.is_symlink():
+                path.unlink()

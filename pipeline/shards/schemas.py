@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.shards.storage import HashingFile
@@ -235,10 +234,17 @@ def in_runs(tables: Iterable[pa.Table], limit_bytes: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
+def parquet() -> Any:
+    """Arrow's Parquet, imported by who reads or writes a file: `--help` need not pay for it."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    return pq
+
+
 def write_parquet(file: HashingFile, tables: Iterable[pa.Table], schema: pa.Schema) -> int:
     """Write tables as one Parquet file, zstd; how many rows. No row group is empty: `datasets` 5.2 reads none such."""
     rows = 0
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with parquet().ParquetWriter(file, schema, compression="zstd") as writer:
         for table in tables:
             if table.num_rows:
                 writer.write_table(table, row_group_size=ROW_GROUP)
@@ -248,7 +254,7 @@ def write_parquet(file: HashingFile, tables: Iterable[pa.Table], schema: pa.Sche
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A whole Parquet shard, or the columns named."""
-    with pq.ParquetFile(path) as file:
+    with parquet().ParquetFile(path) as file:
         return file.read(columns=list(columns) if columns is not None else None)
 
 
@@ -256,13 +262,13 @@ def iterate_parquet(
     path: Path, columns: Sequence[str] | None = None, rows: int = ROW_GROUP
 ) -> Iterator[pa.RecordBatch]:
     """The batches of a Parquet shard, at most `rows` at a time."""
-    with pq.ParquetFile(path) as file:
+    with parquet().ParquetFile(path) as file:
         yield from file.iter_batches(rows, columns=list(columns) if columns is not None else None)
 
 
 def rows_at(path: Path, rows: NDArray[np.integer], columns: Sequence[str]) -> Iterator[pa.Table]:
     """Columns of a Parquet shard at ascending rows, in their order; only row groups that hold one of them are read."""
-    with pq.ParquetFile(path) as file:
+    with parquet().ParquetFile(path) as file:
         starts = np.cumsum([0, *(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))])
         groups = np.searchsorted(starts, rows, side="right") - 1
         for group in np.unique(groups).tolist():

@@ -18,6 +18,7 @@ NOT_SHOWN = {
         Outcome.BAD_RECORD,
         Outcome.TLS_ERROR,
         Outcome.HOST_AWAY,
+        Outcome.HOST_LIMIT,
         Outcome.FAULT,
         Outcome.REMOVED,
         Outcome.BLOCKED_DOMAIN,

@@ -415,9 +415,11 @@ def test_what_is_no_export_is_never_replaced(work, tmp_path):
     out = tmp_path / "home"
     out.mkdir()
     (out / "letter.txt").write_text("dear")
-    with pytest.raises(ConfigError, match=r"home: is no export \(it has no webtext\.json\)"):
+    with pytest.raises(ConfigError, match=r"home: is there, and no export \(it has no webtext\.json\)"):
         export(work, SETTINGS, "jsonl", out, force=True)
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match=r"home: is there, and no export .*, so it is never replaced; name another"):
+        export(work, SETTINGS, "jsonl", out)
+    with pytest.raises(ConfigError, match="is there, and no export"):
         export(work, SETTINGS, "jsonl", out / "letter.txt")
     assert (out / "letter.txt").read_text() == "dear"
 

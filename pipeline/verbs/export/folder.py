@@ -60,10 +60,10 @@ def replacing_objects(out: Path, force: bool) -> Iterator[Path]:
     """
     there = {path_of(out, at.key) for at, _ in objects.listed(out)}
     about, before = out / ABOUT, ""
-    if there and not force:
-        raise taken(out)
     if there and about not in there:
         raise no_export(out)
+    if there and not force:
+        raise taken(out)
     if found := objects.known(about):
         before = found.mark
     cache().mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def taken(out: Path) -> ConfigError:
 
 def no_export(out: Path) -> ConfigError:
     """The one line for a place where something else lies."""
-    why = f"is no export (it has no {ABOUT}), so --force does not replace it"
+    why = f"is there, and no export (it has no {ABOUT}), so it is never replaced"
     return ConfigError(f"{name_of(out)}: {why}; name another folder")
 
 
@@ -98,10 +98,10 @@ def replacing_files(out: Path, force: bool) -> Iterator[Path]:
     Raises ConfigError: `out` is there, and not `force`, or it is no export. BusyError: another export writes it.
     """
     old_one = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    if old_one and not force:
-        raise taken(out)
     if old_one and not (out / ABOUT).is_file():
         raise no_export(out)
+    if old_one and not force:
+        raise taken(out)
     part, old = (out.with_name(f".{out.name}.{name}{storage.PART}") for name in ("new", "old"))
     try:
         part.mkdir(parents=True, exist_ok=True)

@@ -80,11 +80,12 @@ def delete(removal: Removal, path: Path) -> None:
 
 
 def forget_scratch(removal: Removal) -> None:
-    """Delete what is in scratch for one round or one build, and take out of an export of BigQuery what has to go.
+    """Delete what is in scratch for one round or one build, and copies of evidence; take rows out of BigQuery's export.
 
     Counts of words are asked only when a tokenizer is learnt anew, of the texts that there are then.
     """
     scratch = removal.root / "scratch"
+    layout.drop_copies(removal.root)
     once = [("queues", "*.parquet"), ("ledgers", "*.zst")]
     if removal.request.removed:
         once += [(f"words/{layout.RECEIPTS}", "*.json"), ("words", "*.parquet")]
