@@ -41,19 +41,6 @@ def work(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module")
-def load(tmp_path_factory):
-    """`load_dataset` of `datasets`, without its network and with a cache of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("HF_DATASETS_OFFLINE", "1")
-        import datasets
-
-        cache = str(tmp_path_factory.mktemp("cache"))
-        datasets.disable_progress_bars()
-        yield lambda path, **how: datasets.load_dataset(str(path), cache_dir=cache, **how)
-
-
 def rows_of(work, name):
     """How many rows receipts promise of a table."""
     part, artefact = ("removed/", "corpus") if name == "removed" else ("", name)

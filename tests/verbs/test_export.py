@@ -219,19 +219,6 @@ def test_the_published_merges_are_known_by_the_file_that_they_become():
     assert hashlib.sha256(files["merges.txt"]).hexdigest() == nanogpt.GPT2_MERGES
 
 
-@pytest.fixture(scope="module")
-def load(tmp_path_factory):
-    """`load_dataset` of `datasets`, without its network and with a cache of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("HF_DATASETS_OFFLINE", "1")
-        import datasets
-
-        cache = str(tmp_path_factory.mktemp("cache"))
-        datasets.disable_progress_bars()
-        yield lambda path: datasets.load_dataset(str(path), cache_dir=cache)
-
-
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 @pytest.mark.parametrize("shards", [1, SHARDS])
 def test_datasets_loads_an_export_with_its_splits(work, tmp_path, load, form, shards):
