@@ -138,6 +138,7 @@ EARLY = """
 import builtins, signal
 from pipeline import __main__ as first
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it, and that stays so
 known = builtins.__import__
 
 def imported(name, *more, **named):

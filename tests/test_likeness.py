@@ -137,7 +137,7 @@ def opened_by(monkeypatch, work, shards):
     count = Counter()
     opened, read = pq.ParquetFile, storage.read_bytes
     with monkeypatch.context() as patch:
-        patch.setattr(schemas.pq, "ParquetFile", lambda *given: count.update(["file"]) or opened(*given))
+        patch.setattr(schemas.parquet(), "ParquetFile", lambda *given: count.update(["file"]) or opened(*given))
         patch.setattr(storage, "read_bytes", lambda path: count.update(["receipt"]) or read(path))
         inputs(work, [page for seed in range(shards // 4) for page in crowd(seed, 16)], shards)
         count.clear()
