@@ -20,7 +20,7 @@ from pipeline.shards.jobs import JobRef
 from pipeline.shards.outcomes import ConfigError, EngineError
 from pipeline.shards.reach import CONNECT_S
 
-NO_WORKER_S = 60.0  # after which a person is told that nobody works; a worker is up within 10 s (Beam 2.77, Flink 1.19)
+NO_WORKER_S = 60.0  # after which a person is told that nobody works: several times what starting workers takes
 WATCHER = "webtext: has a worker begun?"
 LOOK_S = 2.0  # between two looks whether a worker has begun, or its job is still wanted
 LOCAL = "FnApiRunner"  # the one that ends with this process
@@ -80,10 +80,10 @@ def free_slots(master: str) -> int:
 
 
 @contextmanager
-def watching(job: JobRef | None, progress: Callable[[], str], noted: Callable[[str], None]) -> Iterator[None]:
+def watching(job: JobRef | None, last_word: Callable[[], str], noted: Callable[[str], None]) -> Iterator[None]:
     """While the block lasts: once nobody elsewhere has begun for NO_WORKER_S, tell `noted`.
 
-    `progress`: the engine's last word, asked for then.
+    `last_word`: the engine's, asked for then.
     """
     if job is None or not job.elsewhere:
         yield
@@ -95,10 +95,9 @@ def watching(job: JobRef | None, progress: Callable[[], str], noted: Callable[[s
         while not over.wait(LOOK_S) and not job.begun:
             waited += LOOK_S
             if waited >= NO_WORKER_S:
-                last = progress()
                 noted(
                     f"no worker has begun after {NO_WORKER_S:.0f} s; is there a pool of workers, with this package and "
-                    f"version, that the engine can reach? The engine's last word: {last or 'none'}"
+                    f"version, that the engine can reach? The engine's last word: {last_word() or 'none'}"
                 )
                 return
 
