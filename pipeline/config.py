@@ -44,6 +44,8 @@ class BuildSettings(Section, frozen=True):
 
     shards: Annotated[int, Meta(ge=1, le=99_999)] = 4  # fixed for a working directory; about 20,000 pages each
     workers: Count = 0  # processes that extract text; 0 = one a core
+    # memory of one machine for the windows of zstandard dumps (2.1 GB each with --long=31); 0 = half of what it has
+    windows_bytes: Count = 0
     runner: str = "FnApiRunner"  # any Beam runner; options after `--` of `webtext build` go to it
     name: str = ""  # what its owner calls the corpus: the title of the report and of the dataset card
 

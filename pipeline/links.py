@@ -31,7 +31,7 @@ from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcom
 from pipeline.shards.receipts import Artefact, Manifest, RowCounts, Task
 from pipeline.shards.removals import Removals, keep_came
 from pipeline.shards.runner import Run
-from pipeline.submissions import bigquery
+from pipeline.submissions import bigquery, windows
 from pipeline.submissions.decide import LISTS, Rules, decided, forgotten
 from pipeline.submissions.ledger import SUFFIX, snapshots
 from pipeline.submissions.rows import MOST_FAULTS, Block, Submission, block_of
@@ -47,6 +47,8 @@ STEP = "submissions"
 MOST_NOTES = 20  # on what is wrong within sources, of all of them together
 SOURCES = ("submissions", "bigquery", "bigquery_days")  # settings that say what is read
 EMPTY = schemas.SUBMISSIONS.empty_table()
+Source = tuple[Task, Path]
+Collected = tuple[list[Path], Artefact, Artefact]  # the files, the counts of each, the rows of all
 
 
 def stage(settings: Settings, work: Path, run: Run) -> Manifest:
@@ -60,7 +62,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     named = find(settings.links, work, folders)
     paths = snapshots(named, work / "scratch" / "ledgers") + exported(settings.links, work, run)
     paths, left_out = sorted_out(paths, folders)
-    read_from, sources, submissions = collect(paths, work, shards, run)
+    read_from, sources, submissions = collect(paths, work, shards, run, settings.build.windows_bytes)
     splits = urls.split_hosts(*count_links(submissions), shards)
     links = Artefact(work, "links", shards)
     used = {name: value for name, value in slice_of(settings.links).items() if name not in (*SOURCES, *LISTS)}
@@ -101,18 +103,16 @@ def exported(links: LinksSettings, work: Path, run: Run) -> list[Path]:
     return storage.names(export.folder, "*.parquet")
 
 
-def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[list[Path], Artefact, Artefact]:
+def collect(paths: Iterable[Path], work: Path, shards: int, run: Run, windows_bytes: int = 0) -> Collected:
     """Read the sources into scratch: their files, the artefact of their counts, and that of their rows, by hash of URL.
 
-    A shard of the counts is a source, numbered by content, so that to rename one, or to name another first, makes
-    nothing stale.
+    A shard of the counts is a source, numbered by content, so that neither its name nor its place makes it stale.
     """
     hashed = sorted((sha256, path) for path, sha256 in inputs.sha256_of_each(paths, work / inputs.HASHES).items())
     sources = Artefact(work, "scratch/dumps", len(hashed))
     submissions = Artefact(work, "scratch/submissions", shards)
-    version = [VERSION, urls.CANONICAL_VERSION]
-    kinds = [[sha256, reader_for(path).__name__] for sha256, path in hashed]
-    reads = [receipts.fingerprint("dumps", VERSION, {}, [version, kind], LIBRARIES) for kind in kinds]
+    kinds = [[[VERSION, urls.CANONICAL_VERSION], [sha256, reader_for(path).__name__]] for sha256, path in hashed]
+    reads = [receipts.fingerprint("dumps", VERSION, {}, kind, LIBRARIES) for kind in kinds]
     wanted = receipts.fingerprint("submissions", VERSION, {"shards": shards}, reads, LIBRARIES)
     unread, stale = sources.begin(reads), submissions.begin([wanted] * shards)
     if unread:  # counts are missing: everything is read again, and no shard is better than another
@@ -120,7 +120,8 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run) -> tuple[l
     if stale:
         tasks = [(Task(place, reads[place]), path) for place, (_, path) in enumerate(hashed)]
         progress.expect(sum(storage.size_of(path) for _, path in hashed), progress.BYTES, "submissions")
-        run.exchange(partial(scatter_source, sources, shards), tasks, partial(gather_shard, submissions), stale)
+        scatter = partial(scatter_source, sources, shards, windows_bytes=windows_bytes)
+        run.exchange(scatter, tasks, partial(gather_shard, submissions), stale)
     return [path for _, path in hashed], sources, submissions
 
 
@@ -155,7 +156,7 @@ def read_captures(path: Path, rows: int) -> Iterator[Block]:
         yield block_of(Outcome.BAD_LINE if url is None else Submission("", url, None, None, "", False) for url in batch)
 
 
-def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) -> Iterator[schemas.Block]:
+def scatter_source(sources: Artefact, shards: int, source: Source, windows_bytes: int = 0) -> Iterator[schemas.Block]:
     """The rows of one source as (scratch shard, block of SUBMISSIONS); at the end, its receipt with its counts.
 
     A source named as an archive that is none is left out, with a note, as is told of one that gives no link.
@@ -176,8 +177,9 @@ def scatter_source(sources: Artefact, shards: int, source: tuple[Task, Path]) ->
         except NotAnArchive as error:
             notes.append(f"{LEFT_OUT}{error}")
 
-    for table in schemas.in_runs(tables(), SCATTER_BYTES):
-        yield from schemas.scatter(table, [int(doc_id[:8], 16) % shards for doc_id in table["doc_id"].to_pylist()])
+    with windows.room(path, windows.budget(windows_bytes)):
+        for table in schemas.in_runs(tables(), SCATTER_BYTES):
+            yield from schemas.scatter(table, [int(doc_id[:8], 16) % shards for doc_id in table["doc_id"].to_pylist()])
     if counts.total() and counts[Outcome.BAD_LINE] == counts.total() and not is_archive(path):
         first = f" ({notes[0]})" if notes else ""
         lines = f"none of its {counts.total():,} lines is a submission{first}"

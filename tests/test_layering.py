@@ -18,6 +18,7 @@ LAYERS = [
         "shards.places",  # its former name
         "shards.objects",
         "shards.transfer",
+        "shards.machine",
         "shards.storage",
         "shards.inputs",
         "shards.layout",

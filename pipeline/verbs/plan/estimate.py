@@ -142,6 +142,7 @@ def links(shape: Shape) -> Stage:
     posts, _ = shape.flow["links"]
     lines = found.rows if found else posts
     held = min(posts * code.post_memory, code.links_memory)
+    window = found.window if found else 0  # of the one dump that is read at a time
     return Stage(
         "links",
         False,
@@ -150,7 +151,7 @@ def links(shape: Shape) -> Stage:
         shuffled_bytes=2 * posts * (found.block_bytes if found else code.post_block),
         disk_bytes=(found.links if found else posts) * (found.link_bytes if found else code.post_bytes),
         scratch_bytes=posts * (found.post_bytes if found else code.post_bytes),
-        memory_bytes=code.start_memory + held,
+        memory_bytes=code.start_memory + held + window,
         shard_memory_bytes=code.start_memory + held,
         cpu_s=code.start_s + lines * code.line_s + posts * code.post_s,
     )

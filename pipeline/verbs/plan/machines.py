@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.shards import machine
 from pipeline.shards.outcomes import ConfigError
 
 TYPE = re.compile(r"(?P<family>[a-z]\d+[a-z]?)-(?P<kind>standard|highmem|highcpu)-(?P<vcpus>\d+)")
@@ -30,8 +31,7 @@ class Machines:
 def here(root: Path, workers: int) -> Machines:
     """The machine that plans, with so many processes that extract (0: one a core)."""
     cores = os.cpu_count() or 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machines(1, workers or cores, memory, disk_bytes=shutil.disk_usage(root).free)
+    return Machines(1, workers or cores, machine.memory_bytes(), disk_bytes=shutil.disk_usage(root).free)
 
 
 def rented(name: str, workers: int) -> Machines:

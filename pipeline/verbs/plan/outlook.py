@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipeline.build import STAGES
 from pipeline.config import Settings
 from pipeline.shards import inputs
 from pipeline.shards.engine import LOCAL
+from pipeline.submissions import windows
 from pipeline.verbs.plan.costs import Costs
 from pipeline.verbs.plan.estimate import HOUR_S, Plan, planned, text_bytes_of
 from pipeline.verbs.plan.graph import graph_bytes, refuse_heavy
@@ -125,6 +127,14 @@ def notes(plan: Plan, found: Probe, settings: Settings, machines: Machines) -> I
         yield f"build.shards is {shards:,}; {right}, and it is fixed once they stand"
     if found.submissions is not None and not found.submissions.whole:
         yield "links posted twice were told within the sample only: there are at most as many as shown"
+    if found.submissions is not None and found.submissions.window > windows.MODEST_BYTES:
+        window = found.submissions.window
+        named = settings.build.windows_bytes or int(windows.SHARE * machines.memory_bytes)
+        many = windows.at_once(window, named)
+        yield (
+            f"dumps written with zstd --long={math.ceil(math.log2(window))} ask {window / 1e9:.1f} GB of memory of "
+            f"each reader: at most {many:,} at once on a machine, since build.windows_bytes is {named / 1e9:.1f} GB"
+        )
     for stage in plan.stages:
         shards_held = stage.shard_memory_bytes * machines.vcpus if machines.service else stage.memory_bytes
         for held, mend in (

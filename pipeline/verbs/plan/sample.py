@@ -38,6 +38,7 @@ from pipeline.submissions.forms import FORMS, inflate
 from pipeline.submissions.ledger import SUFFIX, connect_readonly, failures_named, read_ledger
 from pipeline.submissions.rows import Block, Submission
 from pipeline.submissions.sources import reader_of
+from pipeline.submissions.windows import window_of
 
 Thing = TypeVar("Thing")
 
@@ -63,6 +64,7 @@ class Submissions:
     sampled: int
     whole: bool
     kept_ids: frozenset[str] = frozenset()  # doc_ids of the kept links that were seen
+    window: int = 0  # bytes that a reader of the sampled files holds to decode zstandard, at most
 
     @property
     def kept(self) -> float:
@@ -137,6 +139,7 @@ def look_at_submissions(paths: Sequence[Path], settings: Settings, work: Path) -
         sampled=sum(piece.rows for piece in pieces),
         whole=whole,
         kept_ids=frozenset(kept["doc_id"].to_pylist()),
+        window=max(map(window_of, chosen)),
     )
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import zstandard
 from typer.testing import CliRunner
 
 from pipeline import config
@@ -162,6 +163,30 @@ def test_what_will_not_fit_is_said(tmp_path):
     told = " / ".join(outlook(tmp_path, settings, Costs(), small).notes)
     expected = ("about 1 are right", "links: 0.1 GB of memory", "disk: 0.0 GB are needed")
     assert [words for words in expected if words not in told] == []
+
+
+@pytest.mark.parametrize(
+    ("window_log", "named", "told"),
+    [
+        (31, 0, ["dumps written with zstd --long=31 ask 2.1 GB", "at most 3 at once", "build.windows_bytes is 8.0 GB"]),
+        (30, 10**9, ["--long=30 ask 1.1 GB", "at most 1 at once", "build.windows_bytes is 1.0 GB"]),
+        (27, 0, []),
+    ],
+)
+def test_dumps_that_ask_much_memory_of_their_reader_are_said_to(tmp_path, window_log, named, told):
+    write_both(tmp_path)
+    frame = zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters.from_level(1, window_log=window_log)
+    ).compressobj()
+    dump = frame.compress((tmp_path / "dump.ndjson").read_bytes()) + frame.flush()
+    (tmp_path / "dump.zst").write_bytes(dump)
+    (tmp_path / config.FILE_NAME).write_text(SOURCES.replace("dump.ndjson", "dump.zst") + SETTINGS)
+    settings = config.load(tmp_path / config.FILE_NAME, [f"build.windows_bytes={named}"])
+    found = outlook(tmp_path, settings, Costs(), replace(HERE, memory_bytes=16e9))
+    said = [note for note in found.notes if "zstd" in note]
+    assert len(said) == bool(told)
+    assert all(words in said[0] for words in told)
+    assert next(stage.memory_bytes for stage in found.plan.stages if stage.name == "links") > 2**window_log
 
 
 def test_hosts_that_nobody_has_seen_are_said_to_be_missing(tmp_path):
