@@ -78,8 +78,6 @@ def extract_shard(
     settings: DocumentsSettings, limit_bytes: int, pages: Artefact, documents: Artefact, task: Task
 ) -> None:
     """Read the pages of a shard where they lie, in the order of the files, and write their documents by url."""
-    if documents.current(task):  # an engine tries again whole bundles of shards
-        return
     permutations = minhash.permutations(settings.permutations, settings.seed)
     removals = Removals.of(pages.root)  # `remove` took what it met out of pages; a request may come with a copy of one
     with Sandbox(settings.engine, settings.cpu_s, settings.memory_bytes) as box:
@@ -117,7 +115,7 @@ def response_of(page: Row, pages: Artefact, shard: int, limit_bytes: int) -> Res
         path = segment(path)
     limit = max(limit_bytes, CRAWLED_LIMIT) if crawled else limit_bytes
     try:
-        response = read_response(path, offset, page["length"] or None, limit, page["sha256"])
+        response = read_response(path, offset, page["length"] or None, limit, page["sha256"], here=crawled)
     except BadRecord as error:
         detail = error.detail
     else:

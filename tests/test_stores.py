@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 
 import msgspec
 import pytest
 
-from pipeline import build, config
+from pipeline import build, config, documents
 from pipeline.build import STAGES
 from pipeline.config import TrainSettings
 from pipeline.demo.web import LocalWeb
@@ -71,6 +72,28 @@ def contents(root):
             found[stage, path.name] = receipt["files"], receipt["books"], receipt["fingerprint"]
         found[stage] = storage.read_bytes(root / stage / ".manifest.json")
     return found
+
+
+def test_a_crawled_segment_is_asked_for_once_whatever_the_number_of_its_pages(root, tmp_path, monkeypatch):
+    with LocalWeb() as web:
+        put_inputs(tmp_path / "local", root, web, pages=12)
+        build.build(root, settings_of(root), "pages", run=PlainRun())
+    segments = storage.names(root / "pages" / "segments", "*.warc.gz")
+    asked, ask = [], objects.asked
+    monkeypatch.setattr(objects, "asked", lambda path: asked.append(path) or ask(path))
+    monkeypatch.setattr(transfer, "Ranges", lambda path: pytest.fail(f"{path} is read by ranges"))
+    shutil.rmtree(os.environ["WEBTEXT_CACHE"])  # another machine
+    documents.segment.cache_clear()
+    objects.forget(root)  # as a worker, which keeps no view
+    pages, chosen = Artefact(root, "pages", settings_of(root).build.shards), settings_of(root)
+    for shard in range(pages.shards):
+        rows = documents.kept_pages(pages, shard)
+        assert len(rows) > 1
+        for row in rows:
+            assert documents.response_of(row, pages, shard, chosen.pages.limit_bytes).sha256 == row["sha256"]
+    counts = Counter(path for path in asked if path in segments)
+    assert set(counts) <= set(segments)
+    assert set(counts.values()) == {1}
 
 
 def test_every_stage_writes_to_a_store_what_it_writes_to_a_folder_and_another_machine_finds_it_done(

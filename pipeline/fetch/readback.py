@@ -22,7 +22,7 @@ from pipeline.fetch.kinds import Kind, stretch_at, stretches
 from pipeline.fetch.media_types import content_type_of, sniffed
 from pipeline.fetch.records import Record, cut_between, record_at, within
 from pipeline.fetch.response import Refused, decode, is_decoded
-from pipeline.shards import storage
+from pipeline.shards import progress, storage
 from pipeline.shards.outcomes import InputError, Outcome
 
 RECORD_BYTES = 1 << 17  # asked of an object store at once, for one record: most pages are smaller
@@ -122,17 +122,21 @@ def check_size(record: Record, length: int, limit_bytes: int) -> None:
         raise Refused(Outcome.TOO_LARGE, f"a record of {record.size:,} bytes; the limit is {limit_bytes:,}")
 
 
-def read_response(path: Path, offset: int, length: int | None, limit_bytes: int, sha256: str = "") -> Response:
+def read_response(
+    path: Path, offset: int, length: int | None, limit_bytes: int, sha256: str = "", here: bool = False
+) -> Response:
     """The response at an offset of an archive, transfer and content codings undone, at most limit_bytes.
 
     `length` (None: unknown) must be the record's. Of several records at one place, in one compressed member or in the
-    same ones by segments, the one is read whose stored body has this `sha256`. Raises BadRecord for anything that is
-    not such a response, InputError where the file cannot be read.
+    same ones by segments, the one is read whose stored body has this `sha256`. `here`: an object of which a copy was
+    just brought, which is read. Raises BadRecord for anything that is not such a response, InputError where the file
+    cannot be read.
     """
     where = f"{path} at offset {offset}"
-    record = read_record(path, offset, length, limit_bytes + heads.HEAD_BYTES, sha256)
+    record = read_record(path, offset, length, limit_bytes + heads.HEAD_BYTES, sha256, here)
     if record.crowded:
-        record = together(path, offset, storage.size_of(path), limit_bytes).get(sha256, record)
+        size = path.stat().st_size if here else storage.size_of(path)
+        record = together(path, offset, size, limit_bytes, here).get(sha256, record)
     if record.damage or not record.fields:
         raise BadRecord(Outcome.BAD_RECORD, f"{where}: {record.damage or 'nothing there'}")
     if length is not None and length != record.length:
@@ -149,13 +153,15 @@ def read_response(path: Path, offset: int, length: int | None, limit_bytes: int,
     return Response(head.status, head.headers, body, content_type, hashlib.sha256(answer.stored).hexdigest())
 
 
-def read_record(path: Path, offset: int, length: int | None, limit_bytes: int, sha256: str = "") -> Record:
+def read_record(
+    path: Path, offset: int, length: int | None, limit_bytes: int, sha256: str = "", here: bool = False
+) -> Record:
     """The record at an offset, segments joined; of several there the one whose stored body has this `sha256`, if any.
 
-    Raises InputError: the file cannot be read.
+    `here`: see `read_response`. Raises InputError: the file cannot be read.
     """
     try:
-        with storage.reading(path, RECORD_BYTES) as file:
+        with progress.reading(path) if here else storage.reading(path, RECORD_BYTES) as file:
             kind = stretch_at(file, path, offset, length)
             record = record_at(file, kind, offset, limit_bytes)
             spans = length is not None and length > record.length  # as segments do, from one member to another
@@ -191,14 +197,14 @@ def between(kinds: Iterable[Kind], begins: int, ends: int) -> Iterator[Kind]:
 
 
 @lru_cache(maxsize=1)
-def together(path: Path, offset: int, _size: int, limit_bytes: int) -> dict[str, Record]:
+def together(path: Path, offset: int, _size: int, limit_bytes: int, here: bool = False) -> dict[str, Record]:
     """The pages in a compressed member that holds several records, by the sha256 of the body as stored.
 
     Cost: the last such member is held, unpacked, up to MEMBER_BYTES. Raises InputError: the file cannot be read.
     """
     found: dict[str, Record] = {}
     try:
-        with storage.reading(path) as file:
+        with progress.reading(path) if here else storage.reading(path) as file:
             kind, most = stretch_at(file, path, offset, None), limit_bytes + heads.HEAD_BYTES
             record = record_at(file, kind, offset, most)
             for joined_record in joined(within(file, kind, record, most), most):

@@ -32,7 +32,7 @@ from pipeline.shards import crossing, interrupts, progress, storage, transfer
 from pipeline.shards.crossing import Lanes, Parcel
 from pipeline.shards.locations import location_of, mirror, name_of, trim_if_due
 from pipeline.shards.outcomes import IntegrityError, StorageError
-from pipeline.shards.receipts import Task
+from pipeline.shards.receipts import Artefact, Begun, Task
 from pipeline.shards.storage import PART, refused, refusing
 
 Keyed = tuple[int, Iterable[bytes]]
@@ -49,7 +49,7 @@ class WithdrawnError(Exception):
 class JobSpec:
     """What one pipeline does: `function` maps, or scatters, each of `inputs`; `gather` is called for each target.
 
-    What is scattered is read in `bundles`; 0: it maps.
+    What is scattered is read in `bundles`; 0: it maps. `makes`: the artefact whose shards are made, where one is.
     """
 
     function: Callable[[Any], Any]
@@ -57,6 +57,12 @@ class JobSpec:
     gather: Callable[[Task, Iterable[pa.Table]], None] | None = None
     targets: Sequence[Task] = ()
     bundles: int = 0
+    makes: Artefact | None = None
+
+
+def made_of(tasks: Sequence[Any]) -> Artefact | None:
+    """The artefact whose shards these tasks are, if `begin` gave them."""
+    return tasks.artefact if isinstance(tasks, Begun) else None
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,11 @@ class JobRef:
         finally:
             over.set()
             watcher.join()
+
+    def is_done(self, task: Any) -> bool:
+        """Whether a task was done before: an engine tries again whole bundles of them, those that were done too."""
+        makes = self.spec.makes
+        return self.elsewhere and makes is not None and makes.current(task)
 
     @property
     def lanes(self) -> Lanes:
@@ -219,7 +230,8 @@ class Make:
         progress.tell_beside(self.job.name)
         spec = self.job.spec
         with self.job.heeded():
-            spec.function(spec.inputs[position])
+            if not self.job.is_done(spec.inputs[position]):
+                spec.function(spec.inputs[position])
         if "://" in self.job.name:  # the work lies on an object store, and what was read of it in the cache
             trim_if_due()
 
@@ -251,7 +263,8 @@ class Gather:
         assert gather is not None
         with self.job.heeded():
             for shard, tables in crossing.gathered(Parcels(parcels), lanes.of(lane)):
-                gather(targets[shard], tables)
+                if not self.job.is_done(targets[shard]):
+                    gather(targets[shard], tables)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ from pipeline.shards.proofs import (
 from pipeline.shards.storage import HashingFile, Stamp
 
 __all__ = [
-    "UNICODE", "Artefact", "Attempt", "Manifest", "Receipt", "RowCounts", "Task", "Undone", "added", "balanced",
-    "checked", "fingerprint", "looking", "mark_of", "versions", "written",
+    "UNICODE", "Artefact", "Attempt", "Begun", "Manifest", "Receipt", "RowCounts", "Task", "Undone", "added",
+    "balanced", "checked", "fingerprint", "looking", "mark_of", "versions", "written",
 ]  # fmt: skip
 
 SETTLED_S = 2
@@ -132,7 +132,7 @@ class Artefact:
         there are, and this is `looking`.
         """
         tasks = [Task(shard, wanted) for shard, wanted in enumerate(fingerprints)]
-        stale = [task for task in tasks if not self.current(task)]
+        stale = Begun(self, (task for task in tasks if not self.current(task)))
         if stale and _looking.get():
             raise Undone(self, stale)
         _wanted[self] = tuple(fingerprints)
@@ -304,6 +304,14 @@ class Artefact:
             return None
         except msgspec.MsgspecError as error:
             raise IntegrityError(f"{path}: not a manifest ({error}); delete it") from None
+
+
+class Begun(list[Task]):
+    """The shards of an artefact that are to be made; whoever tries one again can ask whether it is made by now."""
+
+    def __init__(self, artefact: Artefact, tasks: Iterable[Task]) -> None:
+        super().__init__(tasks)
+        self.artefact = artefact
 
 
 def opened(path: Path) -> Receipt:

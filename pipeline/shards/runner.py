@@ -110,7 +110,7 @@ class BeamRun:
     def map_shards(self, function: Callable[[Source], None], tasks: Sequence[Source], heavy: bool = False) -> None:
         if not tasks:
             return
-        with self.stored(JobSpec(function, list(tasks))) as job:
+        with self.stored(JobSpec(function, list(tasks), makes=jobs.made_of(tasks))) as job:
             if self.runner == LOCAL and heavy and min(self.workers, len(tasks)) > 1:
                 with workers.lifeline(self.scratch) as line:
                     mapped(self.local_workers(line), job, spread=True)
@@ -128,7 +128,7 @@ class BeamRun:
         if not targets:
             return
         bundles = crossing.bundles(len(sources), here=self.runner == LOCAL)
-        spec = JobSpec(scatter, list(sources), gather, list(targets), bundles)
+        spec = JobSpec(scatter, list(sources), gather, list(targets), bundles, jobs.made_of(targets))
         with self.stored(spec) as job, self.spilling() as folder:
             exchanged(self.pipeline(job), job, folder, spread=self.runner != LOCAL)
         self.others_worked()

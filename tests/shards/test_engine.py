@@ -147,6 +147,42 @@ def gather(task, tables):
     assert [table.to_pydict() for table in tables] == [{"a": [3]}]
 
 
+def made(artefact, task, *_):
+    with artefact.attempt(task) as attempt:
+        attempt.commit({}, [f"attempt at {task.shard}"])
+
+
+def refuse(*_):
+    raise AssertionError("a shard that is made is made again")
+
+
+def test_a_bundle_that_an_engine_tries_again_makes_only_what_is_not_made(quick, tmp_path):
+    artefact = Artefact(tmp_path / "work", "scratch/made", 3)
+    tasks = artefact.begin(["a", "b", "c"])
+    for shard in (0, 2):
+        made(artefact, tasks[shard])
+    for spec in (
+        JobSpec(refuse, list(tasks), makes=jobs.made_of(tasks)),
+        JobSpec(scatter, [3], refuse, list(tasks), 1, jobs.made_of(tasks)),
+    ):
+        with jobs.stored(spec, tmp_path, elsewhere=True) as job:
+            step = jobs.Gather(job) if spec.gather else jobs.Make(job)
+            each = [(lane, []) for lane in range(job.lanes.count)] if spec.gather else [0, 1, 2]
+            for shard in (0, 2):
+                step(each[shard])
+            with pytest.raises(AssertionError):
+                step(each[1])
+
+
+def test_of_tasks_that_are_to_be_made_whatever_stands_each_is(tmp_path):
+    artefact = Artefact(tmp_path, "scratch/made", 1)
+    tasks = artefact.begin(["a"])
+    made(artefact, tasks[0])
+    spec = JobSpec(refuse, list(tasks), makes=jobs.made_of(list(tasks)))
+    with jobs.stored(spec, tmp_path, elsewhere=True) as job, pytest.raises(AssertionError):
+        jobs.Make(job)(0)
+
+
 def test_work_at_home_is_not_watched(quick, tmp_path):
     with jobs.stored(JobSpec(print, [0]), tmp_path) as job:
         job.withdraw()
