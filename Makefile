@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 LINKS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 UV_LINKS := $(foreach link,$(LINKS),--find-links $(link))
 TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-backend=cpu)
-EXTRAS := --extra gcp --extra harvest --extra train --extra gguf --extra hub --extra tensorboard --extra newspaper --extra test
+EXTRAS := --extra gcp --extra harvest --extra train --extra gguf --extra hub --extra fast --extra tensorboard --extra newspaper --extra test
 
 .DEFAULT_GOAL := help
 .PHONY: help install venv demo release test test-long test-lowest test-newest interrupts mutants bench check-gguf docs picture lock clean

@@ -19,8 +19,9 @@ import pyarrow as pa
 from pipeline.config import parse
 from pipeline.documents import SIGNAL_TYPES
 from pipeline.shards import outcomes, schemas
+from pipeline.text.encoder import Encoder
 from pipeline.text.signals import SIGNALS
-from pipeline.tokens import Encoder, schema_of
+from pipeline.tokens import schema_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("docs/artefacts.md", "docs/failures.md", "CONTRIBUTING.md")

@@ -1,9 +1,9 @@
 """corpus + tokenizer → tokens: each document as ids ending in end-of-text, ready to be memory-mapped.
 
-Choice: tiktoken encodes with the merges of tokenizer.json, several times as fast as `tokenizers`; documents of every
-shard are encoded by both and must agree. A shard is an Arrow IPC file, uncompressed, of one record batch, so that its
-values buffer is one flat stream of tokens. Cost: the tokens of a shard (2 or 4 bytes each) are held in memory, twice
-while it is written. Alternative: nanoGPT's bare .bin, which knows neither documents nor its tokenizer.
+Choice: fast engines encode, and documents of every shard are encoded by `tokenizers` too and must agree. A shard is an
+Arrow IPC file, uncompressed, of one record batch, so that its values buffer is one flat stream of tokens. Cost: the
+tokens of a shard (2 or 4 bytes each) are held in memory, twice while it is written. Alternative: nanoGPT's bare .bin,
+which knows neither documents nor its tokenizer.
 
 Within a shard the documents lie in a seeded permutation. The corpus is sorted by URL, so most neighbours in a training
 window would be of one host, and one page would give away the next one's furniture; Megatron permutes for that reason,
@@ -14,9 +14,8 @@ those of one permutation for all epochs. Alternative: an index of documents, whi
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -26,16 +25,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import tiktoken
-import tokenizers
 
 from pipeline.config import Settings, TokensSettings, slice_of
 from pipeline.shards import progress, receipts, schemas
-from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
+from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import Run
 from pipeline.shards.storage import HashingFile
 from pipeline.text import bpe
+from pipeline.text.encoder import Encoder
 
 VERSION = 2
 LIBRARIES = ("pyarrow", "tiktoken", "tokenizers")
@@ -43,66 +41,6 @@ FORMAT = "1"  # of the Arrow file; in its metadata
 TOKENIZER = "tokenizer.json"
 COLUMNS = ("doc_id", "host", "text", "created")
 CHECKED = 100  # one document in so many is encoded by `tokenizers` too
-
-Ids = npt.NDArray[np.uint32]
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Text to ids by a byte-level BPE: `fast` (tiktoken) and `slow` (tokenizers) hold the same merges."""
-
-    fast: tiktoken.Encoding
-    slow: tokenizers.Tokenizer
-    vocab_size: int
-    end_of_text: int
-    sha256: str  # of tokenizer.json
-
-    @classmethod
-    def of(cls, tokenizer_json: bytes, sha256: str) -> Encoder:
-        """An encoder of a `tokenizer.json`. Raises IntegrityError: not a byte-level BPE with end-of-text."""
-        try:
-            vocab: dict[str, int] = json.loads(tokenizer_json)["model"]["vocab"]
-            end_of_text = vocab.pop(bpe.END_OF_TEXT)
-            ranks = {bpe.unspelled(token): place for token, place in vocab.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"tokenizer.json: not a byte-level BPE ({error!r}); build it again") from None
-        if sorted([*ranks.values(), end_of_text]) != list(range(len(ranks) + 1)):
-            raise IntegrityError("tokenizer.json: ids are not 0, 1, 2, … without a gap; build it again")
-        slow = tokenizers.Tokenizer.from_buffer(tokenizer_json)
-        slow.encode_special_tokens = True  # text that spells a control token stays text
-        fast = tiktoken.Encoding(
-            "webtext", pat_str=bpe.PATTERN, mergeable_ranks=ranks, special_tokens={bpe.END_OF_TEXT: end_of_text}
-        )
-        return cls(fast, slow, len(ranks) + 1, end_of_text, sha256)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The smallest of uint16 and uint32 that holds every id."""
-        return np.dtype(np.uint16 if self.vocab_size <= 65_536 else np.uint32)
-
-    def encode(self, text: str) -> Ids:
-        """The ids of a text, never a control token; uint32, without end-of-text."""
-        try:
-            ids: Ids = self.fast.encode_to_numpy(text, disallowed_special=())
-        except ValueError:  # tiktoken's pattern engine gives up on a run of a million spaces
-            return self.encode_slowly(text)
-        return ids
-
-    def encode_slowly(self, text: str) -> Ids:
-        """The same by `tokenizers`: what every other tool will see."""
-        return np.array(self.slow.encode(text, add_special_tokens=False).ids, np.uint32)
-
-    def decode(self, ids: Sequence[int] | Ids) -> bytes:
-        """The bytes that ids stand for."""
-        return self.fast.decode_bytes([int(token) for token in ids])
-
-    def check(self, doc_id: str, text: str, ids: Ids) -> None:
-        """Raise IntegrityError unless `tokenizers` gives the same ids."""
-        if not np.array_equal(ids, self.encode_slowly(text)):
-            raise IntegrityError(
-                f"document {doc_id}: tiktoken {tiktoken.__version__} and tokenizers {tokenizers.__version__} "
-                "encode it differently; install the versions of the lock file"
-            )
 
 
 @dataclass
@@ -166,8 +104,9 @@ def encode(batches: Iterable[pa.RecordBatch], encoder: Encoder, share: float) ->
     splits = {"train": Split(), "val": Split()}
     end = np.array([encoder.end_of_text], encoder.dtype)
     for batch in batches:
-        for doc_id, host, text, created in zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True):
-            ids = encoder.encode(text)
+        columns = [batch.column(name).to_pylist() for name in COLUMNS]
+        encoded = encoder.encode_batch(columns[2])
+        for doc_id, host, text, created, ids in zip(*columns, encoded, strict=True):
             if is_checked(doc_id) or not any(split.ids for split in splits.values()):
                 encoder.check(doc_id, text, ids)
             split = splits["val" if bpe.is_val(doc_id, share) else "train"]

@@ -18,8 +18,9 @@ from pipeline.shards import schemas
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact
 from pipeline.text import bpe
+from pipeline.text.encoder import Encoder
 from pipeline.tokenizer import REPORT
-from pipeline.tokens import TOKENIZER, Encoder
+from pipeline.tokens import TOKENIZER
 
 COLUMNS = ("doc_id", "language", "host", "text")
 

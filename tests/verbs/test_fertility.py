@@ -18,7 +18,7 @@ from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.text import bpe
-from pipeline.tokens import Encoder
+from pipeline.text.encoder import Encoder
 from pipeline.verbs.fertility import fertility, measured
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
