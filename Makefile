@@ -93,13 +93,14 @@ release: install ## dist/: wheel, sdist, bill of materials (CycloneDX) and check
 	PYTHONPATH=. $(BIN)/python docs/sbom.py dist/webtext.cdx.json
 	cd dist && sha256sum * > SHA256SUMS
 
-lock: $(BIN)/uv ## resolve pyproject.toml anew into requirements.lock
-	head -3 requirements.lock > $(VENV)/new.lock
+# What torch's CUDA build brings stays out of the lock: torch names its exact versions, and the CPU build needs none.
+lock: $(BIN)/uv ## resolve pyproject.toml anew into requirements.lock, for every Python and system that it allows
+	sed '/^#/!d' requirements.lock > $(VENV)/new.lock
 	echo torch==$(TORCH_VERSION) > $(VENV)/constraints.txt
-	$(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 $(EXTRAS) $(UV_LINKS) \
+	$(BIN)/uv pip compile --quiet --universal pyproject.toml --python-version 3.11 $(EXTRAS) $(UV_LINKS) \
 	  $(if $(LINKS),,--torch-backend=cpu) -c $(VENV)/constraints.txt --upgrade \
 	  --no-header --no-annotate --no-emit-find-links --no-emit-index-url -o $(VENV)/resolved.lock
-	sed 's/+cpu$$//' $(VENV)/resolved.lock >> $(VENV)/new.lock
+	sed -E '/^(nvidia|cuda|triton)\b/d; s/^torch==.*/torch==$(TORCH_VERSION)/' $(VENV)/resolved.lock | uniq >> $(VENV)/new.lock
 	mv $(VENV)/new.lock requirements.lock
 
 clean: ## remove .venv, caches and the demo's folder

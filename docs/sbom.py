@@ -1,8 +1,9 @@
 """What is locked, as a software bill of materials: `python docs/sbom.py FILE` (or `make release`) writes CycloneDX 1.6.
 
-Choice: names and versions from requirements.lock, licences from the metadata of what is installed, and nothing of the
-moment, so that the same lock makes the same bytes. Cost: the form is written here (cyclonedx.org/docs/1.6/json).
-Alternative: the package cyclonedx-bom, which brings a dozen others and a serial number by chance.
+Choice: names and versions that requirements.lock has for this Python and system, licences from the metadata of what is
+installed, and nothing of the moment, so that the same lock makes the same bytes. Cost: the form is written here
+(cyclonedx.org/docs/1.6/json). Alternative: the package cyclonedx-bom, which brings a dozen others and a serial number
+by chance.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import uuid
 from importlib.metadata import PackageMetadata, metadata
 from pathlib import Path
 from typing import Any
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 UNSAID = "unsaid"
@@ -27,10 +30,19 @@ SPELT = {
 }  # fmt: skip
 
 
-def locked() -> dict[str, str]:
-    """Name -> version of all that requirements.lock names."""
+def locked(environment: dict[str, str] | None = None) -> dict[str, str]:
+    """Name -> version of what requirements.lock names for this Python and system.
+
+    `environment` says otherwise, in the names of the packaging specification ("python_full_version", "sys_platform").
+    Raises ValueError: two versions of one package are meant for it.
+    """
     lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    every = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    meant = [one for one in every if one.marker is None or one.marker.evaluate(environment)]
+    versions = {one.name: str(one.specifier).removeprefix("==") for one in meant}
+    if len(versions) < len(meant):
+        raise ValueError(f"requirements.lock: two versions of a package for {environment or 'this Python'}")
+    return versions
 
 
 def licence(name: str) -> str:

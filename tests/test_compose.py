@@ -10,12 +10,12 @@ from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOpt
 
 from pipeline.cli.options import stage_and_options
 from pipeline.shards.runner import BeamRun
+from tests.lock import LOCKED
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docker" / "compose.yaml").read_text("utf-8")
 COMPOSE = yaml.safe_load(TEXT)
 SERVICES = COMPOSE["services"]
-LOCKED = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text("utf-8").split() if "==" in line)
 
 
 def commands():

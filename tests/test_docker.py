@@ -15,10 +15,10 @@ import pytest
 from pipeline import build, config
 from pipeline.shards.runner import BeamRun
 from tests import engines
+from tests.lock import LOCKED
 from tests.own_data import SETTINGS, write_both
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKED = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text("utf-8").split() if "==" in line)
 IMAGES = ("worker", "trainer")
 
 

@@ -4,13 +4,19 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
+from tests.lock import sbom
 from tests.own_data import write_both
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -184,5 +190,30 @@ def test_the_wheel_reads_its_own_lists_and_makes_a_ledger_by_its_own_schema(pyth
 def test_the_lock_names_exact_versions_and_no_place():
     lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
     pinned = [line for line in lines if not line.startswith("#")]
-    assert [line for line in pinned if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line)] == []
+    exact = r"[a-z0-9-]+==[0-9][0-9a-z.]*( ; [a-z_'<>=!0-9A-Z. ]+)?"
+    assert [line for line in pinned if not re.fullmatch(exact, line)] == []
     assert len(pinned) > 50
+
+
+PYTHONS = ("3.11.5", "3.12.1", "3.13.0", "3.14.0")
+
+
+@pytest.mark.parametrize("system", ["linux", "darwin"])
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_has_for_every_python_one_version_of_all_that_is_asked_within_its_bounds(python, system):
+    environment = {
+        "python_full_version": python,
+        "python_version": python.rpartition(".")[0],
+        "sys_platform": system,
+        "platform_machine": "x86_64",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert python in SpecifierSet(project["requires-python"])
+    assert f"Programming Language :: Python :: {environment['python_version']}" in project["classifiers"]
+    asked = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    locked = sbom.locked(environment)
+    for one in map(Requirement, asked):
+        if one.name != "webtext":
+            assert locked[canonicalize_name(one.name)] in one.specifier, one

@@ -1,6 +1,5 @@
 """What is shipped and what it stands on: licences, the bill of materials, releases of the same bytes."""
 
-import importlib.util
 import json
 import os
 import re
@@ -13,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.lock import LOCKED, sbom
+
 ROOT = Path(__file__).resolve().parents[1]
-SPEC = importlib.util.spec_from_file_location("sbom", ROOT / "docs" / "sbom.py")
-sbom = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(sbom)
 
 # What a package of ours may stand on: permissive licences, and those that ask something of their own files alone.
 ALLOWED = {
@@ -38,7 +36,7 @@ def allowed(expression):
 
 def installed():
     """Of the locked packages those that are here: all, where the lock was installed."""
-    return {name: version for name, version in sbom.locked().items() if any(distributions(name=name))}
+    return {name: version for name, version in LOCKED.items() if any(distributions(name=name))}
 
 
 @pytest.mark.parametrize(
@@ -65,11 +63,11 @@ def test_every_locked_package_is_under_a_licence_that_is_allowed():
 
 
 def test_the_bill_names_every_locked_package_with_version_and_licence_and_is_the_same_each_time():
-    if installed() != sbom.locked():
+    if installed() != LOCKED:
         pytest.skip("the lock is not what is installed here")
     bill = sbom.bill()
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
-    assert {one["name"]: one["version"] for one in bill["components"]} == sbom.locked()
+    assert {one["name"]: one["version"] for one in bill["components"]} == LOCKED
     assert all(one["purl"] == f"pkg:pypi/{one['name']}@{one['version']}" for one in bill["components"])
     assert all(len(one["licenses"]) == 1 for one in bill["components"])
     assert bill["dependencies"][0]["dependsOn"] == [one["bom-ref"] for one in bill["components"]]
