@@ -19,8 +19,9 @@ from pipeline.config import Settings
 from pipeline.shards import engine, layout, lease, leftovers, progress, removals, storage
 from pipeline.shards.outcomes import ConfigError, DryRun, EngineError
 from pipeline.shards.receipts import Artefact, Manifest
-from pipeline.shards.runner import BeamRun, Run
+from pipeline.shards.runner import BeamRun, Run, sized
 
+ALONE = "so little work that it is done here, without a job of the engine (build.alone_s)"
 STAGES = ("links", "pages", "documents", "corpus", "tokenizer", "tokens")
 
 
@@ -41,7 +42,7 @@ def build(
     Raises BusyError (another run holds `root`), ConfigError, DryRun (the first stage with work to do built its first
     job), and whatever a stage raises.
     """
-    from pipeline import preflight  # noqa: PLC0415 - all that stages read with, a second that --help need not pay
+    from pipeline import durations, preflight  # noqa: PLC0415 - all that stages read with, which --help need not pay
 
     chosen = run or beam(settings, root, noted=noted)
     manifests: dict[str, Manifest] = {}
@@ -54,9 +55,11 @@ def build(
             noted(note)
         for stage in stages:
             check()
-            with progress.within(stage), begun(partial(started, stage)) as made:
+            here = sized(chosen, partial(durations.stage_s, stage, settings, root))
+            alone = () if here is chosen else (partial(noted, f"{stage}: {ALONE}"),)
+            with progress.within(stage), begun(partial(started, stage), *alone) as made:
                 try:
-                    manifests[stage] = importlib.import_module(f"pipeline.{stage}").stage(settings, root, chosen)
+                    manifests[stage] = importlib.import_module(f"pipeline.{stage}").stage(settings, root, here)
                 except (DryRun, EngineError) as error:
                     raise type(error)(f"{stage}: {error}") from error.__cause__
             if made:
@@ -65,14 +68,14 @@ def build(
 
 
 @contextmanager
-def begun(started: Callable[[], None]) -> Iterator[list[str]]:
-    """What is made within the block, by name, as it begins; `started` is called before the first of it."""
+def begun(*started: Callable[[], None]) -> Iterator[list[str]]:
+    """What is made within the block, by name, as it begins; `started` are called before the first of it."""
     made: list[str] = []
 
     def hear(phase: progress.Phase | None) -> None:
         if phase is not None and phase.makes:
-            if not made:
-                started()
+            for tell in started if not made else ():
+                tell()
             made.append(phase.name)
 
     with progress.hearing(hear):
@@ -93,7 +96,7 @@ def beam(
     options, wide = engine.widened(settings.build.runner, options, workers)
     if wide:
         noted(wide)
-    return BeamRun(settings.build.runner, workers, options, root / "scratch", noted)
+    return BeamRun(settings.build.runner, workers, options, root / "scratch", noted, settings.build.alone_s)
 
 
 def artefact(root: Path, stage: str, shards: int) -> Artefact:

@@ -47,6 +47,8 @@ class BuildSettings(Section, frozen=True):
     # memory of one machine for the windows of zstandard dumps (2.1 GB each with --long=31); 0 = half of what it has
     windows_bytes: Count = 0
     runner: str = "FnApiRunner"  # any Beam runner; options after `--` of `webtext build` go to it
+    # seconds of work: a stage that takes this command no longer starts no jobs of an engine, 8 to 13 s each; 0 = all do
+    alone_s: NonNegative = 20.0
     name: str = ""  # what its owner calls the corpus: the title of the report and of the dataset card
 
 

@@ -238,7 +238,7 @@ def refer(recipe: Recipe, run: Run) -> File:
     artefact, used = recipe.artefact("scratch/wikipedia"), {"n": overlap.NGRAM, "words": overlap.WORDS}
     tasks = artefact.begin([receipts.fingerprint(artefact.name, VERSION, used, [sha for _, sha in dumps], READERS)])
     progress.expect(sum(storage.size_of(path) for path, _ in dumps) if tasks else 0, progress.BYTES, "articles")
-    run.map_shards(partial(read_dumps, artefact, [path for path, _ in dumps]), tasks)
+    run.map_shards(partial(read_dumps, artefact, [path for path, _ in dumps]), tasks, heavy=True)  # hours, of all of it
     return artefact.shared(0, ".npy"), recipe.hashes("scratch/wikipedia")[0]
 
 

@@ -52,7 +52,7 @@ from pipeline.shards.engine import LOCAL
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Refusals
-from pipeline.shards.runner import Block, Run
+from pipeline.shards.runner import Block, Run, sized
 
 VERSION = 6
 LIBRARIES = ("ada-url", "brotli", "fastwarc", "pyarrow", "zstandard")
@@ -60,6 +60,7 @@ SOFTWARE = "webtext/0.1.0"  # in the user agent
 CRAWLS = 16  # at once on a cluster, where nothing else is said
 INDIFFERENT = ("contact", "local_hosts", "crawls", "window_links")  # settings that no row knows of
 PLACES = ("warc", "commoncrawl")  # settings that say where files lie; what is in them decides
+QUEUED_S = 100e-6  # that one process takes to queue a link for a round
 PER_EXCHANGE = 20  # a round lasts at least so many times as long as the exchange before it
 
 
@@ -217,10 +218,11 @@ def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
     everyone = [stale.get(shard, Task(shard, "")) for shard in range(here.links.shards)]
     known = False
     groups = groups_of(here.links.shards, here.crawls)
+    queueing = sized(run, lambda: QUEUED_S * here.links.kept(range(here.links.shards), "links"))
     while tasks:
         began = time.monotonic()
         sources = [task.shard for task in everyone]
-        run.exchange(partial(send, here), sources, partial(receive, here), everyone)
+        queueing.exchange(partial(send, here), sources, partial(receive, here), everyone)
         found = {task.shard: queues.waits(queue(here.pages, task.shard)) for task in everyone}
         waiting = {shard: waits for shard, waits in found.items() if waits.links}
         if not waiting:
@@ -234,7 +236,8 @@ def crawl(here: Crawl, run: Run, tasks: Sequence[Task]) -> None:
         round_s = max(here.settings.round_s, PER_EXCHANGE * (time.monotonic() - began))
         time.sleep(max(0.0, first - time.time()))
         ready = [group for group in groups if times.get(group.number, math.inf) <= max(first, time.time())]
-        run.map_shards(partial(crawl_group, here, turns, round_s), ready)
+        # one group, too, is crawled where the others are, whatever else is done here
+        run.map_shards(partial(crawl_group, here, turns, round_s), ready, heavy=len(ready) == 1)
 
 
 def queue(pages: Artefact, shard: int) -> Path:

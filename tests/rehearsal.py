@@ -71,7 +71,8 @@ def requests():
     """Every place in the code of the stages that asks for a pipeline of ours."""
     for path in [*(ROOT / "pipeline").glob("*.py"), *(ROOT / "pipeline" / "fetch").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("run.map_shards", "run.exchange"):
+            asked = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            if asked and node.func.attr in ("map_shards", "exchange"):
                 yield path.relative_to(ROOT / "pipeline").as_posix(), node.lineno
 
 

@@ -1,14 +1,17 @@
 """A build by an engine of several processes, which share a working directory and no memory, makes the same bytes."""
 
+import os
+import re
 import shutil
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from pipeline import build, config
 from pipeline.demo import dump
 from pipeline.demo.run import prepared
-from pipeline.shards import jobs
+from pipeline.shards import jobs, progress
 from pipeline.shards.outcomes import InputError, StorageError
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import BeamRun
@@ -22,10 +25,10 @@ def artefacts(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(paths)}
 
 
-def built(root, settings, *options):
+def built(root, settings, *options, alone_s=0.0, noted=lambda _note: None):
     """The artefacts of a build, in process or, with options, by a job service."""
-    run = BeamRun("PortableRunner", 1, options, root / "scratch") if options else None
-    build.build(root, settings, run=run)
+    run = BeamRun("PortableRunner", 1, options, root / "scratch", noted, alone_s) if options else None
+    build.build(root, settings, run=run, noted=noted)
     return artefacts(root)
 
 
@@ -58,6 +61,38 @@ def test_every_stage_by_a_job_service_and_a_pool_of_workers_makes_the_same_bytes
     settings = settings_of(tmp_path / "inputs")
     same(built(tmp_path / "mine", settings), built(tmp_path / "theirs", settings, *engine))
     assert list((tmp_path / "theirs" / "scratch").rglob(".job-*")) == []  # no job specification is left
+
+
+def test_what_takes_a_moment_starts_no_job_and_makes_the_same_bytes(engine, tmp_path):
+    write_both(tmp_path / "inputs", pages=12)
+    dump.wikipedia_dump(tmp_path / "inputs" / "encyclopedia.xml")
+    settings, notes = settings_of(tmp_path / "inputs"), []
+    theirs = built(tmp_path / "theirs", settings, *engine, alone_s=60.0, noted=notes.append)
+    same(built(tmp_path / "mine", settings), theirs)
+    assert [note for note in notes if note.endswith(build.ALONE)] == [f"{name}: {build.ALONE}" for name in build.STAGES]
+    assert [note for note in notes if "until a worker began" in note] == []
+
+
+def process(folder, task):
+    """Leave a file whose name is the process that made it."""
+    (folder / str(os.getpid())).touch()
+
+
+def test_work_of_one_piece_is_done_here_unless_it_is_heavy_and_work_of_more_is_not(engine, tmp_path):
+    run = BeamRun("PortableRunner", 1, engine, tmp_path, alone_s=1.0)
+    for name, tasks, heavy, here in (("one", 1, False, True), ("heavy", 1, True, False), ("two", 2, False, False)):
+        folder = tmp_path / name
+        folder.mkdir()
+        run.map_shards(partial(process, folder), [Task(shard, "a") for shard in range(tasks)], heavy)
+        assert (folder / str(os.getpid())).exists() is here
+
+
+def test_of_each_job_is_told_how_long_nobody_worked_on_it(engine, tmp_path):
+    notes = []
+    with progress.phase("counting"):
+        BeamRun("PortableRunner", 1, engine, tmp_path, notes.append).map_shards(print, [Task(0, "a"), Task(1, "a")])
+    (note,) = notes
+    assert re.fullmatch(r"PortableRunner: counting: \d+ s(, of which \d+ s until a worker began)?", note)
 
 
 def same(mine, theirs):

@@ -56,7 +56,7 @@ LAYERS = [
         "tokenizer",
         "tokens",
     },
-    {"preflight"},
+    {"preflight", "durations"},
     {"build"},
     {"status"},
     {"verbs", "demo"},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from pipeline.shards.reach import CONNECT_S
 
 NO_WORKER_S = 60.0  # after which a person is told that nobody works: several times what starting workers takes
 WATCHER = "webtext: has a worker begun?"
-LOOK_S = 2.0  # between two looks whether a worker has begun, or its job is still wanted
+LOOK_S = 0.5  # between two looks whether a worker has begun
 LOCAL = "FnApiRunner"  # the one that ends with this process
 WIDE = ("FlinkRunner", "PortableRunner")  # whose job services take --parallelism, and without it set 1
 CLASSES = re.compile(r"^(?:[\w$]+\.)+[\w$]+: ")  # what Java puts before a message
@@ -80,34 +81,44 @@ def free_slots(master: str) -> int:
 
 
 @contextmanager
-def watching(job: JobRef | None, last_word: Callable[[], str], noted: Callable[[str], None]) -> Iterator[None]:
+def watching(job: JobRef | None, last_word: Callable[[], str], noted: Callable[[str], None]) -> Iterator[list[float]]:
     """While the block lasts: once nobody elsewhere has begun for NO_WORKER_S, tell `noted`.
 
-    `last_word`: the engine's, asked for then.
+    `last_word`: the engine's, asked for then. What the block gets is when a worker began, once one has, by the
+    monotonic clock.
     """
+    begun: list[float] = []
     if job is None or not job.elsewhere:
-        yield
+        yield begun
         return
-    over = threading.Event()
+    over, since = threading.Event(), time.monotonic()
 
     def watch() -> None:
-        waited = 0.0
-        while not over.wait(LOOK_S) and not job.begun:
-            waited += LOOK_S
-            if waited >= NO_WORKER_S:
+        told = False
+        while not over.wait(LOOK_S):
+            if job.begun:
+                begun.append(time.monotonic())
+                return
+            if not told and time.monotonic() - since >= NO_WORKER_S:
+                told = True
                 noted(
                     f"no worker has begun after {NO_WORKER_S:.0f} s; is there a pool of workers, with this package and "
                     f"version, that the engine can reach? The engine's last word: {last_word() or 'none'}"
                 )
-                return
 
     thread = threading.Thread(target=watch, name=WATCHER, daemon=True)
     thread.start()
     try:
-        yield
+        yield begun
     finally:
         over.set()
         thread.join()
+
+
+def cost(runner: str, name: str, took_s: float, start_s: float | None) -> str:
+    """What is said of a job that is done: how long it took, and how long of that nobody worked on it yet."""
+    started = "" if start_s is None else f", of which {start_s:.0f} s until a worker began"
+    return f"{runner}: {name}: {took_s:.0f} s{started}"
 
 
 def last_message(result: Any) -> str:

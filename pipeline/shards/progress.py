@@ -156,6 +156,11 @@ def begin(phase: Phase | None) -> None:
             hearer(phase)
 
 
+def title() -> str:
+    """What is waited for, for a person; "" where nothing is."""
+    return _phase.title if _phase is not None else ""
+
+
 def expect(total: int, unit: str = ROWS, noun: str = "rows") -> None:
     """Say what there is to do in the phase that has begun, better than in shards."""
     if _phase is not None and _phase.makes and total:

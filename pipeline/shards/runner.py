@@ -92,7 +92,8 @@ class BeamRun:
     """The same as Beam pipelines. `options` are Beam's own command-line options, passed through.
 
     `scratch` is where the local runner spills parcels while they cross; None: the system's folder for temporary files.
-    `noted` is told what is worth a word while an engine works.
+    `noted` is told what is worth a word while an engine works. What takes one process `alone_s` at most is done in this
+    one, without a job of the engine; 0: nothing is.
     Raises ConfigError, before there is anything to do: a runner that Beam does not know, or what would be paid for in
     vain (see `refuse_unfit`).
     """
@@ -102,6 +103,7 @@ class BeamRun:
     options: tuple[str, ...] = field(default=())
     scratch: Path | None = None
     noted: Callable[[str], None] = lambda _note: None
+    alone_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.options or self.runner != LOCAL:
@@ -110,13 +112,15 @@ class BeamRun:
     def map_shards(self, function: Callable[[Source], None], tasks: Sequence[Source], heavy: bool = False) -> None:
         if not tasks:
             return
-        with self.stored(JobSpec(function, list(tasks), makes=jobs.made_of(tasks))) as job:
-            if self.runner == LOCAL and heavy and min(self.workers, len(tasks)) > 1:
-                with workers.lifeline(self.scratch) as line:
-                    mapped(self.local_workers(line), job, spread=True)
+        one_piece = len(tasks) == 1 and not heavy and self.alone_s > 0  # one process would do it there as well
+        run = self.alone() if one_piece else self
+        with run.stored(JobSpec(function, list(tasks), makes=jobs.made_of(tasks))) as job:
+            if run.runner == LOCAL and heavy and min(run.workers, len(tasks)) > 1:
+                with workers.lifeline(run.scratch) as line:
+                    mapped(run.local_workers(line), job, spread=True)
             else:
-                mapped(self.pipeline(job), job, spread=self.runner != LOCAL)
-        self.others_worked()
+                mapped(run.pipeline(job), job, spread=run.runner != LOCAL)
+        run.others_worked()
 
     def exchange(
         self,
@@ -145,6 +149,13 @@ class BeamRun:
             rows = pipeline | "query" >> bigquery_source(query)
             rows | "write" >> beam.io.WriteToParquet(name_of(folder / "rows"), schema, file_name_suffix=".parquet")
         self.others_worked()
+
+    def alone(self) -> BeamRun:
+        """The same in this process, but for a dry run, which shows a job."""
+        dry = any(word.partition("=")[0] == "--dry_run" for word in self.options)
+        if self.runner == LOCAL or dry:
+            return self
+        return BeamRun(scratch=self.scratch, noted=self.noted)
 
     def stored(self, spec: JobSpec) -> AbstractContextManager[JobRef]:
         """The reference of a job, while the block lasts."""
@@ -195,6 +206,13 @@ class BeamRun:
         environment = SubprocessSDKEnvironment.from_command_string(workers.command(line, main))
         options = PipelineOptions([*self.options, f"--direct_num_workers={self.workers}"])
         return Running(beam.Pipeline(runner=FnApiRunner(environment), options=options), workers.watched)
+
+
+def sized(run: Run, seconds: Callable[[], float]) -> Run:
+    """`run`, or the same in this process, where work that takes one so long is not worth a job of an engine."""
+    if isinstance(run, BeamRun) and run.runner != LOCAL and run.alone_s and seconds() <= run.alone_s:
+        return run.alone()
+    return run
 
 
 def refuse_unfit(runner: str, options: Sequence[str], scratch: Path | None) -> None:

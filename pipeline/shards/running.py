@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.shards import engine, interrupts
+from pipeline.shards import engine, interrupts, progress, workers
 from pipeline.shards.failures import unmarked
 from pipeline.shards.jobs import JobRef
 from pipeline.shards.outcomes import DryRun, WebTextError
@@ -52,6 +53,7 @@ class Running:
     def finish(self) -> None:
         """Run the pipeline to its end; a job elsewhere does not outlive the command that waits. Raises DryRun."""
         result: Any = None
+        since = time.monotonic()
         try:
             result = self.submitted()
             if self.pipeline.options.get_all_options()["dry_run"]:
@@ -59,8 +61,11 @@ class Running:
                 raise DryRun(
                     f"a dry run: a job of {graph.ByteSize():,} bytes was built, and not submitted; nothing was made"
                 )
-            with engine.watching(self.job, lambda: engine.last_message(result), self.noted):
+            with engine.watching(self.job, lambda: engine.last_message(result), self.noted) as begun:
                 result.wait_until_finish()
+            if self.job is not None and self.job.elsewhere:
+                start_s = begun[0] - since if begun else None
+                self.noted(engine.cost(self.runner, progress.title(), time.monotonic() - since, start_s))
         except (KeyboardInterrupt, SystemExit):
             if self.job is not None:
                 self.job.withdraw()  # first, since the service may take long to answer, and this process ends soon
@@ -72,6 +77,7 @@ class Running:
         """The job, begun. Raises ConfigError: a service elsewhere did not take it, in its own words."""
         if self.runner == engine.LOCAL:
             return self.pipeline.run()
+        workers.hush()
         try:
             return self.pipeline.run()
         except Exception as error:

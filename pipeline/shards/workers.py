@@ -121,6 +121,23 @@ def watched(run: Callable[[], None]) -> None:
         raise end
 
 
+def hush() -> None:
+    """From now on threads of workers within this process (LOOPBACK) say nothing of an engine that has hung up.
+
+    It does so when a job is over, and why one failed the engine itself says.
+    """
+    others = threading.excepthook
+    if getattr(others, "hushed", False):
+        return
+
+    def thread_failed(failure: threading.ExceptHookArgs) -> None:
+        if not hasattr(failure.exc_value, "details"):  # of what gRPC raises
+            others(failure)
+
+    thread_failed.hushed = True  # type: ignore[attr-defined]
+    threading.excepthook = thread_failed
+
+
 def died(how: BaseException | None) -> WorkerError:
     """The one line for a worker process that is gone; Beam's error ends in its exit code."""
     code = str(how).rpartition(" ")[2]

@@ -116,3 +116,24 @@ def ignores(pid):
     status = Path(f"/proc/{pid}/status").read_text()
     (ignored,) = [line for line in status.splitlines() if line.startswith("SigIgn")]
     return bool(int(ignored.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
+class HungUpError(Exception):
+    def details(self):
+        return "Multiplexer hanging up"
+
+
+def test_a_thread_whose_engine_hangs_up_says_nothing_and_any_other_failure_is_seen(monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    workers.hush()
+    workers.hush()
+
+    def failing(error):
+        raise error
+
+    for error in (HungUpError(), ValueError("mine")):
+        thread = threading.Thread(target=failing, args=(error,))
+        thread.start()
+        thread.join()
+    assert [failure.exc_type for failure in seen] == [ValueError]
