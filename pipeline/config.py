@@ -43,7 +43,7 @@ class BuildSettings(Section, frozen=True):
     """`[build]`: how the work is cut and spread. None of it changes a byte of an artefact but `shards`."""
 
     shards: Annotated[int, Meta(ge=1, le=99_999)] = 4  # fixed for a working directory; about 20,000 pages each
-    workers: Count = 0  # processes that extract text; 0 = one a core
+    workers: Count = 0  # processes that share long work; 0 = one a core
     # memory of one machine for the windows of zstandard dumps (2.1 GB each with --long=31); 0 = half of what it has
     windows_bytes: Count = 0
     runner: str = "FnApiRunner"  # any Beam runner; options after `--` of `webtext build` go to it

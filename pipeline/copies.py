@@ -22,9 +22,9 @@ from pipeline.dedup.nodes import MASK_32, REMOVALS, SHIFT_32
 from pipeline.evidence import VERSION, Recipe
 from pipeline.shards import receipts, schemas
 from pipeline.shards.receipts import Artefact, Task
-from pipeline.shards.runner import Block, Run
+from pipeline.shards.runner import HEAVY_S, Block, Run
 
-HEAVY_DOCUMENTS = 50_000  # elsewhere, from which on worker processes are worth their start
+DESCRIBED_S = 1e-3  # CPU s a document elsewhere: its text read, hashed and signed
 
 
 def find(recipe: Recipe, run: Run) -> None:
@@ -44,7 +44,7 @@ def describe_others(recipe: Recipe, run: Run) -> None:
     used = {name: chosen[name] for name in ("shingle_words", "permutations", "seed")}
     shas = [stamp.sha256 for other in recipe.others for stamp in other.stamps]
     marks = [receipts.fingerprint("elsewhere", VERSION, used, sha, elsewhere.LIBRARIES) for sha in shas]
-    heavy = sum(other.documents for other in recipe.others) > HEAVY_DOCUMENTS
+    heavy = sum(other.documents for other in recipe.others) * DESCRIBED_S > HEAVY_S
     run.map_shards(partial(describe, recipe), recipe.artefact("scratch/elsewhere").begin(marks), heavy)
 
 

@@ -27,13 +27,15 @@ from pipeline.evidence import LIBRARIES, VERDICT, VOTES, Recipe
 from pipeline.shards import progress, receipts, schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Manifest, Task
-from pipeline.shards.runner import Block, Run
+from pipeline.shards.runner import HEAVY_S, Block, Run
 from pipeline.text import contamination, paragraphs, rules
 from pipeline.text.finish import Finish
 from pipeline.text.normalize import counted_words
 from pipeline.text.signals import SIGNALS
 
 VOTING = ("languages", "min_words", "wikipedia_overlap")
+VOTED_S = 80e-6  # CPU s a document of 8 kB that rules judge
+WORDS_S = 2e-3  # the same where its n-grams are looked up too, in Wikipedia or in evaluation texts
 READ = ("url", "doc_id", "final_url", "text", "text_hash", "outcome", *SIGNALS)
 
 GRAMS = pa.schema({"gram": pa.uint64()})
@@ -79,13 +81,17 @@ def vote_alone(recipe: Recipe, run: Run) -> list[list[Any]]:
     ]
     if sought:
         inside = [[phase("documents").contents(shard), sought] for shard in recipe.every]
-        run.map_shards(partial(find_contamination, recipe), recipe.begin("scratch/contamination", (), inside))
+        tasks = recipe.begin("scratch/contamination", (), inside)
+        count = phase("documents").kept((task.shard for task in tasks), "documents")
+        run.map_shards(partial(find_contamination, recipe), tasks, heavy=count * WORDS_S > HEAVY_S)
         met = [recipe.hashes("scratch/contamination")]
         run.map_shards(partial(find_common, recipe), recipe.begin("scratch/common", (), met))
         read = [[*marks, sought, recipe.hashes("scratch/common")] for marks in read]
     tasks = recipe.begin("scratch/votes", VOTING, read)
-    progress.expect(phase("documents").kept((task.shard for task in tasks), "documents"), noun="documents")
-    run.map_shards(partial(vote, recipe), tasks)
+    count = phase("documents").kept((task.shard for task in tasks), "documents")
+    progress.expect(count, noun="documents")
+    a_document_s = WORDS_S if recipe.references or sought else VOTED_S
+    run.map_shards(partial(vote, recipe), tasks, heavy=count * a_document_s > HEAVY_S)
     return read
 
 

@@ -30,7 +30,7 @@ from pipeline.shards.locations import name_of
 from pipeline.shards.outcomes import BooksError, ConfigError, InputError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, RowCounts, Task
 from pipeline.shards.removals import Removals, keep_came
-from pipeline.shards.runner import Run
+from pipeline.shards.runner import HEAVY_S, Run
 from pipeline.submissions import bigquery, windows
 from pipeline.submissions.decide import LISTS, Rules, decided, forgotten
 from pipeline.submissions.ledger import SUFFIX, snapshots
@@ -47,6 +47,7 @@ STEP = "submissions"
 MOST_NOTES = 20  # on what is wrong within sources, of all of them together
 SOURCES = ("submissions", "bigquery", "bigquery_days")  # settings that say what is read
 EMPTY = schemas.SUBMISSIONS.empty_table()
+READ_S = 40e-9  # CPU s a byte of a packed dump: 4 us a line (bench_plan.py), of about 100 bytes
 Source = tuple[Task, Path]
 Collected = tuple[list[Path], Artefact, Artefact]  # the files, the counts of each, the rows of all
 
@@ -109,8 +110,7 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run, windows_by
     A shard of the counts is a source, numbered by content, so that neither its name nor its place makes it stale.
     """
     hashed = sorted((sha256, path) for path, sha256 in inputs.sha256_of_each(paths, work / inputs.HASHES).items())
-    sources = Artefact(work, "scratch/dumps", len(hashed))
-    submissions = Artefact(work, "scratch/submissions", shards)
+    sources, submissions = Artefact(work, "scratch/dumps", len(hashed)), Artefact(work, "scratch/submissions", shards)
     kinds = [[[VERSION, urls.CANONICAL_VERSION], [sha256, reader_for(path).__name__]] for sha256, path in hashed]
     reads = [receipts.fingerprint("dumps", VERSION, {}, kind, LIBRARIES) for kind in kinds]
     wanted = receipts.fingerprint("submissions", VERSION, {"shards": shards}, reads, LIBRARIES)
@@ -119,9 +119,10 @@ def collect(paths: Iterable[Path], work: Path, shards: int, run: Run, windows_by
         stale = [Task(shard, wanted) for shard in range(shards)]
     if stale:
         tasks = [(Task(place, reads[place]), path) for place, (_, path) in enumerate(hashed)]
-        progress.expect(sum(storage.size_of(path) for _, path in hashed), progress.BYTES, "submissions")
+        size = sum(storage.size_of(path) for _, path in hashed)
+        progress.expect(size, progress.BYTES, "submissions")
         scatter = partial(scatter_source, sources, shards, windows_bytes=windows_bytes)
-        run.exchange(scatter, tasks, partial(gather_shard, submissions), stale)
+        run.exchange(scatter, tasks, partial(gather_shard, submissions), stale, heavy=size * READ_S > HEAVY_S)
     return [path for _, path in hashed], sources, submissions
 
 
@@ -265,8 +266,7 @@ def count_links(submissions: Artefact) -> tuple[dict[str, int], int]:
     Such a host has more than 2/N of the links of at least one scratch shard; only these few are counted, in a second
     pass, so that memory does not grow with the number of hosts.
     """
-    large: set[str] = set()
-    total = 0
+    large, total = set[str](), 0
     for counts in counts_of(submissions):
         links = pc.sum(counts["links"]).as_py() or 0
         over = pc.greater(pc.multiply(counts["links"], submissions.shards), 2 * links)

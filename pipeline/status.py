@@ -101,7 +101,7 @@ class Nobody:
     def map_shards(self, function: Any, tasks: Sequence[Any], heavy: bool = False) -> None:  # noqa: ARG002
         assert not tasks
 
-    def exchange(self, scatter: Any, sources: Sequence[Any], gather: Any, targets: Sequence[Any]) -> None:  # noqa: ARG002
+    def exchange(self, scatter: Any, sources: Any, gather: Any, targets: Any, heavy: bool = False) -> None:  # noqa: ARG002
         assert not targets
 
     def export(self, query: str, schema: Any, folder: Path) -> None:  # noqa: ARG002

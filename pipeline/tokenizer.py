@@ -35,7 +35,7 @@ from tokenizers import Tokenizer
 from pipeline.config import Settings, slice_of
 from pipeline.shards import inputs, progress, receipts, schemas, storage
 from pipeline.shards.receipts import Artefact, Manifest, Task
-from pipeline.shards.runner import Run
+from pipeline.shards.runner import HEAVY_S, Run
 from pipeline.text import bpe
 
 VERSION = 2
@@ -56,6 +56,7 @@ MOST_WORDS = 1_000_000  # distinct words held before they are sent on, or added 
 SEEN, SEEN_SHARE = 100, 0.95  # so often each, and so much of the merges: Gowda and May 2020
 LEAST_MERGES = 500  # of a vocabulary that is still suggested
 ENCODED_AT_ONCE = 100_000  # distinct words
+COUNTED_S = 180e-9  # CPU s a byte of corpus as it lies: 80 ns a byte of text (bench_plan.py)
 TABLE_BYTES = 64_000_000  # of the words that merges are learnt from; learning takes 50 to 90 bytes a byte
 
 WORDS = pa.schema([pa.field("word", pa.binary()), pa.field("count", pa.int64())])
@@ -87,7 +88,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
         unmade = words.begin([counted] * shards)
         progress.expect(corpus.kept(range(shards), "corpus"), noun="documents")
         scatter, gather = partial(scatter_shard, corpus, share, shards), partial(gather_shard, words)
-        run.exchange(scatter, range(shards), gather, unmade)
+        run.exchange(scatter, range(shards), gather, unmade, heavy=corpus.bytes() * COUNTED_S > HEAVY_S)
         progress.begin(progress.Phase(tokenizer.name, makes=True, before=progress.counts()))
         run.map_shards(partial(learn_shard, settings, next(iter(published), None), words, tokenizer), tasks)
     return tokenizer.finish(chosen(settings), LIBRARIES, [corpus])

@@ -30,7 +30,7 @@ from pipeline.config import Settings, TokensSettings, slice_of
 from pipeline.shards import progress, receipts, schemas
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
-from pipeline.shards.runner import Run
+from pipeline.shards.runner import HEAVY_S, Run
 from pipeline.shards.storage import HashingFile
 from pipeline.text import bpe
 from pipeline.text.encoder import Encoder
@@ -40,6 +40,7 @@ LIBRARIES = ("pyarrow", "tiktoken", "tokenizers")
 FORMAT = "1"  # of the Arrow file; in its metadata
 TOKENIZER = "tokenizer.json"
 COLUMNS = ("doc_id", "host", "text", "created")
+ENCODED_S = 230e-9  # CPU s a byte of corpus as it lies: 100 ns a byte of text (bench_plan.py)
 CHECKED = 100  # one document in so many is encoded by `tokenizers` too
 
 
@@ -71,7 +72,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
         [receipts.fingerprint("tokens", VERSION, used, [tokenizer, text], LIBRARIES) for text in texts]
     )
     progress.expect(corpus.kept((task.shard for task in tasks), "corpus"), noun="documents")
-    run.map_shards(partial(encode_shard, settings.tokens, corpus, tokens), tasks)
+    heavy = corpus.bytes(task.shard for task in tasks) * ENCODED_S > HEAVY_S
+    run.map_shards(partial(encode_shard, settings.tokens, corpus, tokens), tasks, heavy)
     return tokens.finish(used, LIBRARIES, [corpus, Artefact(work, "tokenizer", 1)])
 
 
@@ -83,8 +85,6 @@ def encoder_of(tokenizer: Artefact, sha256: str) -> Encoder:
 
 def encode_shard(settings: TokensSettings, corpus: Artefact, tokens: Artefact, task: Task) -> None:
     """Encode one corpus shard and write its two files."""
-    if tokens.current(task):  # an engine tries again whole bundles of shards
-        return
     tokenizer = Artefact(corpus.root, "tokenizer", 1)
     encoder = encoder_of(tokenizer, tokenizer.hashes(0)[TOKENIZER])
     batches = schemas.iterate_parquet(corpus.file(task.shard, ".parquet"), COLUMNS, rows=1_000)

@@ -32,7 +32,7 @@ class Rehearsal(BeamRun):
             super().map_shards(function, tasks, heavy)
         PlainRun().map_shards(function, tasks)
 
-    def exchange(self, scatter, sources, gather, targets):
+    def exchange(self, scatter, sources, gather, targets, heavy=False):
         with suppress(DryRun):
             super().exchange(scatter, sources, gather, targets)
 

@@ -135,7 +135,7 @@ def copies():
 class Shuffled(PlainRun):
     """A run whose blocks arrive in an order of their own."""
 
-    def exchange(self, scatter, sources, gather, targets):
+    def exchange(self, scatter, sources, gather, targets, heavy=False):
         def any_order(task, blocks):
             blocks = list(blocks)
             random.Random(task.shard).shuffle(blocks)

@@ -36,7 +36,7 @@ class NoRun:
     def map_shards(self, function, tasks, heavy=False):
         assert not tasks
 
-    def exchange(self, *_):
+    def exchange(self, *_, heavy=False):
         raise AssertionError("asked to read again")
 
 
@@ -148,7 +148,7 @@ def test_karma_and_lists_decide_again_without_reading_a_dump(tmp_path):
     assert build(tmp_path, lines).books["links"].outcomes == {"kept": 2, "over_18": 1}
 
     class OnlyDecide(PlainRun):
-        def exchange(self, scatter, sources, gather, targets):
+        def exchange(self, scatter, sources, gather, targets, heavy=False):
             assert scatter.func is links.scatter_shards
             super().exchange(scatter, sources, gather, targets)
 

@@ -22,7 +22,7 @@ class Counted(PlainRun):
         type(self).tasks += len(tasks)
         super().map_shards(function, tasks, heavy)
 
-    def exchange(self, scatter, sources, gather, targets):
+    def exchange(self, scatter, sources, gather, targets, heavy=False):
         type(self).tasks += len(targets)
         super().exchange(scatter, sources, gather, targets)
 

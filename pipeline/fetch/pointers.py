@@ -29,13 +29,14 @@ from pipeline.shards.locations import name_of, pointer_to
 from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.removals import Removals
-from pipeline.shards.runner import Block, Run
+from pipeline.shards.runner import HEAVY_S, Block, Run
 from pipeline.urls import BadUrl, canonical_url, doc_id, fetch_url, host_of, shard_of
 
 VERSION = 4
 LIBRARIES = ("ada-url", "brotli", "fastwarc", "pyarrow", "zstandard")
 MOST_FILES = 99_999  # WARC files; a main crawl of Common Crawl has 90,000
 PAGES = "pages"  # folder of the working directory from which pointers name files
+INDEXED_S = 45e-9  # CPU s a byte of an archive as it lies: 40 ns, and 220 us a record of 40 kB (bench_plan.py)
 NOTES = 20  # damaged places named of one WARC file
 
 Row = dict[str, Any]
@@ -77,10 +78,10 @@ def collect(
     if unread:
         targets = [Task(shard, wanted) for shard in range(shards)]
     sources = [Source(path, name, Task(number, marks[number])) for number, (path, (name, _)) in enumerate(found)]
-    if targets:
-        progress.expect(sum(storage.size_of(source.path) for source in sources), progress.BYTES, "captures")
+    size = sum(storage.size_of(source.path) for source in sources) if targets else 0
+    progress.expect(size, progress.BYTES, "captures")
     send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings)
-    run.exchange(send, sources, take, targets)
+    run.exchange(send, sources, take, targets, heavy=size * INDEXED_S > HEAVY_S)
     notes = (
         *(LEFT_OUT + folder_note for folder_note in folders),
         *(note for receipt in files.receipts() for note in receipt.notes),

@@ -146,6 +146,11 @@ class Artefact:
         made = (self.made(shard).books.get(step) for shard in shards)
         return sum(counts.outcomes.get(Outcome.KEPT, 0) for counts in made if counts)
 
+    def bytes(self, shards: Iterable[int] | None = None) -> int:
+        """How many bytes the files of these shards have together, of all shards by default."""
+        made = (self.made(shard) for shard in (range(self.shards) if shards is None else shards))
+        return sum(stamp.bytes for receipt in made for stamp in receipt.files.values())
+
     def current(self, task: Task) -> bool:
         """Whether the shard is made, by today's fingerprint, and its files are there, each of its length."""
         receipt = self.receipt(task.shard)

@@ -4,9 +4,9 @@ Choice: one element is one shard, and what crosses a shuffle is packed Arrow tab
 runner carries the work and its cost over plain processes stays at a few per cent. What a pipeline does lies in a file
 (`jobs.py`); its graph has one size. The in-process FnApiRunner is named explicitly: `DirectRunner` would try to
 download a binary and fall back silently. Its shuffle lies in memory, at 5 to 6 times the bytes; so parcels are spilled
-to files, and Beam carries where they lie. Cost: start-up of worker processes (8 s), so only extraction uses them; a
-shuffled byte is written and read once. Alternative: records as elements, which Beam's books describe and its shuffles
-cannot afford.
+to files, and Beam carries where they lie. Cost: start-up of worker processes (8 s), so only work that takes one process
+longer than HEAVY_S uses them; a shuffled byte is written and read once. Alternative: records as elements, which Beam's
+books describe and its shuffles cannot afford.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ Source = TypeVar("Source")
 Block = schemas.Block
 
 DATAFLOW = "DataflowRunner"
+HEAVY_S = 20.0  # that work takes in one process, from which on worker processes are worth their start: two save 10
 
 
 class Run(Protocol):
@@ -50,10 +51,12 @@ class Run(Protocol):
         sources: Sequence[Source],
         gather: Callable[[Task, Iterable[pa.Table]], None],
         targets: Sequence[Task],
+        heavy: bool = False,
     ) -> None:
         """`scatter` each source into blocks of rows; call `gather` once per target with tables of its rows.
 
-        These come in any order. Rows for shards that are no target are dropped where they arise.
+        These come in any order; `heavy` as in `map_shards`. Rows for shards that are no target are dropped where they
+        arise.
         """
 
     def export(self, query: str, schema: Any, folder: Path) -> None:
@@ -74,6 +77,7 @@ class PlainRun:
         sources: Sequence[Source],
         gather: Callable[[Task, Iterable[pa.Table]], None],
         targets: Sequence[Task],
+        heavy: bool = False,  # noqa: ARG002
     ) -> None:
         tables: dict[int, list[pa.Table]] = {task.shard: [] for task in targets}
         for source in sources:
@@ -128,13 +132,18 @@ class BeamRun:
         sources: Sequence[Source],
         gather: Callable[[Task, Iterable[pa.Table]], None],
         targets: Sequence[Task],
+        heavy: bool = False,
     ) -> None:
         if not targets:
             return
         bundles = crossing.bundles(len(sources), here=self.runner == LOCAL)
         spec = JobSpec(scatter, list(sources), gather, list(targets), bundles, jobs.made_of(targets))
         with self.stored(spec) as job, self.spilling() as folder:
-            exchanged(self.pipeline(job), job, folder, spread=self.runner != LOCAL)
+            if self.runner == LOCAL and heavy and min(self.workers, len(sources)) > 1:
+                with workers.lifeline(self.scratch) as line:
+                    exchanged(self.local_workers(line), job, folder, spread=True)
+            else:
+                exchanged(self.pipeline(job), job, folder, spread=self.runner != LOCAL)
         self.others_worked()
 
     def export(self, query: str, schema: Any, folder: Path) -> None:

@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipeline.shards.outcomes import WorkerError
 from pipeline.shards.storage import PART
 
 WAITER = "run_worker"  # how Beam names the thread that waits for a worker process
+LATE_S = 2.0  # most that is waited for those after their workers
 PR_SET_PDEATHSIG = 1  # prctl(2)
 READERS = ("beam_control_read", "read_grpc_client_inputs")  # and those that listen to it, and fail when it is gone
 
@@ -38,9 +40,29 @@ def lifeline(folder: Path | None) -> Iterator[Path]:
     """
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix=".lifeline-", suffix=PART, dir=folder) as file:
+    with unheard(), tempfile.NamedTemporaryFile(prefix=".lifeline-", suffix=PART, dir=folder) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield Path(file.name)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Let the threads that listen to workers fail unheard in the block, and for LATE_S after it, with the workers."""
+    others = threading.excepthook
+
+    def failed(failure: threading.ExceptHookArgs) -> None:
+        if failure.thread is None or failure.thread.name not in READERS:
+            others(failure)
+
+    threading.excepthook = failed
+    try:
+        yield
+    finally:
+        until = time.monotonic() + LATE_S
+        for thread in threading.enumerate():
+            if thread.name in READERS:
+                thread.join(max(0.0, until - time.monotonic()))
+        threading.excepthook = others
 
 
 def command(line: Path, main: str) -> str:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.plaintext import decoded
 from pipeline.shards import storage
@@ -30,6 +31,7 @@ NAMED = 5  # lines of a file that are too short, by number
 WINDOW = 200  # characters cut out on each side of a collision
 LEAST_PIECE = 200  # characters
 MOST_PIECES = 10  # of a document
+ADDED_UP = 1_000_000  # collisions at once: 8 MB of them
 MOST_DOCUMENTS = 10  # that share a 13-gram before it counts as common speech
 FILLER = tuple(f"selftest{number}filler" for number in range(200))  # words of no text: 3,600 characters
 HALF_BEFORE, HALF_AFTER = re.compile(r"\A\S{1,40}(?=\s)"), re.compile(r"(?<=\s)\S{1,40}\Z")
@@ -117,14 +119,26 @@ def collisions(text: str, reference: Reference) -> Hashes:
 
 
 def common(found: Iterable[Hashes]) -> Hashes:
-    """Of the collisions of all documents, those of more than MOST_DOCUMENTS. Memory: each once, and a part of them."""
-    values, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
+    """Of the collisions of all documents, those of more than MOST_DOCUMENTS.
+
+    Memory: each twice, and a part of them. They are added up whenever as many wait as are known, so each seldom.
+    """
+    counted = np.empty(0, np.uint64), np.empty(0, np.int64)
+    waiting: list[Hashes] = []
     for part in found:
-        values, place = np.unique(np.concatenate([values, part]), return_inverse=True)
-        weights = np.concatenate([counts, np.ones(len(part), np.int64)])
-        counts = np.zeros(len(values), np.int64)
-        np.add.at(counts, place, weights)
+        waiting.append(part)
+        if sum(map(len, waiting)) > max(ADDED_UP, len(counted[0])):
+            counted, waiting = added_up(*counted, waiting), []
+    values, counts = added_up(*counted, waiting)
     return values[counts > MOST_DOCUMENTS]
+
+
+def added_up(values: Hashes, counts: NDArray[np.int64], more: Sequence[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
+    """Distinct hashes, ascending, and how often each was found; `more` are found once more each."""
+    new = np.concatenate([np.empty(0, np.uint64), *more])
+    known, place = np.unique(np.concatenate([values, new]), return_inverse=True)
+    weights = np.concatenate([counts, np.ones(len(new), np.int64)])
+    return known, np.bincount(place, weights, len(known)).astype(np.int64)
 
 
 @dataclass(frozen=True)

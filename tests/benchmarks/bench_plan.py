@@ -51,7 +51,7 @@ class Counting(BeamRun):
 
     crossed: list = dataclasses.field(default_factory=list)
 
-    def exchange(self, scatter, sources, gather, targets):
+    def exchange(self, scatter, sources, gather, targets, heavy=False):
         super().exchange(Counted(scatter), sources, gather, targets)
 
 

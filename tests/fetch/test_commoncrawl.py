@@ -225,7 +225,7 @@ def test_nothing_is_joined_again_until_an_input_changes(tmp_path):
     class Counting(PlainRun):
         asked = 0
 
-        def exchange(self, scatter, sources, gather, targets):
+        def exchange(self, scatter, sources, gather, targets, heavy=False):
             Counting.asked += len(targets)
             super().exchange(scatter, sources, gather, targets)
 

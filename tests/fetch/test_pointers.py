@@ -38,7 +38,7 @@ def test_many_damaged_places_of_one_file_are_counted(tmp_path):
 
 def test_a_changed_file_is_read_again_and_no_other_work_is_done(tmp_path):
     class NoRun(PlainRun):
-        def exchange(self, scatter, sources, gather, targets):
+        def exchange(self, scatter, sources, gather, targets, heavy=False):
             assert not targets
 
     write(tmp_path / "1.warc.gz", page("http://a.test/"))

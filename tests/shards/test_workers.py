@@ -1,5 +1,6 @@
 """Worker processes end with their parent, and a worker that dies ends the run instead of holding it for ever."""
 
+import json
 import logging
 import os
 import shlex
@@ -7,8 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.shards import leftovers, workers
@@ -84,6 +88,46 @@ def test_a_killed_worker_ends_the_run_with_one_line(tmp_path):
     with pytest.raises(WorkerError, match=r"exit code -9 \(killed: .*run the same command again"):
         BeamRun(workers=2, scratch=tmp_path).map_shards(die, [Task(shard, "a") for shard in range(4)], heavy=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def dealt(source: int):
+    yield np.arange(3, dtype=np.int32), pa.table({"source": [source] * 3, "process": [os.getpid()] * 3})
+
+
+def noted(folder: Path, task: Task, tables) -> None:
+    rows = [row for table in tables for row in table.to_pylist()]
+    (folder / f"{task.shard}.json").write_text(json.dumps([os.getpid(), rows]))
+
+
+def test_an_exchange_of_much_is_done_by_worker_processes_and_gathers_what_one_process_does(tmp_path):
+    (tmp_path / "out").mkdir()
+    tasks = [Task(shard, "a") for shard in range(3)]
+    run = BeamRun(workers=2, scratch=tmp_path / "scratch")
+    run.exchange(dealt, range(8), partial(noted, tmp_path / "out"), tasks, heavy=True)
+    found = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").iterdir())]
+    assert [sorted(row["source"] for row in rows) for _, rows in found] == [list(range(8))] * 3
+    assert len({row["process"] for _, rows in found for row in rows}) == 2
+    assert os.getpid() not in {process for process, _ in found}
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_threads_that_listen_to_workers_fail_unheard_also_when_the_workers_have_just_ended(monkeypatch):
+    heard, ended = [], threading.Event()
+
+    def listen():
+        ended.wait(60)
+        raise ConnectionError
+
+    monkeypatch.setattr(threading, "excepthook", lambda failure: heard.append(failure.thread.name))
+    threads = [threading.Thread(target=listen, name=name) for name in ("beam_control_read", "another")]
+    before = threading.excepthook
+    with workers.lifeline(None):
+        for thread in threads:
+            thread.start()
+        ended.set()
+    threads[1].join(60)
+    assert heard == ["another"]
+    assert threading.excepthook is before
 
 
 def test_a_lifeline_that_a_killed_parent_left_is_swept_and_one_that_holds_workers_is_not(tmp_path):

@@ -1,5 +1,8 @@
 import json
 import random
+from collections import Counter
+from itertools import chain
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -50,6 +53,14 @@ def test_short_pieces_go_and_a_short_clean_text_stays():
 )
 def test_a_document_of_more_than_ten_pieces_goes_whole(pieces, outcome):
     assert verdict(["piece"] * pieces)[0] is outcome
+
+
+@given(st.lists(st.lists(st.integers(0, 5), unique=True), max_size=40), st.integers(1, 9))
+def test_common_speech_is_what_one_count_of_all_collisions_finds(parts, at_once):
+    expected = Counter(chain.from_iterable(parts))
+    with mock.patch.object(contamination, "ADDED_UP", at_once):
+        found = common(np.array(part, np.uint64) for part in parts)
+    assert found.tolist() == sorted(gram for gram, count in expected.items() if count > contamination.MOST_DOCUMENTS)
 
 
 def test_a_gram_of_more_than_ten_documents_is_common_speech():

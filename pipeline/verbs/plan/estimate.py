@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pipeline.build import STAGES
 from pipeline.config import Settings
 from pipeline.pages import CRAWLS
+from pipeline.shards.runner import HEAVY_S
 from pipeline.tokenizer import TABLE_BYTES
 from pipeline.verbs.plan.costs import Code, Costs, Web
 from pipeline.verbs.plan.flow import Crawl, Flow, crawl_of, flow_of
@@ -28,6 +29,8 @@ SHARD_LINKS = 20_000  # config.BuildSettings.shards: "about 20,000 pages each"
 VOCABULARY = 50_257  # that token_bytes was measured with
 CORES = os.cpu_count() or 1
 ALONE = {"corpus": 0.1, "tokenizer": 0.5}  # shares of the work that one process does: choosing copies, learning merges
+
+SHARED = {"links", "tokenizer", "tokens"}  # beside documents: stages whose long work is nearly all for all cores
 
 
 @dataclass(frozen=True)
@@ -298,15 +301,17 @@ COSTS: dict[str, Callable[[Shape], Stage]] = {
 
 
 def timed(stage: Stage, shape: Shape, machines: Machines) -> Stage:
-    """The stage with its seconds. In the local runner only extraction knows more than one worker."""
+    """The stage with its seconds. At home only what is worth it knows more than one worker (`runner.HEAVY_S`)."""
     if stage.made:
         return stage
     crawl = shape.crawl if stage.name == "pages" else None
     at_once = min(shape.shards, machines.workers * machines.vcpus)
-    if not machines.service and stage.name != "documents":
+    if not machines.service and stage.name not in (*SHARED, "documents"):
         at_once = 1
     alone = ALONE.get(stage.name, 0.0) * stage.cpu_s  # what one process does, whoever waits
-    seconds = alone + (stage.cpu_s - alone) / at_once + shape.code.boot_s * machines.service
+    rest = stage.cpu_s - alone
+    short = min(rest, HEAVY_S) if stage.name in SHARED and not machines.service else 0.0  # nobody starts others for it
+    seconds = alone + max(short, rest / at_once) + shape.code.boot_s * machines.service
     if crawl:
         seconds += crawl.seconds(shape.settings.pages.crawls or (min(CRAWLS, at_once) if machines.service else 1))
     return replace(stage, seconds=seconds)

@@ -29,7 +29,7 @@ class Machines:
 
 
 def here(root: Path, workers: int) -> Machines:
-    """The machine that plans, with so many processes that extract (0: one a core)."""
+    """The machine that plans, with so many worker processes (0: one a core)."""
     cores = os.cpu_count() or 1
     return Machines(1, workers or cores, machine.memory_bytes(), disk_bytes=shutil.disk_usage(root).free)
 

@@ -128,6 +128,14 @@ def test_a_crawl_of_many_hosts_is_shared_by_the_crawls_of_a_service():
     assert there == pytest.approx(here / 8, rel=0.2)
 
 
+@pytest.mark.parametrize(("cpu_s", "seconds"), [(10, 10), (30, 20), (100, 50)])
+def test_at_home_long_work_is_shared_by_all_cores_and_short_work_by_none(cpu_s, seconds):
+    code = Code(start_s=cpu_s, encode_s=0, corpus_start_s=cpu_s, judge_s=0)
+    found = stages(machines=replace(HERE, workers=1, vcpus=2), costs=Costs(code=code))
+    assert found["tokens"].seconds == pytest.approx(seconds)
+    assert found["corpus"].seconds == pytest.approx(cpu_s)
+
+
 def test_machines_that_wait_are_paid_for():
     machines = Machines(workers=10, vcpus=4, memory_bytes=8e9, service=True)
     plan = planned(PROBE, settings(shards=4), Costs(code=Code(boot_s=3_600)), machines)
