@@ -13,7 +13,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,9 @@ from obstore.exceptions import (
 from pipeline.shards import reach
 from pipeline.shards.locations import Location, location_of, name_of, path_of
 from pipeline.shards.outcomes import ConfigError, StorageError
+
+LISTED = 1_000  # objects a request: as many as S3 and GCS answer with
+UNSORTED = "--x-s3"  # how names of directory buckets end, which list in no order (S3 Express One Zone)
 
 
 class Object(NamedTuple):
@@ -102,6 +105,21 @@ class View:
 
     root: Path
     objects: dict[str, Object]
+    folders: dict[str, set[str]] = field(default_factory=dict)  # the keys of each
+
+    def __post_init__(self) -> None:
+        for key in self.objects:
+            self.folders.setdefault(key.rpartition("/")[0], set()).add(key)
+
+    def note(self, key: str, found: Object | None) -> None:
+        """Know from now on that an object is so, or gone."""
+        folder = self.folders.setdefault(key.rpartition("/")[0], set())
+        if found is None:
+            self.objects.pop(key, None)
+            folder.discard(key)
+        else:
+            self.objects[key] = found
+            folder.add(key)
 
 
 _views: dict[Path, View] = {}
@@ -128,21 +146,43 @@ def listed(folder: Path) -> Iterator[tuple[Location, Object]]:
     here = location_of(folder)
     assert here is not None
     with asking(folder):
-        for page in store(here.bucket).list(f"{here.key}/" if here.key else None, chunk_size=1000):
+        for page in store(here.bucket).list(f"{here.key}/" if here.key else None, chunk_size=LISTED):
             for entry in page:
                 yield Location(here.bucket, entry["path"]), described(entry)
 
 
-def inside(folder: Path) -> list[Path]:
-    """The paths of all objects in a folder, not of those in folders below it."""
+def inside(folder: Path, begins: str = "") -> list[Path]:
+    """The paths of all objects in a folder whose names begin so, not of those in folders below it.
+
+    What begins alike is asked for alone: a request for 1,000 of them, whatever else the folder holds.
+    """
     here, view = location_of(folder), view_of(folder)
     assert here is not None
+    start = f"{here.key}/{begins}" if here.key else begins
     if view:
-        keys = [key for key in view.objects if key.rpartition("/")[0] == here.key]
+        keys = [key for key in view.folders.get(here.key, ()) if key.startswith(start)]
+    elif begins and not here.bucket.endswith(UNSORTED):
+        keys = [key for key in beginning(folder, start) if key.rpartition("/")[0] == here.key]
     else:
         with asking(folder):
-            keys = [entry["path"] for entry in store(here.bucket).list_with_delimiter(f"{here.key}/")["objects"]]
+            found = store(here.bucket).list_with_delimiter(f"{here.key}/")["objects"]
+        keys = [entry["path"] for entry in found if entry["path"].startswith(start)]
     return [path_of(folder, key) for key in keys]
+
+
+def beginning(folder: Path, start: str) -> Iterator[str]:
+    """The keys that begin so; S3 and GCS list keys in order, and from a given one on."""
+    here = location_of(folder)
+    assert here is not None
+    with asking(folder):
+        below = f"{here.key}/" if here.key else None
+        after = start[:-1] or None  # before all that begin so, and no such key itself
+        for page in store(here.bucket).list(below, offset=after, chunk_size=LISTED):
+            for entry in page:
+                if entry["path"].startswith(start):
+                    yield entry["path"]
+                elif entry["path"] > start:
+                    return
 
 
 def matching(pattern: Path) -> list[Path]:
@@ -203,7 +243,4 @@ def noted(path: Path, found: Object | None) -> None:
     """Note in the view what this process has just done to an object."""
     here, view = location_of(path), view_of(path)
     if here is not None and view is not None:
-        if found is None:
-            view.objects.pop(here.key, None)
-        else:
-            view.objects[here.key] = found
+        view.note(here.key, found)

@@ -271,7 +271,8 @@ def names(folder: Path, pattern: str) -> list[Path]:
     """The paths in a folder whose last part matches a pattern, in order. Objects are not brought here."""
     if location_of(folder) is None:
         return sorted(folder.glob(pattern))
-    return sorted(path for path in objects.inside(folder) if fnmatchcase(path.name, pattern))
+    begins = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    return sorted(path for path in objects.inside(folder, begins) if fnmatchcase(path.name, pattern))
 
 
 def reading(path: Path, ahead_bytes: int = AHEAD_BYTES) -> BinaryIO:

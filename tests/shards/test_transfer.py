@@ -117,6 +117,50 @@ def test_a_view_says_what_asking_says_and_follows_what_this_process_does(root, e
     objects.forget(root)
 
 
+NAMES = st.lists(st.text("ab0-./", min_size=1, max_size=5), unique=True, max_size=12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(NAMES, st.text("ab0-.", max_size=3), st.booleans())
+def test_what_begins_so_in_a_folder_is_found_among_all_others(address, tmp_path_factory, names, begins, watched):
+    keys = {name for name in names if not ({"", ".", ".."} & set(name.split("/")))}
+    with stores.bucket(address, tmp_path_factory.mktemp("cache")) as bucket:
+        root = mirror(f"{bucket}/work")
+        for key in [*(f"f/{key}" for key in keys), f"g/{begins}x"]:
+            objects.store(bucket).put(f"work/{key}", b"")
+        if watched:
+            objects.watch(root)
+        try:
+            found = {path.name for path in objects.inside(root / "f", begins)}
+        finally:
+            objects.forget(root)
+    assert found == {key for key in keys if "/" not in key and key.startswith(begins)}
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_shard_s_objects_cost_one_listing_whatever_else_their_folder_holds(address, root, tmp_path, watched):
+    counting = stores.Faults(0)
+    client = objects.store(location_of(root).bucket)
+    for number in range(1_100):
+        client.put(f"{location_of(root).key}/segments/{number:05d}-of-01100.00000-1a2b3c4d.parquet", b"")
+    with (
+        stores.proxy(address, counting) as through,
+        stores.bucket(through, tmp_path / "cache", named=location_of(root).bucket.removeprefix("s3://")),
+    ):
+        if watched:
+            objects.watch(root)
+        try:
+            for shard in (0, 542, 1_099):
+                before = counting.seen
+                found = storage.names(root / "segments", f"{shard:05d}-of-01100.*.parquet")
+                assert [path.name[:5] for path in found] == [f"{shard:05d}"]
+                assert counting.seen - before <= (0 if watched else 2)  # the one, and one that the client reads ahead
+            storage.remove(found[0])
+            assert storage.names(root / "segments", "01099-of-01100.*") == []
+        finally:
+            objects.forget(root)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     data=st.binary(max_size=3_000), steps=st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 900)), max_size=6)
