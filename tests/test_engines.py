@@ -124,7 +124,19 @@ def test_a_worker_that_does_not_see_the_working_directory_says_so(engine, tmp_pa
 @contextmanager
 def unseen(spec, folder, elsewhere):
     """A reference that names a file which no worker can see."""
+    yield jobs.JobRef(str(folder / "elsewhere" / ".job-0.part"), "", elsewhere)
+
+
+@contextmanager
+def gone(spec, folder, elsewhere):
+    """A reference that names no file, in a folder that workers have too."""
     yield jobs.JobRef(str(folder / ".job-0.part"), "", elsewhere)
+
+
+def test_workers_that_have_another_folder_of_that_name_have_not_done_the_work(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "stored", gone)
+    with pytest.raises(StorageError, match=r"not to be seen from the workers; workers need the same --dir"):
+        BeamRun("PortableRunner", 1, engine, tmp_path).map_shards(fail, [Task(2, "a")])
 
 
 @pytest.mark.long

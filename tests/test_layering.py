@@ -33,6 +33,7 @@ LAYERS = [
         "shards.removals",
         "shards.workers",
         "shards.crossing",
+        "shards.spilling",
         "shards.jobs",
         "shards.failures",
         "shards.engine",

@@ -21,6 +21,8 @@ from pipeline.shards import schemas
 from pipeline.shards.schemas import Block
 
 Parcel = tuple[int, bytes]  # rows for one lane, packed
+Keyed = tuple[int, Iterable[bytes]]
+NOTHING = b""  # crosses a shuffle to every lane, so that one that no parcel is sent to is gathered too
 
 HELD_BYTES = 128_000_000  # of rows that a writer puts together before it packs them: three times this at the peak
 LANE_BYTES = 256_000_000  # of rows that a reader holds, beside a parcel and what its gather makes of one shard
@@ -102,6 +104,16 @@ def gathered(lane: Iterable[bytes], shards: Sequence[int]) -> Iterator[tuple[int
         for shard in turn:
             yield shard, [table.drop_columns([TO]) for rows in held if (table := sliced(rows, shard, shard)).num_rows]
         left = left[len(turn) :]
+
+
+@dataclass(frozen=True)
+class Parcels:
+    """The parcels of a lane, to be gone through as often as wanted."""
+
+    all: Iterable[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (parcel for parcel in self.all if parcel != NOTHING)
 
 
 def within(table: pa.Table, shards: Sequence[int]) -> pa.Table:

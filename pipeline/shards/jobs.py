@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
 import socket
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,20 +29,20 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.shards import crossing, interrupts, progress, storage, transfer
-from pipeline.shards.crossing import Lanes, Parcel
+from pipeline.shards.crossing import NOTHING, Keyed, Lanes, Parcel, Parcels
 from pipeline.shards.locations import location_of, mirror, name_of, trim_if_due
 from pipeline.shards.outcomes import IntegrityError, StorageError
 from pipeline.shards.receipts import Artefact, Begun, Task
-from pipeline.shards.storage import PART, refused, refusing
-
-Keyed = tuple[int, Iterable[bytes]]
+from pipeline.shards.storage import PART, refusing
 
 LOOK_S = 2.0  # how often a worker elsewhere looks whether its job stands: a small question of the store
-NOTHING = b""  # crosses a shuffle to every lane, so that one that no parcel is sent to is gathered too
+
+
+_looked: dict[str, float] = {}  # when this process has last seen that a job stands, by the monotonic clock
 
 
 class WithdrawnError(Exception):
-    """A worker ends since the command that wanted its work has ended; nobody sees it but an engine's log."""
+    """A worker ends since the command that wanted its work has ended; nobody is to see it."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,16 @@ class JobRef:
 
     @property
     def spec(self) -> JobSpec:
-        """What is to be done, read once a process. Raises StorageError: unseen from here; IntegrityError: changed."""
-        return opened(self.name, self.sha256, self.elsewhere)
+        """What is to be done, read once a process.
+
+        Raises StorageError: unseen from here; IntegrityError: changed; WithdrawnError: taken back.
+        """
+        found = opened(self.name, self.sha256, self.elsewhere)
+        if self.elsewhere and time.monotonic() - _looked.get(self.name, -LOOK_S) >= LOOK_S:
+            if not storage.stands(mirror(self.name)):
+                raise WithdrawnError
+            _looked[self.name] = time.monotonic()
+        return found
 
     @property
     def targets(self) -> dict[int, Task]:
@@ -96,9 +104,10 @@ class JobRef:
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Raise WithdrawnError in the block, wherever it is, within LOOK_S of the job being taken back.
+        """End the block, wherever it is, within LOOK_S of the job being taken back, as if it were done.
 
-        What is done within an `Attempt` leaves no trace then. Native code is not interrupted: a page's extraction ends.
+        An engine that is told of a failure would begin the job again. What is done within an `Attempt` leaves no trace
+        then. Native code is not interrupted: a page's extraction ends.
         """
         if not self.elsewhere:
             yield
@@ -115,6 +124,8 @@ class JobRef:
         watcher.start()
         try:
             yield
+        except WithdrawnError:
+            pass
         finally:
             over.set()
             watcher.join()
@@ -180,17 +191,24 @@ def pickled(spec: JobSpec) -> bytes:
 @lru_cache(maxsize=4)
 def opened(name: str, sha256: str, elsewhere: bool) -> JobSpec:
     """The specification in a file; only what was written for this pipeline is unpickled."""
+    path = mirror(name)
     try:
-        if elsewhere:
-            storage.write_bytes(begun_at(mirror(name)), b"")
-        data = storage.read_bytes(mirror(name))
+        data = storage.read_bytes(path)
     except FileNotFoundError:
-        here = socket.gethostname()
-        raise StorageError(f"{name}: not to be seen from worker {here}; workers need the same --dir as you") from None
+        if elsewhere and (location_of(path) or path.parent.is_dir()):
+            raise WithdrawnError from None
+        raise unseen(name, f"worker {socket.gethostname()}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise IntegrityError(f"{name}: changed since this build wrote it; run the same command again")
+    if elsewhere:
+        storage.write_bytes(begun_at(path), b"")
     spec: JobSpec = Unpickler(io.BytesIO(data)).load()  # as safe as the graph, which its sha256 came with
     return spec
+
+
+def unseen(name: str, whom: str) -> StorageError:
+    """The one line for a working directory that is another one where the work is done."""
+    return StorageError(f"{name}: not to be seen from {whom}; workers need the same --dir as you")
 
 
 @lru_cache(maxsize=4)
@@ -206,8 +224,9 @@ class Positions:
     job: JobRef
 
     def __call__(self, _: Any) -> Iterator[int]:
-        spec = self.job.spec
-        yield from range(spec.bundles or len(spec.inputs))
+        with self.job.heeded():
+            spec = self.job.spec
+            yield from range(spec.bundles or len(spec.inputs))
 
 
 @dataclass(frozen=True)
@@ -217,7 +236,8 @@ class Targets:
     job: JobRef
 
     def __call__(self, _: Any) -> Iterator[Parcel]:
-        yield from ((lane, NOTHING) for lane in range(self.job.lanes.count))
+        with self.job.heeded():
+            yield from ((lane, NOTHING) for lane in range(self.job.lanes.count))
 
 
 @dataclass(frozen=True)
@@ -228,8 +248,8 @@ class Make:
 
     def __call__(self, position: int) -> None:
         progress.tell_beside(self.job.name)
-        spec = self.job.spec
         with self.job.heeded():
+            spec = self.job.spec
             if not self.job.is_done(spec.inputs[position]):
                 spec.function(spec.inputs[position])
         if "://" in self.job.name:  # the work lies on an object store, and what was read of it in the cache
@@ -244,9 +264,9 @@ class Scatter:
 
     def __call__(self, bundle: int) -> Iterator[Parcel]:
         progress.tell_beside(self.job.name)
-        spec = self.job.spec
-        inputs = spec.inputs[bundle :: spec.bundles]
         with self.job.heeded():
+            spec = self.job.spec
+            inputs = spec.inputs[bundle :: spec.bundles]
             yield from crossing.packed(chain.from_iterable(map(spec.function, inputs)), self.job.lanes)
 
 
@@ -259,72 +279,9 @@ class Gather:
     def __call__(self, keyed: Keyed) -> None:
         progress.tell_beside(self.job.name)
         lane, parcels = keyed
-        gather, targets, lanes = self.job.spec.gather, self.job.targets, self.job.lanes
-        assert gather is not None
         with self.job.heeded():
+            gather, targets, lanes = self.job.spec.gather, self.job.targets, self.job.lanes
+            assert gather is not None
             for shard, tables in crossing.gathered(Parcels(parcels), lanes.of(lane)):
                 if not self.job.is_done(targets[shard]):
                     gather(targets[shard], tables)
-
-
-@dataclass(frozen=True)
-class Parcels:
-    """The parcels of a lane, to be gone through as often as wanted."""
-
-    all: Iterable[bytes]
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (parcel for parcel in self.all if parcel != NOTHING)
-
-
-@dataclass(frozen=True)
-class Spill:
-    """A scatter whose parcels go into a file a bundle; what crosses is where each lies: file, offset, length."""
-
-    scatter: Callable[[int], Iterator[Parcel]]
-    folder: Path
-
-    def __call__(self, bundle: int) -> Iterator[Parcel]:
-        path = (
-            self.folder / f".{uuid.uuid4().hex}{PART}"
-        )  # named as what a killed run leaves, so that a build sweeps it
-        try:
-            with path.open("wb") as file:
-                for lane, parcel in self.scatter(bundle):
-                    location = json.dumps([path.name, file.tell(), len(parcel)]).encode()
-                    file.write(parcel)
-                    yield lane, location
-        except OSError as error:
-            raise refused(path, error) from error
-
-
-@dataclass(frozen=True)
-class Unspill:
-    """A gather of what `Spill` sent: it reads one parcel at a time."""
-
-    gather: Callable[[Keyed], None]
-    folder: Path
-
-    def __call__(self, keyed: Keyed) -> None:
-        lane, locations = keyed
-        self.gather((lane, Spilled(self.folder, Parcels(locations))))
-
-
-@dataclass(frozen=True)
-class Spilled:
-    """The parcels that lie at these locations in files, read anew each time they are gone through."""
-
-    folder: Path
-    locations: Iterable[bytes]
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (self.parcel(*json.loads(location)) for location in self.locations)
-
-    def parcel(self, name: str, offset: int, length: int) -> bytes:
-        """One parcel. Raises IntegrityError: the file has lost it."""
-        with (self.folder / name).open("rb") as file:
-            file.seek(offset)
-            parcel = file.read(length)
-        if len(parcel) != length:
-            raise IntegrityError(f"{self.folder / name}: cut off below {offset + length} bytes while rows crossed")
-        return parcel

@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipeline.shards import crossing, jobs, progress, reach, schemas, transfer, workers
+from pipeline.shards import crossing, jobs, progress, reach, schemas, spilling, transfer, workers
 from pipeline.shards.crossing import Parcel
 from pipeline.shards.engine import LOCAL
 from pipeline.shards.failures import Guarded
@@ -299,9 +299,9 @@ def exchanged(running: Running, job: JobRef, folder: Path | None, spread: bool) 
     import apache_beam as beam
 
     scatter: Callable[[int], Iterator[Parcel]] = jobs.Scatter(job)
-    gather: Callable[[jobs.Keyed], None] = jobs.Gather(job)
+    gather: Callable[[crossing.Keyed], None] = jobs.Gather(job)
     if folder is not None:
-        scatter, gather = jobs.Spill(scatter, folder), jobs.Unspill(gather, folder)
+        scatter, gather = spilling.Spill(scatter, folder), spilling.Unspill(gather, folder)
     with running as pipeline:
         begun = pipeline | "job" >> beam.Create([0])
         sent = placed(begun, job, spread) | "scatter" >> parcel_map(scatter)

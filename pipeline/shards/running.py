@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.shards import engine, interrupts, progress, workers
+from pipeline.shards import engine, interrupts, jobs, progress, workers
 from pipeline.shards.failures import unmarked
 from pipeline.shards.jobs import JobRef
 from pipeline.shards.outcomes import DryRun, WebTextError
@@ -64,6 +64,8 @@ class Running:
             with engine.watching(self.job, lambda: engine.last_message(result), self.noted) as begun:
                 result.wait_until_finish()
             if self.job is not None and self.job.elsewhere:
+                if not self.job.begun:  # whoever works there found a folder, and no job in it
+                    raise jobs.unseen(self.job.name, "the workers")
                 start_s = begun[0] - since if begun else None
                 self.noted(engine.cost(self.runner, progress.title(), time.monotonic() - since, start_s))
         except (KeyboardInterrupt, SystemExit):

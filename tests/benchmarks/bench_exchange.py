@@ -22,7 +22,11 @@ from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun
 
 ROWS = 200
-HOMES = ("pipeline.shards.jobs", "pipeline.shards.orders")  # of what spills, now and formerly
+HOMES = (
+    "pipeline.shards.spilling",
+    "pipeline.shards.jobs",
+    "pipeline.shards.orders",
+)  # of what spills, now and formerly
 SPILL = importlib.import_module(next(home for home in HOMES if importlib.util.find_spec(home))).Spill
 
 

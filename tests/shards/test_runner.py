@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.shards.jobs import Spill
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, StorageError
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun, PlainRun
+from pipeline.shards.spilling import Spill
 
 RUNS = [PlainRun(), BeamRun()]
 
