@@ -53,6 +53,21 @@ def test_a_sample_is_of_the_asked_size_each_once_and_always_the_same(count, most
     assert found.tolist() == sorted(found.tolist()) == evaluation.sample_of(count, most).tolist()
 
 
+def slow_mix(value):
+    """The finaliser of SplitMix64 (prng.di.unimi.it/splitmix64.c), in whole numbers."""
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+    return value ^ value >> 31
+
+
+@pytest.mark.parametrize("sizes", [[40], [1, 0, 19, 20], [39, 1]])
+def test_a_sample_is_of_the_least_hashes_of_the_numbers_from_1_however_they_are_divided(sizes):
+    every = np.arange(100, 100 + sum(sizes), dtype=np.uint64)
+    chosen, count = evaluation.sampled(iter(np.split(every, np.cumsum(sizes)[:-1])), 7)
+    least = sorted(range(40), key=lambda number: slow_mix(number + 1))[:7]
+    assert (chosen.tolist(), count) == ([100 + number for number in sorted(least)], 40)
+
+
 class Shelf:
     """Documents by node."""
 

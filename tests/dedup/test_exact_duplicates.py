@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.dedup import exact_duplicates, nodes
 from pipeline.dedup.exact_duplicates import HASHES
+from pipeline.shards import schemas
 from pipeline.shards.outcomes import BooksError
 from tests.crossed import dealt
 
@@ -55,6 +56,19 @@ def test_exact_duplicates_are_those_of_the_slow_definition_over_any_shards(docum
         source.shuffle(blocks)
         found += rows_of(exact_duplicates.gather_hashes(iter(blocks)))
     assert sorted(found) == slow_exact(rows)
+
+
+def test_blocks_are_of_one_schema_whatever_integers_the_columns_hold():
+    rows = [(bytes([one]) * 16, one, 3 - one, one, one, f"id{one}") for one in (1, 2)]
+    table = hash_table(rows)
+    narrow = table.set_column(2, "score", table["score"].cast(pa.int16()))
+    lines = np.array([1, 2], np.uint32)
+    whole, narrower = (
+        schemas.unpack((block for _, block in exact_duplicates.scatter_hashes(0, lines, one["hash"], one, 2)), HASHES)
+        for one in (table, narrow)
+    )
+    assert whole.num_rows == 2
+    assert narrower.equals(whole)
 
 
 def test_rank_is_karma_then_earliest_then_longest_then_doc_id_and_unknown_is_worst():

@@ -17,6 +17,12 @@ def test_a_node_is_a_shard_and_a_row_in_one_number():
     assert nodes.node_ids(3, np.array([0, 7, 2**32 - 1], np.uint32)).tolist() == [3 << 32, 3 << 32 | 7, (4 << 32) - 1]
 
 
+@given(st.lists(st.tuples(SMALL, SMALL)), st.integers(0, 3))
+def test_of_ascending_nodes_those_of_a_shard_are_cut_out(places, shard):
+    ascending = np.array(sorted(place << 32 | row for place, row in places), np.uint64)
+    assert nodes.of_shard(ascending, shard).tolist() == [one for one in ascending.tolist() if one >> 32 == shard]
+
+
 @given(st.lists(st.tuples(SMALL, SMALL), min_size=1, max_size=12))
 def test_a_run_begins_where_any_column_changes(rows):
     rows.sort()
