@@ -8,7 +8,6 @@ seen; what stands in `noscript` is, because Discourse keeps its posts there. Cos
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from itertools import pairwise
 from lxml import etree
 
 from pipeline.text.formula import Formula
+from pipeline.text.names import BIT, NAMES_CHARS, ROLE_BIT, TAG_BIT, looks
 from pipeline.text.shortcodes import SHORTCODE
 
 # Elements that begin and end a line: `display` block, list item or table in HTML's own style sheet (WHATWG HTML, 15.3).
@@ -41,46 +41,12 @@ PICTURE = re.compile(r"katex-html|mjx-math|mjx-chtml|MathJax")  # a formula once
 LONG = 100  # characters that stand in place of something; more may be the rest of the page
 BREAK = "\u2028"  # stands for <br>: HTML's own white space never holds it, and `normalize.clean` makes it a newline
 
-# What an element says about itself, one bit each: by its tag or role, then by words in its class or id.
-KINDS = (
-    "nav", "header", "footer", "aside", "main", "article", "section", "form", "table", "list", "figure", "blockquote",
-    "noscript", "hidden",
-)  # fmt: skip
-NAMES = {
-    "content": r"content|article|story|entry|main|body(?!-?class)|text|markdown|prose|rich",
-    "post": r"post|message|msg|thread|topic|reply|answer|question|bbcode",
-    "comment": r"comment|disqus|discuss|respond",
-    "menu": r"nav|menu|crumb|toc\b|tab(?:s|list)?\b|paginat|pager",
-    "side": r"sidebar|side-|rail|widget|aside|column-?(?:right|left)|secondary",
-    "foot": r"foot|copyright|legal|disclaimer",
-    "head": r"header|masthead|banner|topbar|logo|hero",
-    "related": r"related|recommend|more-|also|popular|trending|latest|similar|recent|carousel|slider|promo|teaser",
-    "advert": r"\bads?\b|advert|sponsor|cookie|consent|modal|popup|overlay|newsletter|subscri|sign-?up|login|paywall",
-    "about": r"meta|byline|author|date|time\b|tags?\b|categor|profile|avatar|user|signature|rating|stats|info",
-    "share": r"share|social|follow|facebook|twitter|print|toolbar|action|button|btn",
-    "title": r"title|headline|heading",
-    "product": r"product|price|cart|sku|description|detail|spec|feature",
-    "items": r"list|grid|card|item|result|archive|feed",
-    "code": r"code|highlight|example|doc|api|refer|param|signature|method|function",
-    "unseen": r"hidden|sr-only|screen-reader|collapse|visually|invisible|skip",
-    "embed": r"embed|tweet|twitter-|instagram|fb-post|tiktok|bluesky|reddit-card",
-}
-BIT = {name: 1 << place for place, name in enumerate((*KINDS, *NAMES))}
-PATTERNS = [(BIT[name], re.compile(pattern)) for name, pattern in NAMES.items()]
-TAG_BIT = {tag: BIT[tag] for tag in KINDS if tag not in {"list", "hidden"}}
-TAG_BIT |= dict.fromkeys(("ul", "ol", "dl"), BIT["list"])
-ROLE_BIT = {
-    "navigation": BIT["nav"], "banner": BIT["header"], "contentinfo": BIT["footer"], "complementary": BIT["aside"],
-    "main": BIT["main"], "article": BIT["article"],
-}  # fmt: skip
 DESCRIPTION = re.compile(r"(?:og:|twitter:|dc\.)?description")
 DESCRIBED_CHARS = 1_000
-NAMES_CHARS = 300  # of class and id that are looked at
 KIND = re.compile(r"og:type|generator")
 UNSHOWN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))\b", re.IGNORECASE)
 SCHEMA_JSON = re.compile(r'"@type"\s{0,9}:\s{0,9}\[?\s{0,9}"(\w{1,40})"')  # two patterns: each begins with letters,
 SCHEMA_MICRO = re.compile(r"itemtype=[\"']?https?://schema\.org/(\w{1,40})")  # which is ten times as fast to look for
-DIGITS = re.compile(r"\d+")
 SPACE = re.compile(r"[ \t\n\r\f]+")  # HTML's own
 
 
@@ -99,14 +65,14 @@ class Blocks:
         self.link_chars: list[int] = []
         self.links: list[int] = []
         self.holder: list[int] = []
-        self.parent, self.tag, self.own, self.inherited = [-1], ["html"], [0], [0]
-        self.depth, self.end_of, self.alike, self.look = [0], [1], [0], [0]
+        self.elements = [(-1, "html", 0, 0, 0, 0, 0)]  # what `close` makes lists of
+        self.end_of = [1]
         self.title = ""  # of the page
         self.description = ""  # of the page: the longest of those that it gives
         self.kinds: set[str] = set()  # what it says it is, lower-cased: Open Graph's, schema.org's, its software's
         self.paths: dict[tuple[int, str, str], int] = {}
         self.looks: dict[tuple[str, str], int] = {}
-        self.open = [0]
+        self.open = [(0, "html", 0, 0)]  # number, tag, inherited, alike
         self.pieces: list[str] = []
         self.inlink = self.breaks = self.piece_links = self.piece_link_chars = 0
         self.in_title = False
@@ -126,7 +92,6 @@ class Blocks:
             elif tag in BLOCK:
                 self.passed_over += LONG
         elif tag in BLOCK:
-            self.flush()
             self.begin(tag, attributes)
         elif tag == "a":
             self.inlink += 1
@@ -160,26 +125,25 @@ class Blocks:
 
     def begin(self, tag: str, attributes: Mapping[str, str]) -> None:
         """A block-level element begins."""
-        above = self.open[-1]
+        if self.pieces or self.piece_links:
+            self.flush()
+        above, _, inherited, alike = self.open[-1]
         bits, classes = TAG_BIT.get(tag, 0), ""
         if attributes:
-            names = (attributes.get(name, "")[:NAMES_CHARS] for name in ("class", "id", "itemprop"))
-            more, classes = looks(*names)
+            find = attributes.get
+            more, classes = looks(find("class", ""), find("id", ""), find("itemprop", ""))
             bits |= more
             if "role" in attributes:
                 bits |= ROLE_BIT.get(attributes["role"], 0)
             if is_hidden(attributes):
                 bits |= BIT["hidden"]
-        path = (self.alike[above], tag, classes)
-        self.open.append(len(self.parent))
-        self.parent.append(above)
-        self.tag.append(tag)
-        self.own.append(bits)
-        self.inherited.append(self.inherited[above] | bits)
-        self.depth.append(len(self.open) - 1)
+        inherited |= bits
+        alike = self.paths.setdefault((alike, tag, classes), len(self.paths) + 1)
+        look = self.looks.setdefault((tag, classes), len(self.looks) + 1)
+        number = len(self.elements)
+        self.elements.append((above, tag, bits, inherited, len(self.open), alike, look))
         self.end_of.append(0)
-        self.alike.append(self.paths.setdefault(path, len(self.paths) + 1))
-        self.look.append(self.looks.setdefault((tag, classes), len(self.looks) + 1))
+        self.open.append((number, tag, inherited, alike))
 
     def end(self, tag: str) -> None:
         """An element ends; the parser ends every element that it began."""
@@ -193,9 +157,10 @@ class Blocks:
             else:
                 self.formula.end()
         elif tag in BLOCK:
-            self.flush()
+            if self.pieces or self.piece_links:
+                self.flush()
             if len(self.open) > 1:
-                self.end_of[self.open.pop()] = len(self.parent)
+                self.end_of[self.open.pop()[0]] = len(self.elements)
         elif tag == "a":
             self.inlink -= self.inlink > 0
         elif tag == "title":
@@ -226,7 +191,7 @@ class Blocks:
             self.title += text
             return
         self.pieces.append(text)
-        if not text.isspace():
+        if (self.breaks or self.inlink) and not text.isspace():
             self.breaks = 0
             if self.inlink:
                 self.piece_link_chars += len(text.strip())
@@ -236,13 +201,14 @@ class Blocks:
         if self.pieces:
             text = "".join(self.pieces)
             self.pieces = []
-            if "[" in text and self.tag[self.open[-1]] != "pre":
+            holder, tag, *_ = self.open[-1]
+            if "[" in text and tag != "pre":
                 text = SHORTCODE.sub("", text)
             if text and not text.isspace():
                 self.texts.append(text)
                 self.link_chars.append(self.piece_link_chars)
                 self.links.append(self.piece_links)
-                self.holder.append(self.open[-1])
+                self.holder.append(holder)
         self.piece_links = self.piece_link_chars = self.breaks = 0
 
     def close(self) -> Blocks:
@@ -250,7 +216,9 @@ class Blocks:
         self.end_formula()
         self.flush()
         while self.open:
-            self.end_of[self.open.pop()] = len(self.parent)
+            self.end_of[self.open.pop()[0]] = len(self.elements)
+        columns = map(list, zip(*self.elements, strict=True))
+        self.parent, self.tag, self.own, self.inherited, self.depth, self.alike, self.look = columns
         return self
 
 
@@ -271,22 +239,6 @@ def local_name(tag: str) -> str:
 def is_picture(tag: str, attributes: Mapping[str, str]) -> bool:
     """Whether an element that is hidden from screen readers shows what a formula beside it says."""
     return tag == "nobr" or PICTURE.search(attributes.get("class", "")) is not None
-
-
-def looks(classes: str, name: str, part: str) -> tuple[int, str]:
-    """(bits of NAMES that class, id and itemprop hold, the class with its numbers alike)."""
-    classes = DIGITS.sub("0", classes)
-    bits = bits_of(classes)
-    if name:
-        bits |= bits_of(DIGITS.sub("0", name))
-    return bits | bits_of(part) if part else bits, classes
-
-
-@functools.lru_cache(20_000)
-def bits_of(names: str) -> int:
-    """Bits of NAMES that a value holds; the same few come again and again once their numbers are alike."""
-    names = names.lower()
-    return sum(bit for bit, pattern in PATTERNS if pattern.search(names)) if names else 0
 
 
 def read(page: str) -> Blocks:

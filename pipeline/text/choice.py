@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from pipeline.text.blocks import BIT, Blocks
-from pipeline.text.features import TAG_NUMBER, like, lines
+from pipeline.text.blocks import Blocks
+from pipeline.text.features import TAG_NUMBER, layout, like, lines
+from pipeline.text.names import BIT
 from pipeline.text.trees import CERTAIN
 from pipeline.text.wording import Numbers, prose_words
 
@@ -133,7 +134,7 @@ def with_posts(columns: Mapping[str, Numbers], chances: Numbers, group: Numbers)
 
 def with_embedded(blocks: Blocks, taken: Sequence[int]) -> list[int]:
     """The taken blocks with the posts of other sites that stand before or after one of them, each whole."""
-    embedded = (np.array(blocks.inherited)[blocks.holder] & EMBEDDED) == EMBEDDED
+    embedded = (layout(blocks).inherited[lines(blocks)[0]] & EMBEDDED) == EMBEDDED
     if not embedded.any():
         return list(taken)
     chosen_ones = np.zeros(len(embedded), bool)

@@ -65,7 +65,9 @@ def decode(body: bytes, content_type: str) -> str | None:
     text = characters(body, content_type)
     plain = text.encode()
     junk = len(plain) - len(plain.translate(None, BINARY)) + max(0, faults_of(text, body))
-    return None if junk > JUNK_SHARE * len(text) else text.replace("\0", "")
+    if junk > JUNK_SHARE * len(text):
+        return None
+    return text.replace("\0", "") if "\0" in text else text
 
 
 def characters(body: bytes, content_type: str) -> str:
@@ -81,12 +83,13 @@ def characters(body: bytes, content_type: str) -> str:
     if any(sign in body for sign in SHIFTED) and is_replaced(declared(body, content_type)):
         return REPLACEMENT
     text = body.decode("utf-8", "replace")
-    return text if faults_of(text, body) * FEW <= beyond_ascii(text) else legacy(body, content_type)
+    faults = faults_of(text, body)
+    return text if faults <= 0 or faults * FEW <= beyond_ascii(text) else legacy(body, content_type)
 
 
 def faults_of(text: str, body: bytes) -> int:
     """How many bytes, or rows of them, are no characters; a U+FFFD that the author wrote is no fault."""
-    return text.count(REPLACEMENT) - body.count(REPLACEMENT.encode())
+    return text.count(REPLACEMENT) - body.count(REPLACEMENT.encode()) if REPLACEMENT in text else 0
 
 
 def beyond_ascii(text: str) -> int:

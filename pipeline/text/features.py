@@ -9,13 +9,16 @@ gives the same. Cost: about 15 µs a block. Alternative: a language model over t
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.text.blocks import BIT, Blocks
+from pipeline.text.blocks import Blocks
+from pipeline.text.names import BIT
 from pipeline.text.wording import Columns, Numbers, prose_words, wording
 
 CORE_SHARE = 0.6  # of a page's prose that its core holds
@@ -76,32 +79,65 @@ def features(blocks: Blocks, second: Sequence[float], url: str) -> Columns:
     columns |= places(blocks, words, prose) | neighbours(blocks, own, links, prose)
     columns |= groups(blocks, words, links, prose) | items(blocks, words, links, prose)
     columns |= headings(blocks, own) | whole_page(blocks, own, links, prose) | kinds(blocks, url)
-    return {name: np.broadcast_to(column, words.shape).astype(np.float32) for name, column in columns.items()}
+    table = np.empty((len(columns), len(words)), np.float32)
+    for row, column in zip(table, columns.values(), strict=True):
+        row[:] = column
+    return dict(zip(columns, table, strict=True))
+
+
+class Layout(NamedTuple):
+    """What Blocks has of elements, as arrays; `parent` of the page is itself, `tags` are of TAG_NUMBER."""
+
+    parent: Numbers
+    depth: Numbers
+    end: Numbers
+    alike: Numbers
+    look: Numbers
+    own: Numbers
+    inherited: Numbers
+    tags: Numbers
+    lines: tuple[Numbers, Numbers, Numbers, Numbers]  # the element that holds each block, and the three above it
+
+
+@functools.lru_cache(1)
+def layout(blocks: Blocks) -> Layout:
+    """The arrays of a page, made once; whoever changes the lists of `blocks` copies it first."""
+    parent = np.maximum(np.array(blocks.parent), 0)
+    first = np.array(blocks.holder)
+    above = first, parent[first], parent[parent[first]], parent[parent[parent[first]]]
+    lists = (blocks.depth, blocks.end_of, blocks.alike, blocks.look, blocks.own, blocks.inherited)
+    depth, end, alike, look, own, inherited = map(np.array, lists)
+    tags = np.array([TAG_NUMBER.get(tag, 0) for tag in blocks.tag])
+    return Layout(parent, depth, end, alike, look, own, inherited, tags, above)
 
 
 def lines(blocks: Blocks) -> tuple[Numbers, Numbers, Numbers, Numbers]:
     """The element that holds each block, and the three above it."""
-    parent = np.maximum(np.array(blocks.parent), 0)
-    first = np.array(blocks.holder)
-    return first, parent[first], parent[parent[first]], parent[parent[parent[first]]]
+    return layout(blocks).lines
 
 
 def elements(blocks: Blocks) -> Columns:
     """Of the elements that hold a block: tags, depth, what they say about themselves."""
-    first, second, third, _ = lines(blocks)
-    tags = np.array([TAG_NUMBER.get(tag, 0) for tag in blocks.tag])
-    own, inherited = np.array(blocks.own), np.array(blocks.inherited)[first]
-    near = own[first] | own[second] | own[third]
-    columns = {"tag": tags[first], "tag_2": tags[second], "tag_3": tags[third], "depth": np.array(blocks.depth)[first]}
-    columns |= {f"in_{name}": (inherited & BIT[name]) > 0 for name in INHERITED}
-    return columns | {f"near_{name}": (near & BIT[name]) > 0 for name in NEAR}
+    page = layout(blocks)
+    first, second, third, _ = page.lines
+    inherited, near = page.inherited[first], page.own[first] | page.own[second] | page.own[third]
+    columns = {
+        "tag": page.tags[first],
+        "tag_2": page.tags[second],
+        "tag_3": page.tags[third],
+        "depth": page.depth[first],
+    }
+    for prefix, bits, names in (("in", inherited, INHERITED), ("near", near, NEAR)):
+        masks = np.array([BIT[name] for name in names])[:, None]
+        columns |= dict(zip((f"{prefix}_{name}" for name in names), (bits & masks) > 0, strict=True))
+    return columns
 
 
 def within(blocks: Blocks, amount: Numbers) -> Numbers:
     """Of every element: the sum of `amount` over all blocks in it, at any depth."""
-    here = np.bincount(blocks.holder, amount, len(blocks.parent))
+    here = np.bincount(lines(blocks)[0], amount, len(blocks.parent))
     total = np.concatenate([[0.0], np.cumsum(here)])
-    sums: Numbers = total[np.array(blocks.end_of)] - total[:-1]
+    sums: Numbers = total[layout(blocks).end] - total[:-1]
     return sums
 
 
@@ -120,7 +156,7 @@ def containers(blocks: Blocks, words: Numbers, links: Numbers, prose: Numbers) -
 
 def places(blocks: Blocks, words: Numbers, prose: Numbers) -> Columns:
     """Where a block stands: in the page, and to its core, the deepest element with most of its prose."""
-    count, depth, end = len(words), np.array(blocks.depth), np.array(blocks.end_of)
+    count, depth, end = len(words), layout(blocks).depth, layout(blocks).end
     holder, parent = lines(blocks)[:2]
     good = within(blocks, prose)
     candidates = np.flatnonzero(good >= CORE_SHARE * prose.sum())
@@ -157,7 +193,7 @@ def shifted(column: Numbers, by: int) -> Numbers:
 def neighbours(blocks: Blocks, own: Mapping[str, Numbers], links: Numbers, prose: Numbers) -> Columns:
     """Of the blocks beside a block, one by one and in windows of 5 and of 15 on both sides."""
     words, count = own["words"], len(links)
-    alike = np.array(blocks.alike)[lines(blocks)[0]] + 1
+    alike = layout(blocks).alike[lines(blocks)[0]] + 1
     columns: Columns = {}
     for by, side in ((1, "before"), (-1, "after")):
         columns |= {f"{name}_{side}": shifted(own[name], by) for name in ("words", "link_share", "terminal", "capital")}
@@ -175,7 +211,7 @@ def neighbours(blocks: Blocks, own: Mapping[str, Numbers], links: Numbers, prose
 
 def groups(blocks: Blocks, words: Numbers, links: Numbers, prose: Numbers) -> Columns:
     """Of all blocks whose element, or whose element's parent, has the same path of tags and classes."""
-    alike = np.array(blocks.alike)
+    alike = layout(blocks).alike
     columns: Columns = {}
     for name, group in (
         ("group", alike[lines(blocks)[0]]), ("group_2", alike[lines(blocks)[1]]), ("like", like(blocks))
@@ -191,9 +227,10 @@ def groups(blocks: Blocks, words: Numbers, links: Numbers, prose: Numbers) -> Co
     return columns
 
 
+@functools.lru_cache(1)
 def like(blocks: Blocks) -> Numbers:
     """A number that blocks share whose element, parent and grandparent have the same tags and classes, anywhere."""
-    look = np.array(blocks.look)
+    look = layout(blocks).look
     first, second, third, _ = lines(blocks)
     count = int(look.max()) + 1
     numbers: Numbers = np.unique((look[first] * count + look[second]) * count + look[third], return_inverse=True)[1]
@@ -206,10 +243,10 @@ def items_of(blocks: Blocks, words: Numbers) -> tuple[Numbers, Numbers, Numbers,
     (the element, the number of its kind, how many there are, how far it is above the block's own); `kind` is the same
     for the items of one list.
     """
-    parent, look = np.maximum(np.array(blocks.parent), 0), np.array(blocks.look)
+    parent, look = layout(blocks).parent, layout(blocks).look
     kind = np.unique(parent * (int(look.max()) + 1) + look, return_inverse=True)[1]
     siblings = np.bincount(kind, within(blocks, words) > 0)[kind]
-    element = np.array(blocks.holder)
+    element = lines(blocks)[0]
     best, most, level = element, siblings[element], np.zeros(len(element))
     for up in range(1, ITEM_LEVELS):
         element = parent[element]
@@ -235,8 +272,8 @@ def items(blocks: Blocks, words: Numbers, links: Numbers, prose: Numbers) -> Col
 
 def headings(blocks: Blocks, own: Mapping[str, Numbers]) -> Columns:
     """Of a block: the last heading before it, and how far it is from what heads other stories, remarks, the page."""
-    number, holder, end = np.arange(len(own["words"])), np.array(blocks.holder), np.array(blocks.end_of)
-    tag = np.array([TAG_NUMBER.get(tag, 0) for tag in blocks.tag])[holder]
+    number, holder, end = np.arange(len(own["words"])), lines(blocks)[0], layout(blocks).end
+    tag = layout(blocks).tags[holder]
     heading = (tag >= TAG_NUMBER["h1"]) & (tag <= TAG_NUMBER["h6"])
     last = np.maximum.accumulate(np.where(heading, number, 0))
     columns: Columns = {
@@ -269,7 +306,7 @@ def whole_page(blocks: Blocks, own: Mapping[str, Numbers], links: Numbers, prose
     group = like(blocks)
     by_group, count = np.bincount(group, prose), np.bincount(group, prose > 0)
     largest = int(by_group.argmax())
-    inherited = np.array(blocks.inherited)[blocks.holder]
+    inherited = layout(blocks).inherited[lines(blocks)[0]]
     numbers = {
         "page_words": total,
         "page_blocks": len(words),

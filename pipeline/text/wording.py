@@ -7,9 +7,12 @@ phrases. Alternative: a language model over every block, at seconds a page.
 
 from __future__ import annotations
 
+import bisect
+import functools
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, repeat
 from typing import Any
 
 import numpy as np
@@ -30,10 +33,17 @@ STOP_WORDS = frozenset({
     "which",
 })  # fmt: skip
 WORD = re.compile(r"\w+")
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")  # scripts without spaces
+# Scripts without spaces.
+UNSPACED_RANGES = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF))
 UNSPACED_CHARS = 2  # a word of such scripts
-SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?:\s|$)")
-DIGIT = re.compile(r"[0-9]")
+FULL_STOPS, CLOSERS = ".!?…。！？", "\"'”’)]"  # a sentence ends where blanks follow
+SIGNS = {
+    name: 1 << place
+    for place, name in enumerate(("commas", "asks", "digits", "stops", "closers", "blanks", "capitals", "unspaced"))
+}
+LAST = 0xFFFF  # code points beyond are few, and looked at one by one
+NEXT = "\n"  # between the blocks of a page that is read as one
+BITS = 8  # of a sum of at most COUNTED_WORDS
 DATE = re.compile(
     r"\b(?:(?:19|20)\d\d|\d{1,2}:\d\d|ago|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6})\b"
 )
@@ -42,6 +52,22 @@ FURNITURE = re.compile(
     r" us|read more|click here|comments?\b|repl(?:y|ies)|related|advertisement|javascript|powered by|contact us"
     r"|add to (?:cart|bag)"
 )
+# Runs of characters without one of which a pattern cannot match: quicker to look for than patterns.
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+DATE_RUNS = ("19", "20", ":", "ago", *MONTHS)
+FURNITURE_RUNS = (
+    "©", "copyright", "all rights reserved", "cookie", "privacy", "terms of", "sign up", "subscribe", "newsletter",
+    "login", "log in", "sign in", "share", "follow us", "read more", "click here", "comment", "reply", "replies",
+    "related", "advertisement", "javascript", "powered by", "contact us", "add to ",
+)  # fmt: skip
+OTHERS_RUNS = (
+    "related", "more ", "read ", "also ", "you ", "recommend", "popular", "trending", "latest", "most ", "top stories",
+    "around the web", "sponsored", "breaking", "recent", "don't miss", "next up", "editor", "keep reading", "see also",
+    "what to read",
+)  # fmt: skip
+REMARKS_RUNS = (
+    "comment", "response", "repl", "reader", "top rated", "discussion", "leave a", "join the", "review", "thoughts",
+)  # fmt: skip
 PERSONS = frozenset({"i", "i'm", "i’m", "i've", "i’ve", "my", "me", "you", "your", "we", "our", "it's", "thanks"})
 OTHERS_HEADING = re.compile(  # a heading over other stories
     r"\b(?:related|more (?:from|on|in|like|stories|news)|read (?:next|also|more)|also (?:read|on)|you (?:may|might)"
@@ -68,37 +94,135 @@ def prose_words(columns: Mapping[str, Numbers]) -> Numbers:
 
 def wording(blocks: Blocks) -> Columns:
     """Of the text of a block: lengths, links, punctuation, capitals, dates, furniture, and where else it stands."""
-    title, description = (set(WORD.findall(text.lower())) for text in (blocks.title, blocks.description))
+    reads = [text[:READ_CHARS] for text in blocks.texts]
+    words = [read.split() or ["."] for read in reads]
+    keys = list(map(" ".join, words))
+    size = np.array(list(map(len, blocks.texts)))
+    scale = size / np.array(list(map(len, reads)))
+    runs = np.array(list(map(len, words)))
+    chars = np.array(list(map(len, keys))) - runs + 1
+    columns = signs(keys, runs)
+    count = runs + columns.pop("unspaced") // UNSPACED_CHARS
+    columns["commas"] = columns["commas"] / count
+    columns["ends"] = np.where(count > 2, columns["ends"] * scale, 0)
+    columns["digits"] = columns["digits"] / chars
+    columns |= {
+        "words": np.rint(count * scale),
+        "chars": np.rint(chars * scale),
+        "word_length": chars / count,
+        "link_share": np.minimum(1.0, np.array(blocks.link_chars) / chars / scale),
+        "links": np.array(blocks.links),
+        "terminal": np.array([terminal(text, some) for text, some in zip(blocks.texts, words, strict=True)]),
+        "same_before": same_before(keys),
+        "same_text": np.array(list(map(Counter(keys).__getitem__, keys))),
+    }
+    columns |= vocabulary(blocks, words, keys, np.minimum(runs, COUNTED_WORDS)) | sounds(blocks, count)
+    return {name: columns[name] for name in WORDINGS}
+
+
+def signs(keys: Sequence[str], runs: Numbers) -> Columns:
+    """Of each block: signs that are counted, whether it begins with a capital, and what share of its words does.
+
+    `keys` are the blocks' texts with single spaces, which are read as one array of code points; `runs` their words.
+    """
+    text = np.frombuffer(f"{NEXT.join(keys)}{NEXT}".encode("utf-32-le", "surrogatepass"), np.uint32)
+    kind = kinds_of_signs()[np.minimum(text, LAST)]
+    edges = np.concatenate([[0], np.cumsum(list(map(len, keys))) + np.arange(1, len(keys) + 1)])
+
+    def counted(where: Numbers) -> Numbers:
+        numbers: Numbers = np.diff(np.searchsorted(where, edges))
+        return numbers
+
+    signs_of = {name: np.flatnonzero(kind & bit) for name, bit in SIGNS.items()}
+    outer = np.where(kind & SIGNS["closers"], len(text), np.arange(len(text)))
+    after = np.minimum.accumulate(outer[::-1])[::-1]  # the next sign that closes nothing
+    ends = signs_of["stops"]
+    begins = np.concatenate([[0], signs_of["blanks"][:-1] + 1])  # of words
+    first = np.cumsum(runs) - runs
+    in_head = np.arange(len(begins)) - np.repeat(first, runs) < COUNTED_WORDS
+    capital = (kind[begins] & SIGNS["capitals"]) > 0
+    for place in np.flatnonzero(text[begins] > LAST).tolist():
+        capital[place] = chr(text[begins[place]]).isupper()
+    return {
+        **{name: counted(signs_of[name]) for name in ("commas", "asks", "digits", "unspaced")},
+        "ends": counted(ends[(kind[after[ends + 1]] & SIGNS["blanks"]) > 0]),
+        "capital": capital[first],
+        "capitals": counted(begins[capital & in_head]) / np.minimum(runs, COUNTED_WORDS),
+    }
+
+
+@functools.cache
+def kinds_of_signs() -> Numbers:
+    """Of every code point up to LAST: the bits of SIGNS that it has."""
+    table = np.zeros(LAST + 1, np.uint8)
+    for name, some in (
+        ("commas", ","), ("asks", "?"), ("digits", "0123456789"), ("stops", FULL_STOPS), ("closers", CLOSERS),
+        ("blanks", f" {NEXT}"), ("capitals", filter(str.isupper, map(chr, range(LAST)))),
+    ):  # fmt: skip
+        table[[ord(sign) for sign in some]] |= SIGNS[name]
+    for low, high in UNSPACED_RANGES:
+        table[low : high + 1] |= SIGNS["unspaced"]
+    return table
+
+
+def terminal(text: str, words: Sequence[str]) -> float:
+    """1.0 for a text that ends as a sentence does, 0.5 for one that goes on, else 0.0; `words` are its first."""
+    last = words[-1] if len(text) <= READ_CHARS else (text[-READ_CHARS:].split() or ["."])[-1]
+    mark = last.rstrip("\"'”’)]」』")[-1:]
+    return 1.0 if mark and mark in ".!?…。！？" else 0.5 if mark and mark in ":;," else 0.0
+
+
+def same_before(keys: Sequence[str]) -> Numbers:
+    """How often each text stood there before."""
     seen: Counter[str] = Counter()
-    rows, keys = [], []
-    for text, link_chars, links in zip(blocks.texts, blocks.link_chars, blocks.links, strict=True):
-        read, start = text[:READ_CHARS], text[:HEAD_CHARS].lower()
-        found = read.split() or ["."]
-        scale = len(text) / len(read)
-        chars = sum(map(len, found))
-        count = len(found)
-        if not read.isascii():
-            count += len(UNSPACED.findall(read)) // UNSPACED_CHARS
-        head = found[:COUNTED_WORDS]
-        lower = [word.lower() for word in head]
-        last = text[-READ_CHARS:].split()[-1:] or ["."]
-        mark = last[0].rstrip("\"'”’)]」』")[-1:]
-        key = " ".join(found)
-        rows.append((
-            round(count * scale), round(chars * scale), chars / count, min(1.0, link_chars / chars / scale),
-            links, read.count(",") / count, len(SENTENCE_END.findall(read)) * scale if count > 2 else 0,
-            1.0 if mark and mark in ".!?…。！？" else 0.5 if mark and mark in ":;," else 0.0,
-            sum(map(str.isupper, [word[0] for word in head])) / len(head),
-            sum(map(STOP_WORDS.__contains__, lower)) / len(head) if len(head) > 2 else 0.0,
-            len(DIGIT.findall(read)) / chars, DATE.search(start) is not None, len(FURNITURE.findall(start)),
-            found[0][0].isupper(), sum(map(title.__contains__, lower)) / len(head),
-            sum(map(PERSONS.__contains__, lower)) / len(head), read.count("?"),
-            sum(map(description.__contains__, lower)) / len(head),
-            count <= HEADING_WORDS and OTHERS_HEADING.search(start) is not None,
-            count <= HEADING_WORDS and REMARKS_HEADING.search(start) is not None, 0, seen[key],
-        ))  # fmt: skip
+    before = []
+    for key in keys:
+        before.append(seen[key])
         seen[key] += 1
-        keys.append(key)
-    table = np.array(rows, np.float64)
-    table[:, WORDINGS.index("same_text")] = [seen[key] for key in keys]
-    return dict(zip(WORDINGS, table.T, strict=True))
+    return np.array(before)
+
+
+def vocabulary(blocks: Blocks, words: Sequence[list[str]], keys: Sequence[str], head: Numbers) -> Columns:
+    """Of the first words of each block, of which there are `head`: the share that is of each of four vocabularies."""
+    title, description = (WORD.findall(text.lower()) for text in (blocks.title, blocks.description))
+    known: dict[str, int] = {}
+    for place, some in enumerate((STOP_WORDS, title, PERSONS, description)):
+        for word in set(some):
+            known[word] = known.get(word, 0) + (1 << BITS * place)
+    lower = (
+        (key if len(some) <= COUNTED_WORDS else " ".join(some[:COUNTED_WORDS])).lower().split(" ")
+        for key, some in zip(keys, words, strict=True)
+    )
+    sums = np.array([sum(map(known.get, some, repeat(0))) for some in lower])
+    names = ("stop_words", "in_title", "persons", "described")
+    columns = {name: (sums >> BITS * place & (1 << BITS) - 1) / head for place, name in enumerate(names)}
+    return columns | {"stop_words": np.where(head > 2, columns["stop_words"], 0.0)}
+
+
+def sounds(blocks: Blocks, count: Numbers) -> Columns:
+    """Of the beginning of each block: dates, furniture, and whether it heads other stories or remarks."""
+    starts = [text[:HEAD_CHARS].lower() for text in blocks.texts]
+    columns = {name: np.zeros(len(starts)) for name in ("date", "furniture", "others", "remarks")}
+    for block in holding(starts, DATE_RUNS):
+        columns["date"][block] = DATE.search(starts[block]) is not None
+    for block in holding(starts, FURNITURE_RUNS):
+        columns["furniture"][block] = len(FURNITURE.findall(starts[block]))
+    short = [start if few else "" for start, few in zip(starts, (count <= HEADING_WORDS).tolist(), strict=True)]
+    for name, runs, pattern in (("others", OTHERS_RUNS, OTHERS_HEADING), ("remarks", REMARKS_RUNS, REMARKS_HEADING)):
+        for block in holding(short, runs):
+            columns[name][block] = pattern.search(short[block]) is not None
+    return columns
+
+
+def holding(texts: Sequence[str], runs: Iterable[str]) -> set[int]:
+    """Which texts hold one of some runs of characters: all are looked through at once, which is quick."""
+    page = NEXT.join(texts)
+    begins = list(accumulate((len(text) + 1 for text in texts), initial=0))
+    found = set()
+    for run in runs:
+        place = page.find(run)
+        while place >= 0:
+            text = bisect.bisect_right(begins, place) - 1
+            found.add(text)
+            place = page.find(run, begins[text + 1])
+    return found

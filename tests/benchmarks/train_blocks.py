@@ -150,7 +150,7 @@ def fit(pages, seed=1):
         gradient, curvature = weight * (label - p), weight * p * (1 - p)
         rows = np.flatnonzero(random.random(len(label)) < ROWS_SHARE)
         choice = random.choice(len(names), int(len(names) * COLUMNS_SHARE), replace=False)
-        seen = {column: (binned[column][rows].astype(np.int64), len(edges[column])) for column in choice}
+        seen = {column: (binned[column][rows], len(edges[column])) for column in choice if len(edges[column])}
         asked, node = grow(seen, gradient[rows], curvature[rows])
         top = np.bincount(node, gradient[rows], 1 << DEPTH)
         bottom = np.bincount(node, curvature[rows], 1 << DEPTH)
@@ -196,25 +196,33 @@ def grow(binned, gradient, curvature):
     """(the (column, cut) of every level of one tree, each the one that gains most over all nodes together; the leaf of
     every row).
 
-    `binned` has, of every column that may be asked, the bins of the rows and how many cuts part them.
+    `binned` has, of every column that may be asked, the bins of the rows and how many cuts part them. Only rows whose
+    last answer was yes are summed, bin by bin: those of the others are what is left of the node above.
     """
     node = np.zeros(len(gradient), np.int64)
+    yes = slice(None)
+    above = dict.fromkeys(binned, 0.0)
     asked = []
     for level in range(DEPTH):
         best = (-np.inf, 0, 0)
-        base = node * BINS
+        base, slopes = node[yes] * BINS, (gradient[yes], curvature[yes])
         for column, (bins, cuts) in binned.items():
-            if not cuts:
-                continue
-            place = base + bins
-            sums = [np.bincount(place, x, BINS << level).reshape(-1, BINS) for x in (gradient, curvature)]
-            left = [np.cumsum(x, axis=1) for x in sums]
-            right = [before[:, -1:] - before for before in left]
-            gain = sum(top[:, :cuts] ** 2 / (bottom[:, :cuts] + SMOOTHING) for top, bottom in (left, right)).sum(axis=0)
+            place = base + bins[yes]
+            sums = np.stack([np.bincount(place, x, BINS << level).reshape(-1, BINS) for x in slopes])
+            if level:
+                half = sums.shape[1] // 2  # the node's number has its last answer as the highest digit
+                sums[:, :half] = above[column] - sums[:, half:]
+            above[column] = sums
+            left = np.cumsum(sums, axis=2)
+            right = left[:, :, -1:] - left
+            gains = (top[:, :cuts] ** 2 / (bottom[:, :cuts] + SMOOTHING) for top, bottom in (left, right))
+            gain = sum(gains).sum(axis=0)
             cut = int(gain.argmax())
             best = max(best, (float(gain[cut]), int(column), cut))
         asked.append(best[1:])
-        node += (binned[best[1]][0] > best[2]).astype(np.int64) << level
+        answers = binned[best[1]][0] > best[2]
+        node += answers.astype(np.int64) << level
+        yes = np.flatnonzero(answers)
     return asked, node
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.blocks import BIT, BLOCK, INSTEAD, UNREAD, read, write
+from pipeline.text.blocks import BLOCK, INSTEAD, UNREAD, read, write
+from pipeline.text.names import BIT
 from pipeline.text.normalize import clean
 
 TAGS = [
