@@ -29,7 +29,7 @@ from pipeline.fetch.forget import forget_gone
 from pipeline.fetch.lookup import Held, Wanted, lookup
 from pipeline.fetch.pointers import Row, nowhere
 from pipeline.fetch.queues import Waits
-from pipeline.fetch.robots import obeyed_agents, product_token
+from pipeline.fetch.robots import Known, obeyed_agents, product_token
 from pipeline.fetch.segments import (
     Group,
     Owners,
@@ -245,9 +245,8 @@ def queue(pages: Artefact, shard: int) -> Path:
     return pages.root / "scratch" / "queues" / storage.shard_name(shard, pages.shards, ".parquet")
 
 
-def verdicts(here: Crawl, shard: int) -> Verdicts:
+def verdicts(here: Crawl, robots: Sequence[Known]) -> Verdicts:
     """What the robots.txt files that a shard knows say to whom the settings obey."""
-    robots = shelf(here.pages, shard).memory().robots
     return Verdicts(robots, product_token(SOFTWARE), obeyed_agents(here.settings))
 
 
@@ -260,7 +259,8 @@ def waiting(root: Path, shards: int) -> Waits:
 
 def send(here: Crawl, shard: int) -> Iterator[Block]:
     """The rows of a shard's segments that concern other shards, to these."""
-    rows = shelf(here.pages, shard).rows(verdicts(here, shard))
+    lying = shelf(here.pages, shard).looked_at()
+    rows = lying.rows(verdicts(here, lying.memory().robots))
     found = [(row, to) for row in rows for to in sorted(receivers(shard, here.owners, row))]
     if found:
         table = pa.Table.from_pylist([row for row, _ in found], schemas.SEGMENT)
@@ -270,8 +270,10 @@ def send(here: Crawl, shard: int) -> Iterator[Block]:
 def receive(here: Crawl, task: Task, blocks: Iterable[pa.Table]) -> None:
     """Queue what a shard has to do, by its own rows and those sent to it; write the shard once all its links ended."""
     sent = schemas.unpack(blocks, schemas.SEGMENT).to_pylist()
-    known = verdicts(here, task.shard)
-    own = shelf(here.pages, task.shard).rows(known)
+    lying = shelf(here.pages, task.shard).looked_at()
+    memory = lying.memory()
+    known = verdicts(here, memory.robots)
+    own = lying.rows(known)
     kept, ends = kept_links(here.links, task.shard), found_ends(here.found, task.shard)
     crawled = ends_of((*sent, *own))
     lacking = missing(kept, ends)
@@ -290,9 +292,8 @@ def receive(here: Crawl, task: Task, blocks: Iterable[pa.Table]) -> None:
         if not is_over(standing(crawled[link.doc_id], here.refusals), here.settings.passes)
     ]
     todo = waiting_for(task.shard, here.owners, own, sent, fresh)
-    paces = shelf(here.pages, task.shard).memory().paces
     parts = max(1, math.ceil(len(wanted) / here.settings.segment_links))
-    waits = queues.waits_of(todo, paces, here.owners, here.settings, here.began, parts)
+    waits = queues.waits_of(todo, memory.paces, here.owners, here.settings, here.began, parts)
     queues.write(queue(here.pages, task.shard), todo, waits)
     if task.fingerprint and not here.pages.current(task) and not fresh:
         ends.update((link.doc_id, known.of_link(crawled[link.doc_id][-1], link.fetch_url)) for link in wanted)

@@ -1,6 +1,7 @@
 """Rounds of a crawl over shards: whose turn it is, what waits for whom, and that no two attempts mix."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -18,6 +19,7 @@ from pipeline.fetch.schedule import IN_A_ROW
 from pipeline.fetch.segments import Owners, ends_of, groups_of, is_over
 from pipeline.fetch.shelf import Shelf, Waiting
 from pipeline.fetch.writing import Writing
+from pipeline.shards import storage
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
@@ -93,6 +95,29 @@ def test_a_host_over_several_shards_is_asked_for_all_its_links_however_often_run
         assert len(web.hits) == len(set(web.hits)) == 10
         manifest = pages.stage(settings_of(**values), tmp_path, PlainRun())
     assert manifest.books["pages"].outcomes == {"kept": 10}
+
+
+def test_a_round_lists_the_segments_of_a_shard_four_times_at_most(tmp_path, monkeypatch):
+    listed, rounds, names = Counter(), [], storage.names
+
+    class Counted(PlainRun):
+        def exchange(self, *given, **chosen):
+            rounds.append(given)
+            super().exchange(*given, **chosen)
+
+    def listing(folder, pattern):
+        if folder.name == "segments":
+            listed[pattern.partition(".")[0]] += 1
+        return names(folder, pattern)
+
+    monkeypatch.setattr(storage, "names", listing)
+    with local_web(hosts="ab") as (values, _):
+        write_links(tmp_path, [crawled(f"/{n}", host="ab"[n % 2]) for n in range(12)])
+        manifest = pages.stage(settings_of(**values), tmp_path, Counted())
+    assert manifest.books["pages"].outcomes == {"kept": 12}
+    assert len(rounds) > 1
+    shards = [storage.shard_name(shard, SHARDS, "") for shard in range(SHARDS)]
+    assert all(1 < listed[shard] <= 4 * len(rounds) for shard in shards)
 
 
 # --- attempts

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -34,12 +34,19 @@ class Shelf:
 
     folder: Path
     name: str  # of the shard: 00042-of-00128
+    held: tuple[str, ...] | None = None  # the numbers of its segments, if they were looked at before
+
+    def looked_at(self) -> Shelf:
+        """The same as it is now, whatever is committed later: its folder is listed once, however much is asked."""
+        return replace(self, held=tuple(self.numbers()))
 
     def path(self, number: str, suffix: str) -> Path:
         return self.folder / FOLDER / f"{self.name}.{number}{suffix}"
 
     def numbers(self) -> list[str]:
         """Of the committed segments, in order: `00007-1a2b3c4d`, that of an attempt; before version 4 `00007`."""
+        if self.held is not None:
+            return list(self.held)
         return self.numbers_of(".parquet")
 
     def numbers_of(self, suffix: str) -> list[str]:

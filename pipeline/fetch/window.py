@@ -186,15 +186,16 @@ class Window:
         if shard in self.open:
             return Memory([], [])
         source = self.sources[shard]
+        lying = source.shelf.looked_at()
         if shard not in self.done:
-            done = source.shelf.done()
+            done = lying.done()
             self.done[shard] = (
                 done & {(visit.doc_id, visit.step) for visit in queues.read(source.queue)} if done else set()
             )
         learnt = Memory([], [])
         writing = Writing(self.settings, self.software, source.shelf, {}, learnt, source.stands)
         self.open[shard] = Opened(writing)
-        memory = source.shelf.memory()
+        memory = lying.memory()
         for known in memory.robots:
             self.share(known)
         for name, turn in self.round.turns.items():
