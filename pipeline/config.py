@@ -230,7 +230,9 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Settings:
     try:
         text = decoded(path.read_bytes())
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; 'webtext init' writes one") from None
+        raise ConfigError(
+            f"{path}: no such file; name the working directory with --dir, or write one with 'webtext init'"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import DocumentsSettings
+from pipeline.counts import counted
 from pipeline.dedup import minhash
 from pipeline.dedup.nodes import RANK_TYPES
 from pipeline.shards import layout, receipts, schemas, storage
@@ -169,8 +170,8 @@ def identity(folder: Path) -> str:
 def summary(every: Iterable[Other]) -> Iterator[str]:
     """What the manifest says of them: by which mark decisions name which."""
     for other in every:
-        count = "1 document stands" if other.documents == 1 else f"{other.documents:,} documents stand"
-        yield f"{RULE} {other.mark} is {other.name}, where {count}"
+        stand = f"{counted(other.documents, 'document')} stand{'s' * (other.documents == 1)}"
+        yield f"{RULE} {other.mark} is {other.name}, where {stand}"
 
 
 # --- what they bring

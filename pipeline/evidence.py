@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline import elsewhere
 from pipeline.config import Settings, slice_of
+from pipeline.counts import counted
 from pipeline.dedup import evaluation, minhash, nodes
 from pipeline.dedup.nodes import MASK_32, SHIFT_32, Nodes
 from pipeline.shards import inputs, progress, receipts, schemas, storage
@@ -145,7 +146,8 @@ class Recipe:
         places = pc.index_in(doc_ids, value_set=links["doc_id"])
         if places.null_count:
             raise BooksError(
-                f"shard {shard}: {places.null_count} documents without a link; build links and documents anew"
+                f"shard {shard}: {counted(places.null_count, 'document')} without a link; "
+                "build links and documents anew"
             )
         return links.select(list(columns)).take(places)
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline import urls
 from pipeline.config import LinksSettings, Settings, slice_of
+from pipeline.counts import counted
 from pipeline.fetch.captures import addresses
 from pipeline.fetch.kinds import LEFT_OUT, NotAnArchive, is_archive
 from pipeline.shards import inputs, progress, receipts, schemas, storage
@@ -183,10 +184,10 @@ def scatter_source(sources: Artefact, shards: int, source: Source, windows_bytes
             yield from schemas.scatter(table, [int(doc_id[:8], 16) % shards for doc_id in table["doc_id"].to_pylist()])
     if counts.total() and counts[Outcome.BAD_LINE] == counts.total() and not is_archive(path):
         first = f" ({notes[0]})" if notes else ""
-        lines = f"none of its {counts.total():,} lines is a submission{first}"
+        lines = f"none of its {counted(counts.total(), 'line')} is a submission{first}"
         raise InputError(f"{path}: {lines}; is it another kind of file?")
     if notes and counts[Outcome.BAD_LINE] > len(notes):
-        notes.append(f"{counts[Outcome.BAD_LINE]:,} bad lines in all")
+        notes.append(f"{counted(counts[Outcome.BAD_LINE], 'bad line')} in all")
     if not (counts[Outcome.KEPT] or any(note.startswith(LEFT_OUT) for note in notes)):
         notes.insert(0, f"no link: {said_of(counts)}")
     with sources.attempt(task) as attempt:
@@ -212,7 +213,7 @@ def notes_of(paths: Sequence[Path], sources: Artefact, left_out: Sequence[str]) 
     if len(unread) == sources.shards + len(left_out):
         raise InputError(unread[0].removeprefix(LEFT_OUT))
     more = len(notes) - MOST_NOTES
-    return (*unread, *notes[:MOST_NOTES], *([f"{more:,} more notes on sources"] if more > 0 else []))
+    return (*unread, *notes[:MOST_NOTES], *([f"{counted(more, 'more note')} on sources"] if more > 0 else []))
 
 
 def table_of(posts: Iterable[Submission]) -> pa.Table:

@@ -76,6 +76,8 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     refusals = refusals_of(settings, work)
     found = find(settings.pages, work, run, links, refusals)
     used = {key: value for key, value in slice_of(settings.pages).items() if key not in INDIFFERENT}
+    if crawling and settings.pages.local_hosts:  # the names decide; where they are does not
+        used["local_hosts"] = sorted(settings.pages.local_hosts)
     used["blocked_domains"] = sorted(refusals.domains.hosts)  # removals are in no fingerprint: `remove` obeys itself
     decisive = {key: value for key, value in used.items() if key not in PLACES}
     inputs = [
@@ -289,7 +291,7 @@ def receive(here: Crawl, task: Task, blocks: Iterable[pa.Table]) -> None:
             places.get(link.doc_id, 0.0),
         )
         for link in wanted
-        if not is_over(standing(crawled[link.doc_id], here.refusals), here.settings.passes)
+        if not is_over(standing(crawled[link.doc_id], here.refusals, here.settings.local_hosts), here.settings.passes)
     ]
     todo = waiting_for(task.shard, here.owners, own, sent, fresh)
     parts = max(1, math.ceil(len(wanted) / here.settings.segment_links))

@@ -33,6 +33,7 @@ import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from pipeline.config import Settings, slice_of
+from pipeline.counts import counted
 from pipeline.shards import inputs, progress, receipts, schemas, storage
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import HEAVY_S, Run
@@ -239,18 +240,40 @@ def seen_often(words: Sequence[bytes], counts: npt.NDArray[np.int64], merges: Se
 
 
 def too_large(words: Sequence[bytes], counts: npt.NDArray[np.int64], merges: Sequence[bpe.Merge]) -> Iterator[str]:
-    """A note where too few of the merges are seen often, with half the size, a quarter, … that would do."""
+    """A note where too few of the merges are seen often, with the size that would do."""
     often = seen_often(words, counts, merges)
     if often >= SEEN_SHARE * len(merges):
         return
-    size = len(merges) // 2
-    while size >= LEAST_MERGES and seen_often(words, counts, merges[:size]) < SEEN_SHARE * size:
-        size //= 2
-    mend = f"tokenizer.vocab_size = {256 + size + 1} would do" if size >= LEAST_MERGES else "it needs more text"
+    mend = advice(largest_fitting(words, counts, merges))
     yield (
         f"{len(merges) - often:,} of {len(merges):,} merges are seen fewer than {SEEN} times in the training text, so "
         f"a model will hardly learn them: the vocabulary is too large for this corpus; {mend}"
     )
+
+
+def largest_fitting(words: Sequence[bytes], counts: npt.NDArray[np.int64], merges: Sequence[bpe.Merge]) -> int:
+    """How many of the merges fit the text, the most to within 2 %, found by halving; 0 where LEAST_MERGES are too many.
+
+    The first merges of a vocabulary are those of a smaller one, so nothing is learnt again.
+    """
+
+    def fits(size: int) -> bool:
+        return seen_often(words, counts, merges[:size]) >= SEEN_SHARE * size
+
+    low, high = min(LEAST_MERGES, len(merges)), len(merges)
+    if not fits(low):
+        return 0
+    while high - low > max(1, low // 50):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def advice(merges: int) -> str:
+    """What to do about a vocabulary that is too large where so many merges would fit: what a plan says too."""
+    if merges < LEAST_MERGES:
+        return "the corpus is too small for any; it needs more text"
+    return f"tokenizer.vocab_size = {256 + merges + 1} would do"
 
 
 def report(
@@ -289,11 +312,12 @@ def notes(found: dict[str, Any]) -> Iterator[str]:
     """What the reader of the manifest should know, if anything."""
     if found["vocab_size"] < found["vocab_size_asked"]:
         yield (
-            f"vocabulary of {found['vocab_size']} instead of {found['vocab_size_asked']}: "
+            f"vocabulary of {found['vocab_size']:,} instead of {found['vocab_size_asked']:,}: "
             "no other pair is frequent enough in the training text"
         )
     if found["pruned_distinct_pre_tokens"]:
         yield (
-            f"{found['pruned_distinct_pre_tokens']} distinct pre-tokens rarer than {found['pruned_below_count']} "
-            f"({found['pruned_pre_tokens']} occurrences) did not fit into the table that merges were learnt from"
+            "left out of what merges were learnt from, to bound memory: "
+            f"{counted(found['pruned_distinct_pre_tokens'], 'distinct pre-token')} that occur less than "
+            f"{found['pruned_below_count']} times ({counted(found['pruned_pre_tokens'], 'occurrence')})"
         )

@@ -441,6 +441,32 @@ def test_the_demo_leaves_somebodys_own_config_alone(tmp_path):
     assert (tmp_path / config.FILE_NAME).read_text() == "[links]\nkarma = 7\n"
 
 
+def test_a_word_that_a_verb_does_not_take_may_be_meant_as_its_folder(tmp_path):
+    done = webtext("demo", "try", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "webtext: try: webtext demo takes no word; did you mean --dir try?\n")
+
+
+def test_a_mistyped_option_is_named_where_there_is_no_config(tmp_path):
+    done = webtext("build", "--runer", "FlinkRunner", cwd=tmp_path)
+    first, second = done.stderr.splitlines()
+    assert first.startswith("webtext: webtext.toml: no such file; name the working directory with --dir")
+    assert second.startswith(
+        "webtext: --runer: no option of webtext build, and would go to Beam; did you mean '--runner'"
+    )
+
+
+def test_a_crawl_is_begun_with_its_contact_named(tmp_path):
+    said = webtext("init", "mine", "--submissions", "urls.txt", cwd=tmp_path).stdout
+    assert "webtext build --dir mine --set pages.contact=https://YOUR-SITE/" in said
+    assert "contact" not in webtext("init", "theirs", "--warc", "w/*.warc.gz", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_says_what_a_parameter_takes_in_words(verb, tmp_path):
+    said = webtext(verb, "--help", cwd=tmp_path).stdout
+    assert not re.search(r"<|list\[|Any|\brange\b", said)
+
+
 def test_a_reader_that_leaves_ends_the_command_quietly(built):
     folder, _, _ = built
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

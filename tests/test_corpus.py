@@ -371,7 +371,7 @@ def test_rows_of_an_evaluation_file_that_are_too_short_to_be_found_are_named(tmp
     (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, [prose("test", 40), "who was it", {"a": "Ness"}])))
     manifest = built(tmp_path, [Page("https://c.example/", prose("page", 100))], contamination=["test.jsonl"])
     path = tmp_path / "test.jsonl"
-    assert f"{path}: 2 rows (lines 2, 3) have no text of 13 words: not looked for" in manifest.notes
+    assert f"{path}: not looked for: 2 rows without a text of 13 words (line 2, 3)" in manifest.notes
 
 
 def test_addresses_are_replaced_in_the_text_and_counted(tmp_path):
@@ -434,9 +434,9 @@ def test_containment_takes_the_excerpt_that_jaccard_leaves(tmp_path):
 def test_the_manifest_says_how_good_the_deduplication_was(tmp_path):
     manifest = built(tmp_path, copies())
     theory, precision, recall = manifest.notes
-    assert theory.endswith("nominate, in theory, 0.633 at 0.6, 0.928 at 0.7, 0.998 at 0.8, 1.000 at 0.9")
-    assert "precision 1.000 (95 %: 1.000 to 1.000), 1 of 1 sampled of 1 have jaccard >= 0.8, word by word" in precision
-    assert "recall 1.000 (95 %: 1.000 to 1.000); 0 of 8 sampled of 8 that stayed had to go" in recall
+    assert theory.endswith("with probability 0.633 at 0.6, 0.928 at 0.7, 0.998 at 0.8, 1.000 at 0.9")
+    assert "precision 1.000 (95 % interval 1.000 to 1.000): of 1 removed 1 were compared" in precision
+    assert "recall 1.000 (95 % interval 1.000 to 1.000): of 8 kept 8 were compared with all others, 0 should" in recall
 
 
 def test_what_the_bands_pass_over_is_found_by_the_meter(tmp_path):

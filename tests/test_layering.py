@@ -11,7 +11,7 @@ NAMES = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuff
 
 CRAFTS = {"submissions", "fetch", "text", "dedup"}
 LAYERS = [
-    {"urls", "config", "plaintext", "shards.outcomes"},
+    {"urls", "config", "counts", "plaintext", "shards.outcomes"},
     {
         "shards.schemas",
         "shards.locations",

@@ -2,18 +2,28 @@
 
 import io
 import re
+import sys
 from collections import Counter
 from datetime import UTC, datetime
+from unittest import mock
 
 import pytest
 
+from pipeline.cli import progress as progress_of_cli
+from pipeline.cli import questions
 from pipeline.cli.console import Stream
-from pipeline.cli.progress import LINES_S, SHOWN_S, Display, measured, print_ended
+from pipeline.cli.progress import LINES_S, SHOWN_S, Display, measured, print_ended, rest_of, watching_training
+from pipeline.cli.tables import funnel
+from pipeline.config import PagesSettings
 from pipeline.fetch import queues
+from pipeline.fetch.continuations import Pace, new_fetch
+from pipeline.fetch.segments import Owners
+from pipeline.fetch.shelf import Waiting
 from pipeline.pages import queue
-from pipeline.shards import progress
+from pipeline.shards import interrupts, progress
 from pipeline.shards.progress import BYTES, ROWS, SHARDS, Phase
 from pipeline.shards.receipts import Artefact, Manifest, RowCounts
+from trainer.metrics import Progress
 
 
 class Terminal(io.StringIO):
@@ -120,8 +130,8 @@ def test_a_pipe_gets_a_line_now_and_then():
         progress.advance(ROWS)
         shown.look()
     lines = shown.stream.file.getvalue().splitlines()
-    assert lines[0] == "documents: 11 of 1,000 pages, 66/min, 0:14:59 left"
-    assert 600 / LINES_S[1] <= len(lines) <= 600 / LINES_S[1] + 5
+    assert lines[0] == "documents: 3 of 1,000 pages, 90/min"
+    assert 600 / LINES_S[1] <= len(lines) <= 600 / LINES_S[1] + 6
     shown.close()
 
 
@@ -142,18 +152,90 @@ def test_a_crawl_that_can_only_wait_says_for_whom_and_until_when_once(tmp_path):
     (tmp_path / "links" / ".receipts").mkdir(parents=True)
     (tmp_path / "links" / ".receipts" / "00000-of-00002.json").touch()
     for shard, ready_at in ((0, at), (1, at + 60)):
-        queues.write(queue(pages, shard), [], queues.Waits("", 3, 3, 1, ready_at, {}))
+        waits = queues.Waits("", 3, 3, 1, ready_at, {}, first=f"{shard}.test")
+        queues.write(queue(pages, shard), [], waits)
     shown.hear(phase(6, noun="links", name="pages", makes=True))
     for second in (20, 40, 60):
         shown.clock.now_s = 100 + second
         shown.look()
-    told = "6 links wait for 2 hosts that rest, until 2100-01-01 12:30 UTC; Ctrl-C loses nothing"
+    hosts = "2 hosts that failed or asked for a pause, 0.test first"
+    told = f"6 links wait until 2100-01-01 12:30 UTC for {hosts}; Ctrl-C loses nothing"
     assert shown.stream.file.getvalue() == f"pages: {told}\n"
     queues.write(queue(pages, 1), [], queues.Waits("", 3, 2, 1, 0.0, {}))
     shown.clock.now_s = 180
     shown.look()
     assert shown.stream.file.getvalue().splitlines()[1:] == ["pages: 0 of 6 links"]
     shown.close()
+
+
+def test_a_host_that_shards_share_is_waited_for_once_and_by_name(tmp_path):
+    at = datetime(2100, 1, 1, 12, 30, tzinfo=UTC).timestamp()
+    owners, rests = Owners(2, {"slow.test": 2}), Pace("slow.test", 0.0, at, 1, at - 60, at - 60)
+    settings = PagesSettings(contact="mailto:a@b.test")
+    for shard in range(2):
+        link = Waiting(f"{shard:032}", "slow.test", 0, new_fetch("http://slow.test/", settings))
+        waits = queues.waits_of([link], [rests], owners, settings, 0.0)
+        queues.write(queue(Artefact(tmp_path, "pages", 2), shard), [link], waits)
+    (tmp_path / "links" / ".receipts").mkdir(parents=True)
+    (tmp_path / "links" / ".receipts" / "00000-of-00002.json").touch()
+    assert rest_of(tmp_path) == (
+        "2 links wait until 2100-01-01 12:30 UTC for slow.test, which failed or asked for a pause; Ctrl-C loses nothing"
+    )
+
+
+def a_run(stream, brief):
+    """What is printed of a training of 30 steps, validated twice."""
+    with mock.patch.object(progress_of_cli, "out", Stream()) as out, mock.patch.object(progress_of_cli, "err", out):
+        out.file = stream
+        with watching_training(30, brief) as show:
+            show(Progress(0, 30, None, 8.0, 0.0, 0.0, 9.0, opening=("[train]", "batch = 8"), notes=("a note",)))
+            for step in range(1, 31):
+                show(Progress(step, 30, 5.0, 4.0 if step == 30 else None, 0.1, 100.0, 1.0))
+    return stream.getvalue()
+
+
+def test_the_training_of_the_demo_is_one_bar_or_a_line_a_validation():
+    assert a_run(io.StringIO(), brief=True).splitlines() == [
+        "step 0/30  val 8.000",
+        "step 30/30  loss 5.000  val 4.000  100 tokens/s  0:00:01 left",
+    ]
+    assert "batch = 8" in a_run(io.StringIO(), brief=False)
+    assert "step 10/30" not in a_run(Terminal(), brief=True)
+
+
+def test_posts_of_one_address_stand_in_the_funnel_so_that_it_adds_up():
+    books = {
+        "submissions": RowCounts(10, {"kept": 8, "bad_line": 2}),
+        "links": RowCounts(5, {"kept": 4, "low_karma": 1}),
+    }
+    lines = [line.split() for line in funnel(books.items(), 80)]
+    assert lines[3] == ["addresses", "8", "5", *["another", "post", "of", "the", "same", "address", "3"]]
+    assert [line[:3] for line in lines[2:]] == [
+        ["submissions", "10", "8"],
+        ["addresses", "8", "5"],
+        ["links", "5", "4"],
+    ]
+    books["links"] = RowCounts(9, {"kept": 9})  # links of a table in BigQuery, which nobody counted as submissions
+    assert not any("addresses" in line for line in funnel(books.items(), 80))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [((), "again to go on"), (("--fresh",), "again, without --fresh, to go on")]
+)
+def test_what_an_interrupted_command_is_to_be_followed_by_goes_on_and_does_not_start_over(monkeypatch, words, said):
+    monkeypatch.setattr(sys, "argv", ["webtext", "train", *words])
+    assert interrupts.again() == f"run the same command {said}"
+
+
+def test_an_extraction_on_a_terminal_shows_its_bar_only_while_it_works(monkeypatch):
+    heard = []
+    monkeypatch.setattr(questions, "out", mock.Mock(is_terminal=True))
+    with progress.hearing(heard.append), progress.phase("extract", noun="pages"):
+        for _ in questions.between(iter("ab")):
+            assert heard[-1] is None  # the text is printed now
+            heard.append("printed")
+    names = [one if isinstance(one, str | None) else one.name for one in heard]
+    assert names == ["extract", None, "printed", "extract", None, "printed", "extract", None]
 
 
 def test_notes_and_fates_of_a_stage_are_printed_when_it_has_ended(capsys):

@@ -24,7 +24,7 @@ from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.urls import shard_of
-from tests.test_pages import BODY, SHARDS, crawled, ends, local_web, rows_of, settings_of, write_links
+from tests.test_pages import BODY, SHARDS, crawled, ends, link, local_web, redirect, rows_of, settings_of, write_links
 
 SETTINGS = PagesSettings(contact="mailto:a@b.test")
 
@@ -229,6 +229,35 @@ def test_a_build_waits_for_a_host_that_rests_and_says_meanwhile_how_many_links_w
     ((slept, waiting),) = told
     assert slept == pytest.approx(900.0, abs=1.0)
     assert (waiting.links, waiting.resting, waiting.hosts) == (3, 3, 1)
+
+
+# --- names that are not public
+
+
+def test_a_name_that_the_settings_place_after_a_crawl_is_asked_for_then(tmp_path):
+    """By its address, by a name that no server knows, and by a redirect; a name that stays unnamed is not asked."""
+    private = {"a.test/moved": redirect("http://inside.test/page"), "a.test/router": redirect("http://127.0.0.2/admin")}
+    with local_web(private, hosts="a") as (values, web):
+        there = values["local_hosts"]["a.test"]
+        literal = link("https://127.0.0.1/own", "kept", "http://127.0.0.1/own")
+        write_links(tmp_path, [crawled("/moved", host="a"), crawled("/router", host="a"), literal])
+        pages.stage(settings_of(**values), tmp_path, PlainRun())
+        assert ends(tmp_path) == {
+            "https://a.test/moved": "name_error",
+            "https://a.test/router": "not_public",
+            "https://127.0.0.1/own": "not_public",
+        }
+        web.requests.clear()
+        values["local_hosts"] |= {"127.0.0.1": there, "inside.test": there}
+        made = pages.stage(settings_of(**values), tmp_path, PlainRun())
+        assert ends(tmp_path) == {
+            "https://a.test/moved": "kept",
+            "https://a.test/router": "not_public",
+            "https://127.0.0.1/own": "kept",
+        }
+        assert web.hits == ["/moved", "/own", "/page"]
+        values["local_hosts"] = {name: f"{address}0"[:15] for name, address in values["local_hosts"].items()}
+        assert pages.stage(settings_of(**values), tmp_path, PlainRun()) == made  # where they lie decides nothing
 
 
 # --- whom robots.txt speaks of

@@ -112,7 +112,8 @@ def test_a_vocabulary_too_large_for_its_text_is_told_which_would_do(monkeypatch)
     assert tokenizer.seen_often(words, counts, merges[:2]) == 2
     (note,) = tokenizer.too_large(words, counts, merges)
     assert note.startswith("5 of 8 merges are seen fewer than 100 times in the training text")
-    assert note.endswith("tokenizer.vocab_size = 259 would do")
+    assert note.endswith("tokenizer.vocab_size = 260 would do")
+    assert (tokenizer.seen_often(words, counts, merges[:3]), tokenizer.seen_often(words, counts, merges[:4])) == (3, 3)
     assert list(tokenizer.too_large(words, counts, merges[:2])) == []
     monkeypatch.setattr(tokenizer, "SEEN", 10_000)
     (note,) = tokenizer.too_large(words, counts, merges)

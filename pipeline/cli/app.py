@@ -67,7 +67,7 @@ def main() -> None:
             if ending := interrupts.asked():  # whatever the interrupt has become on its way
                 ending.leave()
             if isinstance(error, SystemExit) and error.code == interrupts.INTERRUPTED:  # the trainer's word, once saved
-                err.print("webtext: interrupted; run the same command again to go on")
+                err.print(f"webtext: interrupted; {interrupts.again()} to go on")
             if not isinstance(error, Exception):
                 raise
             if debug:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from pipeline.cli.model import sample, trained, untrainable
 from pipeline.cli.options import RUNNER_WORDS, Folder, Sets, completing, settings_of, stage_and_options
 from pipeline.cli.progress import print_ended, print_started
 from pipeline.cli.tables import print_funnel
+from pipeline.config import nearest
+from pipeline.shards.outcomes import ConfigError
 
 STAGE_WORDS = completing(lambda: STAGES)
 
@@ -40,7 +43,10 @@ def build(
 
     until, options = stage_and_options([*([stage] if stage else []), *context.args])
     options += ("--dry_run=true",) * dry_run
-    settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
+    try:
+        settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
+    except ConfigError as error:
+        raise ConfigError(f"{error}{mistyped(context, options)}") from None
     made: list[str] = []
 
     def started(stage_name: str) -> None:
@@ -64,6 +70,14 @@ def build(
     print_funnel(recorded(folder, settings.build.shards))
 
 
+def mistyped(context: typer.Context, options: Iterable[str]) -> str:
+    """A line for each option that would go to Beam, with what of ours it may stand for; for when nothing is built."""
+    known = [word for parameter in context.command.params for word in parameter.opts if word.startswith("--")]
+    names = [option.partition("=")[0] for option in options if option != "--dry_run=true"]
+    hints = [f"{name}: no option of webtext build, and would go to Beam{nearest(name, known)}" for name in names]
+    return "".join(f"\n{hint}" for hint in hints)
+
+
 def demo(
     folder: Annotated[Path, typer.Option("--dir", "-C", help="Where the demo works.")] = Path("webtext-demo"),
 ) -> None:
@@ -76,7 +90,7 @@ def demo(
         build_stages(folder.absolute(), settings, started=print_started, ended=print_ended)
         lacking = untrainable()
         if not lacking:
-            trained(folder, settings)
+            trained(folder, settings, brief=True)
     if not lacking:
         out.print()
         out.print("The model writes:")

@@ -9,6 +9,7 @@ import typer
 
 from pipeline.cli.console import err, out
 from pipeline.cli.options import Folder, Sets, Stale, completing, current, needing, settings_of
+from pipeline.counts import counted
 from pipeline.shards.locations import mirror
 
 
@@ -49,16 +50,19 @@ def export(
     for note in made.notes:
         err.print(f"note: {note}")
     for split, documents in made.documents.items():
-        tokens = f", {made.tokens[split]:,} tokens" if split in made.tokens else ""
-        out.print(f"{split}: {documents:,} documents{tokens}{'' if documents else '; no file'}")
-    out.print(f"{target}: {len(made.files)} files, {sum(stamp.bytes for stamp in made.files.values()):,} bytes")
+        tokens = f", {counted(made.tokens[split], 'token')}" if split in made.tokens else ""
+        out.print(f"{split}: {counted(documents, 'document')}{tokens}{'' if documents else '; no file'}")
+    total = sum(stamp.bytes for stamp in made.files.values())
+    out.print(f"{target}: {counted(len(made.files), 'file')}, {counted(total, 'byte')}")
 
 
 def push(
     repo: Annotated[str, typer.Argument(help="The repository of the Hugging Face hub: OWNER/NAME.")],
     source: Annotated[Path, typer.Option("--from", help="The folder of an export.")] = Path(),
     private: Annotated[bool, typer.Option("--private", help="Only who may write there can read it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing; works offline too.")
+    ] = False,
 ) -> None:
     """Put an export on the Hugging Face hub; what is there already is not sent again."""
     with needing("hub"):
@@ -70,4 +74,5 @@ def push(
     for name in done.deleted:
         out.print(f"{'would delete' if dry_run else 'deleted'} {name}")
     total = sum(done.sent.values())
-    out.print(f"{done.kind} {repo}: {len(done.sent)} files, {total:,} bytes; {done.same} were there")
+    there = f"{done.same:,} were there" if done.asked else "the hub cannot be reached: what it has will not be sent"
+    out.print(f"{done.kind} {repo}: {counted(len(done.sent), 'file')}, {counted(total, 'byte')}; {there}")

@@ -35,9 +35,17 @@ def train(
 
 
 def trained(
-    folder: Path, settings: config.Settings, fresh: bool = False, allow: tuple[str, ...] = (), stale: bool = False
+    folder: Path,
+    settings: config.Settings,
+    fresh: bool = False,
+    allow: tuple[str, ...] = (),
+    stale: bool = False,
+    brief: bool = False,
 ) -> None:
-    """Run the trainer, printing its progress; under torchrun the first process holds the lock and speaks for all."""
+    """Run the trainer, printing its progress; under torchrun the first process holds the lock and speaks for all.
+
+    `brief`: a bar on a terminal, and a line only where the validation loss was measured.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy neighbours cost spinning threads most of their time
     from pipeline.shards import lease
 
@@ -48,7 +56,7 @@ def trained(
         if first:
             current(folder, settings, ("tokens",), stale)
         root = folder.absolute()
-        with watching_training(settings.train.steps) as report:
+        with watching_training(settings.train.steps, brief) as report:
             result = run_training(settings.train, root, root / "model", report, fresh, allow)
     if first:
         out.print(f"trained to step {result.step}; checkpoint: {result.checkpoint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from pipeline import config
 from pipeline.build import STAGES, same_shards
 from pipeline.cli.console import err, out
 from pipeline.cli.progress import watching
+from pipeline.counts import counted
 from pipeline.plaintext import is_text
 from pipeline.shards import layout, lease, storage, transfer
 from pipeline.shards.locations import mirror
@@ -23,9 +25,18 @@ from pipeline.shards.outcomes import EXIT_CODES, ConfigError, InputError, WebTex
 from pipeline.shards.runner import flags
 from pipeline.status import check
 
+METAVARS = {"str": "WORD", "int": "N", "float": "NUMBER", "int range": "N", "float range": "NUMBER"}
+
 
 class Verb(typer.core.TyperCommand):
     """A command whose words are text. Paths may be any bytes: the system knows them by these."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The parameters, each with a word for what it takes where the parser has a type of Python."""
+        write = formatter.write_dl
+        formatter.write_dl = lambda rows: write([(in_help(name), meaning) for name, meaning in rows])
+        super().format_options(ctx, formatter)
+        del formatter.write_dl
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The words that are left over are Beam's, or none may be. Raises ConfigError: `build work`, `status work`."""
@@ -35,6 +46,11 @@ class Verb(typer.core.TyperCommand):
             takes = (
                 "one word" if any(parameter.param_type_name == "argument" for parameter in self.params) else "no word"
             )
+            has_folder = any(parameter.name == "folder" for parameter in self.params)
+            if takes == "no word" and has_folder and not rest[0].startswith("-"):
+                raise ConfigError(
+                    f"{rest[0]}: webtext {self.name} takes no word; did you mean --dir {shlex.quote(rest[0])}?"
+                )
             hint = meant_folder(rest[0]) or f"; see 'webtext {self.name} --help'"
             raise ConfigError(f"{rest[0]}: webtext {self.name} takes {takes}{hint}")
         return rest
@@ -61,6 +77,18 @@ class Verb(typer.core.TyperCommand):
         if "folder" not in given or "folder" in names:
             return ""
         return next((meant_folder(str(word)) for word in words if word and is_work(Path(word))), "")
+
+
+def in_help(name: str) -> str:
+    """A parameter as help shows it: `--host <list[str]>` as `--host WORD`, and an argument by its name alone."""
+    kind = re.search(r" <(?:list\[)?([\w ]+)\]?>$", name)
+    if kind is None:
+        return name
+    return (
+        f"{name[: kind.start()]} {METAVARS.get(kind[1], kind[1].upper())}"
+        if name.startswith("-")
+        else name[: kind.start()]
+    )
 
 
 class Verbs(typer.core.TyperGroup):
@@ -160,7 +188,8 @@ def opened(folder: Path) -> Path:
     if layout.is_old(here):
         with lease.lock(here):
             moved = layout.renew(here)
-        err.print(f"note: {folder}: {moved} files moved to where this version has them; nothing is made anew for that")
+        files = counted(moved, "file")
+        err.print(f"note: {folder}: {files} moved to where this version has them; nothing is made anew for that")
     return here
 
 

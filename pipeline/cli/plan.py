@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipeline.cli.console import err, out
 from pipeline.cli.options import RUNNER_WORDS, Folder, Sets, settings_of
+from pipeline.counts import counted
 from pipeline.verbs.report.numbers import exact, short, size
 
 if TYPE_CHECKING:
@@ -87,13 +88,15 @@ def sums(found: Outlook) -> Iterator[str]:
     yield f"It rests on: {'; '.join(found.sampled) or 'assumptions alone'}."
     yield f"In all: {size(plan.disk_bytes)} of disk, {span(plan.seconds)}."
     if plan.crawl is not None:
-        yield f"The crawl sends {exact(plan.crawl.requests)} requests."
+        yield f"The crawl sends {counted(plan.crawl.requests, 'request')}."
         if plan.crawl.longest is not None:
             queue = plan.crawl.longest
-            yield f"Its longest queue: {queue.host}, {exact(queue.links)} links, {span(queue.seconds)}, on any machine."
+            links = counted(queue.links, "link")
+            yield f"Its longest queue: {queue.host}, {links}, {span(queue.seconds)}, on any machine."
     if machines.service:
         price = "" if found.price is None else f", for {found.price:,.2f}"
-        yield f"{machines.workers} machines of {machines.vcpus} vCPUs: {plan.vcpu_hours:,.1f} vCPU hours{price}."
+        rented = f"{counted(machines.workers, 'machine')} of {counted(machines.vcpus, 'vCPU')}"
+        yield f"{rented}: {plan.vcpu_hours:,.1f} vCPU hours{price}."
     if found.graph_bytes is not None:
         yield f"The widest job graph: {size(found.graph_bytes)}; Dataflow takes 10 MB."
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from rich.table import Column
 from pipeline.build import begun_with, now, shards_since
 from pipeline.cli.console import Stream, err, out, print_notes
 from pipeline.cli.tables import kept, reasons
+from pipeline.counts import counted
 from pipeline.shards import progress
 from pipeline.shards.locations import location_of
 from pipeline.shards.progress import BYTES, ROWS, SHARDS, Phase
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 SHOWN_S = 2.0  # nothing is shown of work that is shorter
 LOOK_S, FAR_LOOK_S = 0.25, 5.0  # between two looks; where each costs requests
-LINES_S = (10.0, 60.0)  # in a pipe: of a piece of work until its first line, and between two at most
+LINES_S = (2.0, 60.0)  # in a pipe: of a piece of work until its first line, and between two at most
 REST_S = 10.0  # between two looks at whom a crawl waits for, each of which opens a file a shard
 LEAST_SHARE = 0.01  # of the work that must be done before anybody says how long the rest will take
 SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -49,7 +51,7 @@ def measured(phase: Phase, done: Counter[str], elapsed_s: float) -> str:
         if phase.unit == BYTES and phase.total:
             parts.append(f"{share:.0%} of {size_of(phase.total)}")
         elif phase.unit == SHARDS and phase.total:
-            parts.append(f"{done[SHARDS]:,} of {phase.total:,} shards")
+            parts.append(f"{done[SHARDS]:,} of {counted(phase.total, 'shard')}")
         if rows:
             parts.append(f"{rows:,} {phase.noun}")
     if rows and elapsed_s:
@@ -66,7 +68,7 @@ def share_of(phase: Phase, done: Counter[str]) -> float:
 
 def size_of(count: float) -> str:
     """Bytes in a unit that a person reads."""
-    return next((f"{count / size:.3g} {name}" for size, name in SIZES if count >= size), f"{count:.0f} bytes")
+    return next((f"{count / size:.3g} {name}" for size, name in SIZES if count >= size), counted(count, "byte"))
 
 
 class Display:
@@ -181,10 +183,13 @@ def rest_of(folder: Path) -> str:
     waits = waiting(folder, begun_with(folder) or 1)
     if waits.ready_at is None or waits.ready_at <= time.time() or waits.resting != waits.links:
         return ""
-    until = datetime.fromtimestamp(waits.ready_at, UTC)
-    hosts = "1 host that rests" if waits.hosts == 1 else f"{waits.hosts:,} hosts that rest"
-    links = "1 link waits" if waits.links == 1 else f"{waits.links:,} links wait"
-    return f"{links} for {hosts}, until {until:%Y-%m-%d %H:%M} UTC; Ctrl-C loses nothing"
+    until = f"{datetime.fromtimestamp(waits.ready_at, UTC):%Y-%m-%d %H:%M} UTC"
+    links = f"{counted(waits.links, 'link')} wait{'s' * (waits.links == 1)}"
+    if waits.hosts <= 1:
+        hosts = f"{waits.first}, which failed or asked for a pause"
+    else:
+        hosts = f"{counted(waits.hosts, 'host')} that failed or asked for a pause, {waits.first} first"
+    return f"{links} until {until} for {hosts}; Ctrl-C loses nothing"
 
 
 @contextmanager
@@ -221,17 +226,24 @@ def print_ended(stage: str, manifest: Manifest) -> None:
 
 
 @contextmanager
-def watching_training(steps: int) -> Iterator[Callable[[Progress], None]]:
-    """What to tell of each step: its line is printed, above a bar on a terminal."""
-    columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def watching_training(steps: int, brief: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """What to tell of each step: its line is printed, above a bar on a terminal.
+
+    `brief`: on a terminal the bar alone, in a pipe the lines with a validation loss, and no settings.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=out, disable=not out.is_terminal) as bars:
         task = bars.add_task("train", total=steps)
 
-        def told(progress: Progress) -> None:
-            bars.update(task, completed=progress.step)
-            print_progress(progress)
+        def show(progress: Progress) -> None:
+            loss = "train" if progress.loss is None else f"train, loss {progress.loss:.3f}"
+            bars.update(task, completed=progress.step, description=loss)
+            if not brief:
+                print_progress(progress)
+            elif progress.val_loss is not None and not out.is_terminal:
+                print_progress(replace(progress, opening=(), notes=()))
 
-        yield told
+        yield show
 
 
 def print_progress(progress: Progress) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
@@ -14,9 +14,12 @@ from rich.table import Table
 from pipeline.cli.console import as_json, err, out
 from pipeline.cli.options import Folder, Sets, Stale, completing, current, needing, one_of, settings_of
 from pipeline.config import ENGINES
+from pipeline.counts import counted
 from pipeline.plaintext import is_text
 from pipeline.shards import progress
 from pipeline.shards.locations import mirror
+
+T = TypeVar("T")
 
 
 def report(
@@ -62,17 +65,22 @@ def explain(
         err.print(f"note: taken as {found.taken_as}")
     out.print(found.verdict)
     for stage, row in found.stages:
-        out.print(stage)
+        out.print(TITLES.get(stage, stage))
         for name, value in row.items():
-            for item in (value or [None]) if isinstance(value, list) else [value]:
-                out.print(f"  {name}: {in_words(item)}")
+            for item in value if isinstance(value, list) else [value]:
+                if said := in_words(item):
+                    out.print(f"  {name}: {said}")
+
+
+TITLES = {"removed": "corpus: not kept", "corpus": "corpus: kept", "removal": "removal request"}
 
 
 def in_words(value: Any) -> str:
-    """A value of a row in words; None is a dash."""
+    """A value of a row in words, numbers to four digits; "" of what is not known, or is of another kind of row."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {in_words(item)}" for name, item in value.items())
-    return "-" if value is None else str(value)
+        parts = ((name, in_words(item)) for name, item in value.items())
+        return ", ".join(f"{name} {said}" for name, said in parts if said)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def overlap(
@@ -105,6 +113,17 @@ def word_or_path(word: str) -> str | Path:
     return word if is_text(word) else Path(word)
 
 
+def between(items: Iterable[T]) -> Iterator[T]:
+    """The items; on a terminal, where they are printed, the bar is only there while the next one is made."""
+    waited_for = progress.current()
+    for item in items:
+        if out.is_terminal:
+            progress.begin(None)
+        yield item
+        if out.is_terminal:
+            progress.begin(waited_for)
+
+
 def extract(
     pages: Annotated[
         list[Any],
@@ -131,11 +150,11 @@ def extract(
 
     one_of("--engine", engine, ENGINES)
     settings = partial(settings_of, folder, sets)
-    with nullcontext() if out.is_terminal else progress.phase("extract", noun="pages"):
-        for found in extracts(pages, engine, content_type, url, folder, settings):
+    with progress.phase("extract", noun="pages"):
+        for found in between(extracts(pages, engine, content_type, url, folder, settings)):
             if json_lines:
                 out.write(json.dumps(found, ensure_ascii=False) + "\n")
                 continue
-            told_of = [found["outcome"], found["engine"], f"{found.get('word_count', 0)} words", found["title"]]
+            told_of = [found["outcome"], found["engine"], counted(found.get("word_count", 0), "word"), found["title"]]
             err.print(f"{found['file']}: {', '.join(filter(None, told_of))}")
             out.write(found["text"] + "\n" if found["text"] else "")

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pipeline.cli.console import as_json, err, out, seen
 from pipeline.cli.options import Folder, Sets, settings_of
+from pipeline.counts import counted
 
 if TYPE_CHECKING:
     from pipeline.verbs.show import Document
@@ -28,11 +29,13 @@ Marks = tuple[str, str, str]  # before and after the words, and their colour whe
 
 
 def show(
-    addresses: Annotated[list[str] | None, typer.Argument(metavar="[URL|DOC_ID]...", help="These documents.")] = None,
+    addresses: Annotated[list[str] | None, typer.Argument(metavar="URL|DOC_ID", help="These documents.")] = None,
     folder: Folder = Path(),
     sets: Sets = None,
     removed: Annotated[bool, typer.Option("--removed", help="What the corpus refused, not what it keeps.")] = False,
-    outcome: Annotated[list[str] | None, typer.Option(help="Of this outcome, as near_duplicate; repeatable.")] = None,
+    outcome: Annotated[
+        list[str] | None, typer.Option(help="Of this outcome of any stage: near_duplicate, opted_out …; repeatable.")
+    ] = None,
     rule: Annotated[list[str] | None, typer.Option(help="Refused by this rule, or this signal; repeatable.")] = None,
     host: Annotated[list[str] | None, typer.Option(help="Of this host and all names under it; repeatable.")] = None,
     language: Annotated[list[str] | None, typer.Option(help="In this language, as en; repeatable.")] = None,
@@ -60,7 +63,7 @@ def show(
                 out.print(line)
     if not number:
         known = verb.rules_at_work(folder, shards) if rule else {}
-        err.print(f"no document is so{'; rules that removed some: ' + ', '.join(known) if known else ''}")
+        err.print(f"nothing here is so{'; rules that removed some: ' + ', '.join(known) if known else ''}")
     elif number == limit and not random and not addresses:
         err.print(f"the first {limit}; all: --limit 0, others: --random {limit}")
 
@@ -80,12 +83,19 @@ def lines_of(document: Document, number: int, most_words: int) -> Iterator[Text]
     """A document as lines for a terminal: what it is, why it went, and its text, beside what it lost to."""
     wide = min(out.width, WIDEST)
     yield Text(f"── {number} ".ljust(wide, "─"), style="dim")
-    yield from wrapped(Text(seen(document.title or "no title"), style="bold"), wide)
+    if document.title or document.text:
+        yield from wrapped(Text(seen(document.title or "no title"), style="bold"), wide)
     yield Text(seen(document.url))
-    about = [document.language or "", "" if document.words is None else f"{document.words:,} words", document.doc_id]
+    about = [
+        document.language or "",
+        "" if document.words is None else counted(document.words, "word"),
+        document.doc_id,
+    ]
     yield Text(" · ".join(filter(None, about)), style="dim")
     if document.grounds:
         yield from wrapped(Text(seen(f"{document.outcome}: {document.grounds}"), style="bold"), wide)
+    if not document.text and document.words is None:  # no document: there is nothing to read
+        return
     yield Text()
     if document.lost_to is not None:
         yield from pair(document, document.lost_to, wide)
@@ -134,7 +144,7 @@ def pair(gone: Document, stays: Document, wide: int) -> Iterator[Text]:
 
     yield from wrapped(Text(seen(f"It lost to: {stays.title or 'no title'}"), style="bold"), wide)
     yield Text(seen(stays.url))
-    yield Text(f"{stays.words or 0:,} words · {stays.doc_id}", style="dim")
+    yield Text(f"{counted(stays.words or 0, 'word')} · {stays.doc_id}", style="dim")
     yield Text()
     texts, half = (gone.text.split(), stays.text.split()), (wide - len(BAR)) // 2
     yield from beside((Text("goes", style="bold"), Text("stays", style="bold")), half)

@@ -14,6 +14,7 @@ import typer
 from pipeline import config
 from pipeline.cli.console import err, out
 from pipeline.cli.options import Folder, Sets, completing, named, needing, one_of, settings_of
+from pipeline.counts import counted
 from pipeline.shards import storage
 from pipeline.shards.locations import location_of, mirror, name_of
 from pipeline.shards.outcomes import ConfigError
@@ -40,7 +41,12 @@ def init(
             text = text.replace(f"{key} = []", f"{key} = {json.dumps(whole, ensure_ascii=False)}", 1)  # TOML too
     storage.write_bytes(path, text.encode())
     work = shlex.quote(name_of(path.parent) if location_of(path) else str(folder))
-    out.print(f"{path} written; next: webtext build --dir {work}")
+    build = f"webtext build --dir {work}"
+    if warc:
+        out.print(f"{path} written; next: {build}")
+    else:
+        out.print(f"{path} written; next, since pages will be crawled, with a web page or mail address of yours:")
+        out.print(f"  {build} --set pages.contact=https://YOUR-SITE/about-this-crawl   # or set it in the file")
     if not submissions:
         out.print(f"without dumps: webtext harvest --subreddit books --dir {work}   # Reddit's API, see its --help")
 
@@ -92,5 +98,5 @@ def reference(
 
     one_of("SOURCE", source, REFERENCES)
     grams, size = write_reference(dumps, file, sample)
-    out.print(f"{file}: {grams:,} 8-grams, one in {sample}, {size:,} bytes")
+    out.print(f"{file}: {counted(grams, '8-gram')}, one in {sample}, {counted(size, 'byte')}")
     out.print(f'next: wikipedia_reference = "{file.absolute()}" under [corpus]')

@@ -18,6 +18,7 @@ from pipeline.cli.console import out, print_notes, seen
 from pipeline.cli.options import Folder, Sets, settings_of
 from pipeline.cli.tables import kept, print_coverage, print_funnel, print_karma
 from pipeline.config import Settings
+from pipeline.counts import counted
 
 if TYPE_CHECKING:
     from pipeline.verbs.overview import Crawl, Overview
@@ -69,12 +70,14 @@ def print_all(folder: Path, settings: Settings) -> None:
 
 def waits_for(crawl: Crawl) -> str:
     """What a crawl waits for, in words."""
-    links = f"{crawl.links_waiting:,} links waited to be asked when the last round of the crawl began"
+    links = counted(crawl.links_waiting, "link")
+    waiting = f"pages: when its last round began, the crawl had {links} still to ask for"
     if not crawl.links_resting:
-        return f"pages: {links}"
-    until = f", until {crawl.ready_at}" if crawl.ready_at else ""
-    hosts = f"{crawl.hosts_resting:,} hosts that rest{until}: they failed, or asked for less"
-    return f"pages: {links}, {crawl.links_resting:,} of them for {hosts}"
+        return waiting
+    until = f" until {crawl.ready_at}" if crawl.ready_at else ""
+    hosts = counted(crawl.hosts_resting, "host")
+    first = f" ({crawl.first_host}{' first' if crawl.hosts_resting > 1 else ''})" if crawl.first_host else ""
+    return f"{waiting}; {crawl.links_resting:,} of them wait{until} for {hosts} that failed or asked for a pause{first}"
 
 
 def as_line(found: Overview) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.status import ArtefactStatus
     from pipeline.verbs.coverage import Year
 
+AGAIN = "another post of the same address"
 LEAST_COLUMNS = 24  # of the reasons, however narrow the terminal
 
 
@@ -50,7 +51,12 @@ def funnel(books: Iterable[tuple[str, RowCounts]], columns: int) -> Iterator[str
     steps = list(FATES)
     chain = sorted(books, key=lambda step: steps.index(step[0]))
     rows = [("rows", "in", "kept", "otherwise")]
-    rows += [(name, f"{counts.inputs:,}", f"{kept(counts):,}", reasons(counts)) for name, counts in chain]
+    for number, (name, counts) in enumerate(chain):
+        before = kept(chain[number - 1][1]) if number else 0
+        if name == "links" and before > counts.inputs:  # several posts of one address make one link
+            again = f"{AGAIN}\N{NO-BREAK SPACE}{before - counts.inputs:,}"
+            rows.append(("addresses", f"{before:,}", f"{counts.inputs:,}", again))
+        rows.append((name, f"{counts.inputs:,}", f"{kept(counts):,}", reasons(counts)))
     name_width, in_width, kept_width = (max(len(row[column]) for row in rows) for column in range(3))
     yield "The funnel"
     for name, inputs, left, why in rows:

@@ -307,8 +307,8 @@ def judge(reading: Reading, least_precision: float, most_share: float, least_rec
     if high < least_recall and reading.missed >= LEAST_MISSED:
         raise DedupError(
             f"of {reading.probed} sampled documents that stayed {reading.missed} had to go: recall {recall:.3f} (at "
-            f"most {high:.3f}), corpus.min_recall is {least_recall}; more corpus.bands or fewer corpus.rows nominate "
-            "more pairs; nothing was written"
+            f"most {high:.3f}), corpus.min_recall is {least_recall}; more corpus.bands or fewer corpus.rows find "
+            "more candidate pairs; nothing was written"
         )
     if reading.most_swallowed > max(LEAST_SWALLOWED, most_share * reading.documents):
         raise DedupError(
@@ -324,27 +324,26 @@ def summary(reading: Reading, settings: CorpusSettings) -> list[str]:
     least = least_jaccard(settings.jaccard, settings.measure)
     at = CURVE if settings.measure == "jaccard" else (round(least, 2), 0.5, *CURVE[2:])
     curve = ", ".join(f"{candidate_probability(jaccard, bands, rows):.3f} at {jaccard}" for jaccard in at)
-    lines = [f"near duplicates: {bands} bands of {rows} rows nominate, in theory, {curve}"]
+    lines = [f"{bands} bands of {rows} rows find a pair, by its Jaccard, with probability {curve}"]
     if settings.measure == "containment":
         lines.append(
-            f"near duplicates: an excerpt is looked for from 1/{LONGER} of a document's length on, where the two have "
-            f"a Jaccard of {least:.2f} at the least; shorter ones are found by chance"
+            f"excerpts are found if they are at least 1/{LONGER} as long as the document, which means a Jaccard "
+            f"similarity of {least:.2f} or more; shorter ones only by chance"
         )
     if reading.removed:
         share, low, high = reading.precision
         lines.append(
-            f"near duplicates: precision {share:.3f} (95 %: {low:.3f} to {high:.3f}), "
-            f"{reading.right} of {reading.checked} sampled of {reading.removed:,} have {wanted}, word by word"
+            f"precision {share:.3f} (95 % interval {low:.3f} to {high:.3f}): of {reading.removed:,} removed "
+            f"{reading.checked:,} were compared with their keeper word by word, {reading.right:,} have {wanted}"
         )
     if reading.probed:
         share, low, high = reading.recall
-        known = "not known, since none went" if math.isnan(share) else f"{share:.3f} (95 %: {low:.3f} to {high:.3f})"
+        between = f"{share:.3f} (95 % interval {low:.3f} to {high:.3f})"
+        known = "not known, since nothing was removed" if math.isnan(share) else between
         lines.append(
-            f"near duplicates: recall {known}; "
-            f"{reading.missed} of {reading.probed} sampled of {reading.stayed:,} that stayed had to go"
+            f"recall {known}: of {reading.stayed:,} kept {reading.probed:,} were compared with all others, "
+            f"{reading.missed:,} should have been removed"
         )
     if reading.refused_checked:
-        lines.append(
-            f"near duplicates: {reading.refused_wrongly} of {reading.refused_checked} sampled near misses were similar"
-        )
-    return lines
+        lines.append(f"of {reading.refused_checked:,} pairs left apart {reading.refused_wrongly:,} have {wanted}")
+    return [f"near duplicates: {line}" for line in lines]

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.counts import counted
 from pipeline.dedup.nodes import (
     RANK_TYPES,
     RANKS,
@@ -62,7 +63,7 @@ def exact_duplicates(hashes: pa.ChunkedArray, nodes: Nodes, ranks: pa.Table) -> 
 def halves(hashes: pa.ChunkedArray) -> NDArray[np.uint64]:
     """16-byte hashes as uint64 of shape (N, 2)."""
     if hashes.null_count:
-        raise BooksError(f"{hashes.null_count} documents to compare have no hash of their text: leave them out")
+        raise BooksError(f"no hash of the text of {counted(hashes.null_count, 'document')} to compare")
     filled = [chunk for chunk in hashes.chunks if len(chunk)]
     parts = [np.frombuffer(chunk.buffers()[1], "V16", len(chunk), 16 * chunk.offset) for chunk in filled]
     return np.concatenate([np.empty(0, "V16"), *parts]).view(np.uint64).reshape(-1, 2)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from warcio.warcwriter import WARCWriter
 
 from pipeline.config import PagesSettings
+from pipeline.counts import counted
 from pipeline.fetch.captures import Capture, capture_of
 from pipeline.fetch.client import open_session
 from pipeline.fetch.heads import HEAD_BYTES
@@ -111,7 +112,8 @@ def fetch_segment(settings: PagesSettings, software: str, folder: Path, name: st
         asyncio.run(fill(cast(BinaryIO, file), path.name, segment, matches, settings, software))
         if len(matches) >= OUTAGE and len(segment.passing) == len(matches):
             raise InputError(
-                f"{settings.commoncrawl_url}: none of {len(matches)} records could be had ({segment.notes[0]}); "
+                f"{settings.commoncrawl_url}: none of {counted(len(matches), 'record')} could be read "
+                f"({segment.notes[0]}); "
                 "run the same command later: it goes on where it was"
             )
     committed = [row for row in segment.rows if row["doc_id"] not in segment.passing]

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import chain, islice
 
+from pipeline.counts import counted
 from pipeline.fetch.client import is_overloaded
 from pipeline.fetch.connections import origin_of
 from pipeline.fetch.continuations import Later, Link, Unfinished, host, host_asked, unanswered
@@ -220,7 +221,8 @@ class Blame:
         if self.outage.since is not None and now >= self.outage.ends_at:
             names = self.schedule.names()
             raise OutageError(
-                f"the network is away: for {now - self.outage.since:.0f} s none of {len(names)} hosts has answered"
+                f"the network is away: for {now - self.outage.since:.0f} s none of {counted(len(names), 'host')} has "
+                "answered"
                 f"{' or had a name that could be looked up' if self.outage.nameless else ''}: "
                 f"{', '.join(names[:3])} …; nothing is lost: run the same command again when it is back (if all of "
                 "them are gone for good: --set pages.patience_gaps=0)"

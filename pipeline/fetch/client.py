@@ -23,6 +23,7 @@ import ada_url
 import msgspec
 
 from pipeline.config import PLACEHOLDER_CONTACT, PagesSettings
+from pipeline.counts import counted
 from pipeline.fetch.continuations import Continuation, Later, Unfinished
 from pipeline.fetch.exchange import Session, Wanted
 from pipeline.fetch.guard import NotPublic
@@ -179,7 +180,7 @@ def next_target(asked: tuple[str, ...], hops: list[Hop], redirects: int) -> str:
     if target in chain:
         raise Refused(Outcome.REDIRECT_LOOP, target)
     if len(chain) > redirects:
-        raise Refused(Outcome.TOO_MANY_REDIRECTS, f"{len(chain)} redirects; the limit is {redirects}")
+        raise Refused(Outcome.TOO_MANY_REDIRECTS, f"{counted(len(chain), 'redirect')}; the limit is {redirects}")
     return target
 
 

@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol
 
 import zstandard
 
+from pipeline.counts import counted
 from pipeline.fetch.fields import ARC_START, HEAD_BYTES, WARC
 from pipeline.shards.outcomes import InputError
 
@@ -171,7 +172,7 @@ def members(file: BinaryIO, path: Path, ends: int) -> Iterator[Kind]:
     chosen = [member for member in listed if member.filename.lower().endswith(NAMES)]
     if not chosen:
         named = f", the first {listed[0].filename!r}" if listed else ""
-        note = f"{path}: a zip without WARC or ARC files in it ({len(listed):,} members{named})"
+        note = f"{path}: a zip without WARC or ARC files in it ({counted(len(listed), 'member')}{named})"
         raise NotAnArchive(f"{note}: no WACZ; make a WARC file of what it holds, or take it out of the setting")
     at = 0
     for member in chosen:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import PagesSettings
+from pipeline.counts import counted
 from pipeline.fetch.captures import Capture, index, moment
 from pipeline.fetch.kinds import LEFT_OUT, NotAnArchive
 from pipeline.fetch.originals import is_seeking
@@ -120,7 +121,11 @@ def scatter(settings: PagesSettings, files: Artefact, splits: Splits, shards: in
         left_out.append(f"{LEFT_OUT}{error}")
     else:
         left_out += without_pages(source.path, ends)
-    more = [f"{name_of(source.path)}: {len(damaged) - NOTES:,} more damaged places"] if len(damaged) > NOTES else []
+    more = (
+        [f"{name_of(source.path)}: {counted(len(damaged) - NOTES, 'more damaged place')}"]
+        if len(damaged) > NOTES
+        else []
+    )
     with files.attempt(source.task) as attempt:
         attempt.commit({}, left_out + damaged[:NOTES] + more)
 

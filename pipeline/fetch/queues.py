@@ -30,18 +30,20 @@ KEY = b"waits"  # of the metadata
 
 
 class Shared(msgspec.Struct, frozen=True):
-    """What a shard has waiting for a host that several share, and how it knows the host to rest."""
+    """What a shard has waiting for a host that several share, and until when it knows the host to rest; 0 = not."""
 
     links: int
     paces: tuple[Pace, ...]
+    ready_at: float = 0.0
 
 
 class Waits(msgspec.Struct, frozen=True):
-    """What a queue waits for. `order`: which queue it is; `links` in it, `resting` of these for `hosts` that rest.
+    """What a queue waits for. `order`: which queue it is; `links` in it, `resting` of these for hosts that rest.
 
-    `ready_at`: when something can be done about those that only this shard asks, in seconds since 1970; 0 = now, None =
-    there are none. `portions`: how many links are in each equal part of [0, 1) by their `place`. `longest`: most links
-    that wait for one host, over all its shards, about.
+    `hosts`: how many of these only this shard asks; `ready_at`: when something can be done about the links of such
+    hosts, in seconds since 1970; 0 = now, None = there are none; `first`: the host that is ready then.
+    `portions`: how many links are in each equal part of [0, 1) by their `place`. `longest`: most links that wait for
+    one host, over all its shards, about.
     """
 
     order: str
@@ -52,6 +54,7 @@ class Waits(msgspec.Struct, frozen=True):
     shared: dict[str, Shared]
     portions: tuple[int, ...] = ()
     longest: int = 0
+    first: str = ""
 
 
 def ready_at(pace: Pace | None, settings: PagesSettings, began: float) -> float:
@@ -72,7 +75,7 @@ def waits_of(
     portions = [0] * parts
     waiting: Counter[str] = Counter()
     hosts: set[str] = set()
-    times: list[float] = []
+    times: list[tuple[float, str]] = []
     shared = {host: 0 for host in owners.splits if host in known}
     for visit in todo:
         host = host_asked(visit.continuation)
@@ -80,24 +83,40 @@ def waits_of(
         portions[int(visit.place * parts)] += 1
         waiting[host] += owners.splits.get(host, 1)
         when = ready_at(known.get(host), settings, began)
-        if when:
-            resting += 1
-            hosts.add(host)
+        resting += when > 0
         if owners.splits.get(host, 1) > 1:
             shared[host] = shared.get(host, 0) + 1
         else:
-            times.append(when)
-    by_host = {host: Shared(count, (known[host],) if host in known else ()) for host, count in shared.items()}
-    longest = max(waiting.values(), default=0)
+            times.append((when, host))
+            hosts |= {host} if when else set()
+    by_host = {
+        host: Shared(count, (known[host],) if host in known else (), ready_at(known.get(host), settings, began))
+        for host, count in shared.items()
+    }
+    longest, (when_first, first) = max(waiting.values(), default=0), min(times, default=(None, ""))
     order = uuid.uuid4().hex
-    return Waits(order, links, resting, len(hosts), min(times, default=None), by_host, tuple(portions), longest)
+    return Waits(order, links, resting, len(hosts), when_first, by_host, tuple(portions), longest, first)
 
 
 def together(found: Sequence[Waits]) -> Waits:
-    """What several queues wait for: their sums, and when something can be done about any of them."""
-    ready_at = min((waits.ready_at for waits in found if waits.ready_at is not None), default=None)
+    """What several queues wait for: their sums, and when something can be done about any of them.
+
+    A host that they share counts once, and is ready when the last of them thinks so.
+    """
+    times = [(waits.ready_at, waits.first) for waits in found if waits.ready_at is not None]
+    shared: defaultdict[str, list[Shared]] = defaultdict(list)
+    for waits in found:
+        for host, waiting in waits.shared.items():
+            shared[host].append(waiting)
+    of_shared = {
+        host: max(waiting.ready_at for waiting in parts)
+        for host, parts in shared.items()
+        if any(waiting.links for waiting in parts)
+    }
+    times += [(when, host) for host, when in of_shared.items()]
     links, resting, hosts = (sum(getattr(waits, name) for waits in found) for name in ("links", "resting", "hosts"))
-    return Waits("", links, resting, hosts, ready_at, {})
+    when_first, first = min(times, default=(None, ""))
+    return Waits("", links, resting, hosts + sum(map(bool, of_shared.values())), when_first, {}, first=first)
 
 
 def write(path: Path, todo: Iterable[Waiting], waits: Waits) -> None:

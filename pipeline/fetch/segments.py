@@ -14,9 +14,10 @@ Another pass over a link that failed for a passing reason begins, at home again,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -28,6 +29,8 @@ from pipeline.fetch.writing import Writing
 from pipeline.shards.outcomes import PASSING, IntegrityError, Outcome
 from pipeline.shards.removals import Refusals
 from pipeline.urls import shard_of
+
+UNREACHABLE = (Outcome.NOT_PUBLIC, Outcome.NAME_ERROR)  # of a name, until the settings say where it is
 
 __all__ = ["FOLDER", "Shelf", "Waiting", "Writing"]
 
@@ -98,13 +101,19 @@ def is_over(ends: Sequence[Row], passes: int) -> bool:
     return bool(ends) and (len(ends) >= passes or (ends[-1]["outcome"] not in PASSING and ends[-1]["status"] != 429))
 
 
-def standing(ends: Sequence[Row], refusals: Refusals) -> Sequence[Row]:
-    """The ends of a link, but for those that came of a block which is lifted: it is asked for again."""
-    return [
-        end
-        for end in ends
-        if end["outcome"] != Outcome.BLOCKED_DOMAIN or refusals.of(end["final_url"]) is not Outcome.KEPT
-    ]
+def standing(ends: Sequence[Row], refusals: Refusals, local: Container[str] = ()) -> Sequence[Row]:
+    """The ends of a link, but for those that came of a block which is lifted: it is asked for again.
+
+    `local`: the names that may be reached although they are not public, and that need no name server.
+    """
+    return [end for end in ends if not is_lifted(end, refusals, local)]
+
+
+def is_lifted(end: Row, refusals: Refusals, local: Container[str]) -> bool:
+    """Whether what ended a link does not hold any more."""
+    if end["outcome"] == Outcome.BLOCKED_DOMAIN:
+        return refusals.of(end["final_url"]) is Outcome.KEPT
+    return end["outcome"] in UNREACHABLE and urlsplit(end["final_url"] or "").hostname in local
 
 
 def next_step(ends: Sequence[Row]) -> int:

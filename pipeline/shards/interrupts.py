@@ -69,6 +69,11 @@ class Ending:
 _ending: Ending | None = None  # of the command that heeds signals, if this process is one
 
 
+def again() -> str:
+    """What goes on with what was begun: the same command, but for the word that made it start over."""
+    return "run the same command again, without --fresh," if "--fresh" in sys.argv else "run the same command again"
+
+
 def flush() -> None:
     """Hand on what was printed, if somebody reads it."""
     with suppress(OSError, ValueError):
@@ -146,7 +151,7 @@ def note(number: int) -> None:
     """Note that a signal has come."""
     if _ending is not None:
         code, word = WORDS[signal.Signals(number)]
-        _ending.ask(code, f"{word}; run the same command again to go on")
+        _ending.ask(code, f"{word}; {again()} to go on")
 
 
 def watch(ending: Ending, reader: int) -> None:

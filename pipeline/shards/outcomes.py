@@ -53,7 +53,7 @@ class Outcome(StrEnum):
     ROBOTS_DISALLOWED = "robots_disallowed", "robots.txt forbids the page"
     ROBOTS_UNREACHABLE = "robots_unreachable", "robots.txt answers 5xx or not at all: disallowed (RFC 9309, 2.3.1.4)"
     OPTED_OUT = "opted_out", "the page asks not to be used for training (noai, TDM-Reservation, Content-Usage)"
-    NOT_PUBLIC = "not_public", "the name leads to an address that is not public"
+    NOT_PUBLIC = "not_public", "the name leads to an address that is not public, and pages.local_hosts does not name it"
     NAME_ERROR = "name_error", "the host name cannot be resolved"
     CONNECT_ERROR = "connect_error", "no connection, or it broke before an answer"
     BAD_RESPONSE = "bad_response", "what answers does not speak HTTP, or says of the body two things at once"

@@ -161,6 +161,11 @@ def title() -> str:
     return _phase.title if _phase is not None else ""
 
 
+def current() -> Phase | None:
+    """What is waited for."""
+    return _phase
+
+
 def expect(total: int, unit: str = ROWS, noun: str = "rows") -> None:
     """Say what there is to do in the phase that has begun, better than in shards."""
     if _phase is not None and _phase.makes and total:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.counts import counted
 from pipeline.plaintext import decoded
 from pipeline.shards import storage
 from pipeline.shards.outcomes import BooksError, InputError, Outcome
@@ -52,7 +53,8 @@ class Evaluation:
             return []
         first = ", ".join(map(str, self.short[:NAMED])) + (", …" if len(self.short) > NAMED else "")
         return [
-            f"{self.path}: {len(self.short)} rows (lines {first}) have no text of {self.least} words: not looked for"
+            f"{self.path}: not looked for: {counted(len(self.short), 'row')} without a text of {self.least} words "
+            f"(line {first})"
         ]
 
 
@@ -68,7 +70,7 @@ def read_evaluation(path: Path, least: int = N) -> Evaluation:
         raise InputError(f"{path}: evaluation texts cannot be read: {error}") from None
     short = tuple(number for number, row in enumerate(rows, 1) if row and not any(is_long(text, least) for text in row))
     if len(short) == sum(map(bool, rows)):
-        raise InputError(f"{path}: no text of {least} words or more; nothing could ever be found")
+        raise InputError(f"{path}: no text of {least} words or more, so that nothing could be found in the corpus")
     return Evaluation(path, tuple(chain.from_iterable(rows)), short, least)
 
 

@@ -20,7 +20,7 @@ import msgspec
 from pipeline import config
 from pipeline.build import STAGES, artefact, begun_with
 from pipeline.config import Settings, slice_of
-from pipeline.shards import removals, storage
+from pipeline.shards import progress, removals, storage
 from pipeline.shards.outcomes import FATES, InputError
 from pipeline.status import ArtefactStatus, recorded
 from pipeline.verbs.report.questions import TABLES
@@ -137,11 +137,15 @@ class Side:
         made = artefact(self.root, stage, self.shards)
         return [[str(path) for path in made.files(".parquet", part)] for part in PARTS.get(stage, ("",))]
 
-    def values(self, section: str) -> dict[str, Any]:
-        """The settings of a section, as the artefact was made with them, else as webtext.toml has them now."""
-        status = self.statuses.get(section)
-        if status and status.manifest:
-            return status.manifest.settings
+    def is_made(self, section: str) -> bool:
+        """Whether the artefact of a section is whole, and so knows what it was made with."""
+        return section in self.statuses and self.statuses[section].manifest is not None
+
+    def values(self, section: str, as_made: bool) -> dict[str, Any]:
+        """The settings of a section, as the artefact was made with them, or as webtext.toml has them now."""
+        manifest = self.statuses[section].manifest if as_made else None
+        if manifest is not None:
+            return manifest.settings
         own = getattr(self.settings, section) if self.settings else None
         found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(slice_of(own))) if own else {}
         return found
@@ -162,7 +166,8 @@ def diff(first: Path, second: Path, examples: int = 3) -> Diff:
     with tempfile.TemporaryDirectory() as spill, duckdb.connect(config={"temp_directory": spill}) as base:
         for stage in unequal:
             if stage in TABLES:
-                found.groups += compared(base, a, b, stage, examples)
+                with progress.phase(f"diff: {stage}"):
+                    found.groups += compared(base, a, b, stage, examples)
     if "tokenizer" in unequal:
         found.files.append("tokenizer")
     if "tokens" in unequal and a.shards == b.shards:  # cut into other shards, equal tokens lie in other files
@@ -175,7 +180,8 @@ def unequal_settings(a: Side, b: Side) -> Iterator[tuple[str, tuple[Any, Any]]]:
     if a.shards != b.shards:
         yield "build.shards", (a.shards, b.shards)
     for section in (*STAGES, "train"):
-        ours, other = a.values(section), b.values(section)
+        made = a.is_made(section) and b.is_made(section)  # a manifest has values in another form, as a file's sha256
+        ours, other = a.values(section, made), b.values(section, made)
         if ours and other:
             for key in dict.fromkeys((*ours, *other)):
                 if ours.get(key) != other.get(key):

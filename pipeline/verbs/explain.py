@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import elsewhere
-from pipeline.shards import removals, schemas, storage
+from pipeline.counts import counted
+from pipeline.shards import progress, removals, schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome, WebTextError
 from pipeline.shards.receipts import Artefact
 from pipeline.status import ArtefactStatus, recorded
@@ -30,8 +31,8 @@ from pipeline.verbs.whereabouts import shard_of_link
 
 SHOWN = {
     "links": (
-        "url", "doc_id", "outcome", "score", "karma", "score_max", "score_sum", "score_first", "listed", "created",
-        "submissions", "host_shards",
+        "url", "posted_as", "doc_id", "outcome", "score", "karma", "score_max", "score_sum", "score_first", "listed",
+        "created", "submissions", "host_shards",
     ),
     "pages": (
         "outcome", "final_url", "status", "content_type", "warc", "offset", "length", "sha256", "opt_outs",
@@ -65,7 +66,8 @@ def explained(root: Path, shards: int, what: str) -> Explained:
     meant = asked(root, shards, what)
     statuses = recorded(root, shards)
     if not meant.doc_id:
-        return Explained(*of_host(root, statuses, meant.host), meant.taken_as)
+        with progress.phase("explain"):
+            return Explained(*of_host(root, statuses, meant.host), meant.taken_as)
     links = Artefact(root, "links", statuses["links"].shards)
     shard = shard_of_link(links, meant.host, meant.doc_id)
     found = list(life_of(root, statuses, meant.doc_id, shard))
@@ -95,8 +97,12 @@ def life_of(
         made = Artefact(root, stage, standing.shards)
         if stage == "links" and (row := row_of(made, doc_id, shard)) is not None:
             submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
+            posted_as = {"posted_as": row["fetch_url"]} if row["fetch_url"] != row["url"] else {}
             karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}"
-            yield stage, {**row, "karma": karma, "created": day_of(row["created"]), "submissions": submissions}
+            yield (
+                stage,
+                {**row, **posted_as, "karma": karma, "created": day_of(row["created"]), "submissions": submissions},
+            )
         elif stage in ("pages", "documents") and (row := row_of(made, doc_id, shard)) is not None:
             yield stage, row
         elif stage == "corpus":
@@ -147,7 +153,7 @@ def requests(root: Path, doc_id: str, host: str) -> Iterator[tuple[str, dict[str
 def exposure(checkpoint: dict[str, Any], doc_id: str) -> str:
     """What a statement says of a document and of a model that was trained here."""
     seen = checkpoint.get("shown", {}).get(doc_id)
-    return f"shown {seen['shown']} times" if seen else f"shown: {checkpoint['held']}"
+    return f"shown {counted(seen['shown'], 'time')}" if seen else f"shown: {checkpoint['held']}"
 
 
 def row_of(made: Artefact, doc_id: str, only: int | None = None, part: str = "") -> dict[str, Any] | None:

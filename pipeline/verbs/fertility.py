@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.shards import schemas
+from pipeline.shards import progress, schemas
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.shards.receipts import Artefact
 from pipeline.text import bpe
@@ -73,7 +73,10 @@ def fertility(root: Path, beside: Path | None, hosts: int) -> list[Group]:
     if beside is not None:
         encoders.append(Encoder.of(bpe.files_of(bpe.read_merges(beside))[TOKENIZER], ""))
     paths = Artefact(root, "corpus", corpus.shards).files(".parquet")
-    groups = measured((row for path in paths for row in held_out(path, share)), encoders)
+    with progress.phase(
+        "fertility", sum(stamp.rows for name, stamp in corpus.files.items() if "/" not in name), noun="documents"
+    ):
+        groups = measured((row for path in paths for row in held_out(path, share)), encoders)
     if not groups:
         raise InputError(f"{root}: no document is held out at tokens.val_share = {share}; raise it and build again")
     by_size = sorted(groups.values(), key=lambda group: (-group.bytes, group.name))
@@ -86,6 +89,7 @@ def held_out(path: Path, share: float) -> Iterator[tuple[str, str, str]]:
     """(language, host, text) of the validation documents of a corpus shard."""
     for batch in schemas.iterate_parquet(path, COLUMNS, rows=1_000):
         for doc_id, *row in zip(*(batch.column(name).to_pylist() for name in COLUMNS), strict=True):
+            progress.advance(progress.ROWS)
             if bpe.is_val(doc_id, share):
                 yield tuple(row)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.counts import counted
 from pipeline.shards import storage
 from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import InputError, Outcome
@@ -64,7 +65,7 @@ class Grounds:
         if outcome == Outcome.LOW_QUALITY:
             return Said(signal(rule, value))
         if outcome == Outcome.TOO_SHORT:
-            return Said(f"{value:,.0f} words, corpus.min_words asks for {threshold:,.0f}")
+            return Said(f"{counted(value or 0, 'word')}, corpus.min_words asks for {threshold:,.0f}")
         if outcome == Outcome.OTHER_LANGUAGE:
             wanted = ", ".join(self.settings.get("languages", ()))
             return Said(f"in {row['language']!r} (probability {value:g}), corpus.languages names {wanted}")
@@ -80,7 +81,9 @@ class Grounds:
             alike = "the same words as" if threshold == 1 else f"{value:.3f} alike to"
             return Said(f"{alike} a document that stands in another corpus ({rule})")
         if outcome == Outcome.CONTAMINATED:
-            return Said(f"{value:.0f} pieces are left once evaluation texts are cut out; 1 to {threshold:.0f} may be")
+            return Said(
+                f"{counted(value or 0, 'piece')} left once evaluation texts are cut out; 1 to {threshold:.0f} may be"
+            )
         return Said(MEANINGS[outcome])
 
 

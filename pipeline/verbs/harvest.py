@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pipeline.config import HarvestSettings, Settings
+from pipeline.counts import counted
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.robots import user_agent
 from pipeline.pages import SOFTWARE
@@ -149,7 +150,7 @@ def harvest(
     outcomes = {reading.outcome for reading in readings}
     if outcomes and Outcome.KEPT not in outcomes:
         kind = Outage if outcomes & PASSING else SourceError
-        raise kind(f"Reddit gave none of {len(readings)} listings; the first: {readings[0].summary()}")
+        raise kind(f"Reddit gave none of {counted(len(readings), 'listing')}; the first: {readings[0].summary()}")
 
 
 def read_source(settings: HarvestSettings, client: Client, ledger: Ledger, source: str) -> Iterator[Reading]:
@@ -208,7 +209,7 @@ def rescore(settings: HarvestSettings, client: Client, ledger: Ledger) -> Readin
             page = info(client.ask, asked)
         except Unreadable as refused:
             raise Outage(
-                f"Reddit does not say how {len(asked)} submissions stand: {refused}; run again later"
+                f"Reddit does not tell the state of {counted(len(asked), 'submission')}: {refused}; run again later"
             ) from None
         fates += ledger.rescore(asked, page, int(client.clock.now()), settle_s)
     return Reading(SCORES, Outcome.KEPT, fates)

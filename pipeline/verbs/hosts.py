@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from pipeline.counts import counted
 from pipeline.shards import removals, schemas
 from pipeline.shards.outcomes import FATES, InputError, Outcome
 from pipeline.shards.receipts import Artefact
@@ -52,11 +53,9 @@ def told(host: str, counts: Mapping[str, Counter[str]], asked_to_go: bool) -> st
     """The sentence: `example.org: 120 links, 90 kept; 80 pages of these; 60 documents in the corpus, 15 removed`."""
     kept = str(Outcome.KEPT)
     links = counts.get("links", Counter())
-    many = links.total()
-    parts = [f"{many:,} link{'s' * (many != 1)}, {links[kept]:,} kept"]
+    parts = [f"{counted(links.total(), 'link')}, {links[kept]:,} kept"]
     if "pages" in counts:
-        pages = counts["pages"][kept]
-        parts.append(f"{pages:,} page{'s' * (pages != 1)} of these")
+        parts.append(f"{counted(counts['pages'][kept], 'page')} of these")
     if "documents" in counts:
         parts.append(f"{counts['documents'][kept]:,} with text")
     if "corpus" in counts:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.build import artefact
-from pipeline.shards import schemas
+from pipeline.shards import progress, schemas
 from pipeline.shards.outcomes import BooksError
 from pipeline.text.contamination import FILLER, Evaluation, read_evaluation
 from pipeline.text.overlap import NGRAM, Hashes, Reference, compared_words, ngram_hashes
@@ -74,9 +74,10 @@ def overlaps(root: Path, shards: int, evaluations: Sequence[Path], trains: Seque
     asked = list(map(Asked.of, sets))
     for evaluation in sets:
         prove(evaluation)
-    for text in texts_of(root, shards):
-        for question in asked:
-            question.pass_by(text)
+    with progress.phase("overlap", artefact(root, "corpus", shards).kept(range(shards), "corpus"), noun="documents"):
+        for text in progress.each(texts_of(root, shards)):
+            for question in asked:
+                question.pass_by(text)
     own = [against(path, train) for path, train in zip(evaluations, trains, strict=False)]
     return [
         Overlap(

@@ -42,12 +42,13 @@ class Artefact(msgspec.Struct, frozen=True):
 
 
 class Crawl(msgspec.Struct, frozen=True):
-    """What a crawl that is not at its end waits for. `ready_at`: when it can go on, UTC; "" = now."""
+    """What a crawl that is not at its end waits for. `ready_at`: when it goes on, UTC, with `first_host`; "" = now."""
 
     links_waiting: int
     links_resting: int
     hosts_resting: int
     ready_at: str
+    first_host: str = ""
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -102,7 +103,7 @@ def crawl_of(root: Path, settings: Settings, pages: ArtefactStatus) -> Crawl | N
     if pages.manifest is not None or not waits.links:
         return None
     ready_at = moment(datetime.fromtimestamp(waits.ready_at, UTC)) if waits.ready_at else ""
-    return Crawl(waits.links, waits.resting, waits.hosts, ready_at)
+    return Crawl(waits.links, waits.resting, waits.hosts, ready_at, waits.first if ready_at else "")
 
 
 def holder(root: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+SPLITS = {"train": "train", "val": "validation"}  # as files and folders have it, and as cards say it
 SIZES = (  # the Hub's own names
     (10**3, "n<1K"),
     (10**4, "1K<n<10K"),
@@ -22,6 +23,7 @@ FIELDS = (
     ("score", "karma of the link; null where a list of addresses named it"),
     ("created", "first posted, seconds since 1970, UTC"),
     ("subreddits", "that posted it"),
+    ("copied_words", "in paragraphs that many documents share; null where nobody looked (corpus.copied_paragraphs)"),
 )
 LICENCES = (
     "The texts belong to those who wrote them; this tool gives nobody a right to them. Whether they may be used, and "

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
-from pipeline.shards import storage
-from pipeline.shards.outcomes import ConfigError, IntegrityError, StorageError
+from pipeline.shards import progress, storage
+from pipeline.shards.outcomes import ConfigError, IntegrityError, OutageError, StorageError
 from pipeline.verbs.export.card import CARD
 from pipeline.verbs.export.folder import ABOUT
 
@@ -39,6 +39,7 @@ class Pushed:
     sent: dict[str, int]
     deleted: list[str]
     same: int  # files that the hub had already
+    asked: bool = True  # whether the hub said so; else it could not be reached
 
 
 def push(folder: Path, repo: str, private: bool = False, dry_run: bool = False) -> Pushed:
@@ -46,18 +47,26 @@ def push(folder: Path, repo: str, private: bool = False, dry_run: bool = False) 
 
     Files that an earlier push put there and this export lacks are deleted; others stay. Raises ConfigError: no export,
     no right to write, or a repository that holds something else, or is public where `private` is asked. IntegrityError:
-    a file is not as it was exported. StorageError: the hub cannot be reached, or refuses.
+    a file is not as it was exported. OutageError: the hub cannot be reached. StorageError: it refuses.
+
+    Of a dry run without a network the answer is that of a repository which holds nothing yet.
     """
     about = read_about(folder)
     kind = "model" if about["format"] in MODELS else "dataset"
     names = verified(folder, about)
+    sizes = {name: (folder / name).stat().st_size for name in names}
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="webtext")
-    with asking(repo):
-        there = held(api, repo, kind, private)
+    with asking(repo), progress.phase("push"):
+        try:
+            there = held(api, repo, kind, private)
+        except (httpx2.HTTPError, OSError) as error:
+            if not dry_run or isinstance(error, HfHubHTTPError):
+                raise
+            return Pushed(kind, sizes, [], 0, asked=False)
         if there and ABOUT not in there and set(there) - GIVEN:
             raise ConfigError(f"{repo}: holds {min(set(there) - GIVEN)}, and no export; name another repository")
         before = earlier(api, repo, kind) if there and ABOUT in there else set()
-        sent = {name: (folder / name).stat().st_size for name in names if not same(folder / name, names[name], there)}
+        sent = {name: sizes[name] for name in names if not same(folder / name, names[name], there)}
         deleted = sorted((before - set(names)) & set(there or ()))
         if not dry_run and (sent or deleted):
             if there is None:
@@ -82,11 +91,18 @@ def read_about(folder: Path) -> dict[str, Any]:
 def verified(folder: Path, about: dict[str, Any]) -> dict[str, str]:
     """Name to sha256 of every file of an export. Raises IntegrityError: one is not as it was exported."""
     names = {name: str(stamp["sha256"]) for name, stamp in about["files"].items()}
+    sizes = sum(int(stamp["bytes"]) for stamp in about["files"].values())
+    with progress.phase("push: checking", sizes, progress.BYTES):
+        refuse_changed(folder, names)
+    return names | {ABOUT: storage.sha256_of(folder / ABOUT)}
+
+
+def refuse_changed(folder: Path, names: Mapping[str, str]) -> None:
+    """Raise IntegrityError: a file of an export is not as it was exported."""
     for name, sha256 in names.items():
         path = folder / name
         if not path.is_file() or storage.sha256_of(path) != sha256:
             raise IntegrityError(f"{path}: is not as it was exported; export it again with --force")
-    return names | {ABOUT: storage.sha256_of(folder / ABOUT)}
 
 
 def held(api: HfApi, repo: str, kind: str, private: bool) -> dict[str, Any] | None:
@@ -141,6 +157,6 @@ def asking(repo: str) -> Iterator[None]:
             f"{repo}: the hub answers {status}; run the same command again, it goes on from here"
         ) from None
     except (httpx2.HTTPError, OSError) as error:
-        raise StorageError(
+        raise OutageError(
             f"{repo}: the hub cannot be reached ({type(error).__name__}); run the same command again"
         ) from None

@@ -17,7 +17,7 @@ import duckdb
 from pipeline.build import STAGES
 from pipeline.config import nearest
 from pipeline.plaintext import decoded
-from pipeline.shards import removals, transfer
+from pipeline.shards import progress, removals, transfer
 from pipeline.shards.locations import location_of, mirror
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError
 from pipeline.status import recorded
@@ -63,7 +63,7 @@ def query(root: Path, shards: int, name: str) -> Answer:
         raise IntegrityError(f"{name}: {reason}")
     whole = wholes(statuses)
     prove(root, shards, [source for source in STAGES if source in sources])
-    with asking(root) as base:
+    with asking(root) as base, progress.phase(f"query {name}"):
         try:
             cursor = base.execute(sql)
             columns = tuple(column[0] for column in cursor.description or ())

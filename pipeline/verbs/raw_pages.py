@@ -18,6 +18,7 @@ from pathlib import Path
 from pipeline import urls
 from pipeline.build import artefact
 from pipeline.config import FILE_NAME, PagesSettings, Settings
+from pipeline.counts import counted
 from pipeline.documents import described, response_of
 from pipeline.fetch.captures import Capture, index
 from pipeline.fetch.kinds import is_archive
@@ -136,7 +137,7 @@ def of_archive(path: Path, url: str) -> Iterator[RawPage]:
     others: list[Capture] = []
     found = False
     for capture in index(path, ARCHIVES):
-        if capture.kind == REQUEST or (wanted and canonical(capture.url) != wanted):
+        if capture.kind == REQUEST or (canonical(capture.url) != wanted if wanted else is_robots(capture.url)):
             continue
         if capture.outcome is not Outcome.KEPT:
             others.append(capture)
@@ -149,10 +150,15 @@ def of_archive(path: Path, url: str) -> Iterator[RawPage]:
         raise InputError(f"{path}: {missing(url, others)}")
 
 
+def is_robots(url: str) -> bool:
+    """Whether an address is that of a robots.txt: a crawl keeps these beside the pages, and they are none."""
+    return urls.path_of(url) == "/robots.txt"
+
+
 def missing(url: str, others: Sequence[Capture]) -> str:
     """Why an archive gives no page."""
     if not url:
-        return f"no page among its {len(others):,} captures" if others else "it holds no response of the web"
+        return f"no page among its {counted(len(others), 'capture')}" if others else "it holds no response of the web"
     if not others:
         return f"holds no response of {url}"
     leads = f", to {others[-1].location}" if others[-1].location else ""

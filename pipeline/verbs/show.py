@@ -27,12 +27,17 @@ from pipeline.shards import removals, schemas
 from pipeline.shards.outcomes import FATES, ConfigError, InputError, IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact
 from pipeline.status import recorded
-from pipeline.verbs.grounds import Grounds
+from pipeline.verbs.grounds import Grounds, Said
+from pipeline.verbs.verdict import of_link, of_page
 
 BATCH = 1_000  # documents read at once
-KEPT, REMOVED, TEXTLESS = "", "removed", "documents"  # parts: of the corpus, refused by it, and what never came to it
+# parts: of the corpus, refused by it, and rows of earlier stages that never came to it
+KEPT, REMOVED, TEXTLESS, PAGELESS, UNTAKEN = "", "removed", "documents", "pages", "links"
 REFUSED = FATES["corpus"][1:]
-WITHOUT_TEXT = tuple(outcome for outcome in FATES["documents"] if outcome not in (Outcome.KEPT, Outcome.REMOVED))
+EARLIER = {
+    stage: tuple(outcome for outcome in FATES[stage] if outcome not in (Outcome.KEPT, Outcome.REMOVED))
+    for stage in (TEXTLESS, PAGELESS, UNTAKEN)
+}
 COLUMNS = ("url", "doc_id", "host", "title", "text", "language")
 
 
@@ -59,8 +64,8 @@ class Wanted:
         if self.addresses:
             return [KEPT, REMOVED, TEXTLESS]
         if self.outcomes:
-            fates = ((KEPT, (Outcome.KEPT,)), (REMOVED, REFUSED), (TEXTLESS, WITHOUT_TEXT))
-            return [part for part, part_fates in fates if not set(part_fates).isdisjoint(self.outcomes)]
+            fates = {KEPT: (Outcome.KEPT,), REMOVED: REFUSED, **EARLIER}
+            return [part for part, part_fates in fates.items() if not set(part_fates).isdisjoint(self.outcomes)]
         return [REMOVED] if self.removed or self.rules else [KEPT]
 
 
@@ -106,7 +111,7 @@ def show(root: Path, shards: int, wanted: Wanted) -> Iterator[Document]:
         check(outcome)
     hosts = tuple(urls.listed_host(host, "--host") for host in wanted.hosts)
     corpus, documents = artefact(root, "corpus", shards), artefact(root, "documents", shards)
-    refuse_unbuilt(root, shards)
+    refuse_unbuilt(root, shards, wanted.parts())
     looking = replace(wanted, hosts=hosts, addresses=tuple(map(doc_id_of, wanted.addresses)))
     gone = removals.Removals.of(root)
     picks = chain.from_iterable(picked(corpus, documents, shard, looking, gone) for shard in range(shards))
@@ -122,21 +127,27 @@ def show(root: Path, shards: int, wanted: Wanted) -> Iterator[Document]:
         yield from read(corpus, documents, batch, grounds, gone)
 
 
-def refuse_unbuilt(root: Path, shards: int) -> None:
-    """Raise IntegrityError unless the corpus is whole, and from the documents that stand here."""
-    status = recorded(root, shards)["corpus"]
-    if status.state != "whole":
-        why = f" ({status.why})" if status.why else ""
-        raise IntegrityError(f"{root / 'corpus'}: {status.state}{why}; run 'webtext build corpus'")
+def refuse_unbuilt(root: Path, shards: int, parts: Iterable[str]) -> None:
+    """Raise IntegrityError unless what holds these parts is whole, and from what stands here."""
+    statuses = recorded(root, shards)
+    for stage in dict.fromkeys(part if part in EARLIER else "corpus" for part in parts):
+        status = statuses[stage]
+        if status.state != "whole":
+            why = f" ({status.why})" if status.why else ""
+            raise IntegrityError(f"{root / stage}: {status.state}{why}; run 'webtext build {stage}'")
 
 
 def check(outcome: str) -> None:
-    """Raise ConfigError for what is no outcome, or one of rows that have come to no document."""
-    known = (Outcome.KEPT, *REFUSED, *WITHOUT_TEXT)
+    """Raise ConfigError for what is no outcome, or one of lines that came to no link."""
+    known = tuple(dict.fromkeys((Outcome.KEPT, *REFUSED, *(fate for fates in EARLIER.values() for fate in fates))))
     if outcome in known:
         return
+    if outcome == Outcome.REMOVED:
+        raise ConfigError(f"--outcome {outcome}: what was removed on request is not shown; see 'webtext remove --help'")
     if outcome in map(str, Outcome):
-        raise ConfigError(f"--outcome {outcome}: such rows never were documents; those that were: {', '.join(known)}")
+        raise ConfigError(
+            f"--outcome {outcome}: lines of dumps that end so are counted, and not kept; 'webtext status' has how many"
+        )
     raise ConfigError(f"--outcome {outcome}: no such outcome{nearest(outcome, known)}")
 
 
@@ -182,6 +193,10 @@ def small(corpus: Artefact, documents: Artefact, shard: int, part: str, with_lan
     if part == KEPT:
         table = schemas.read_parquet(corpus.file(shard, ".parquet"), ["doc_id", "host", "language"])
         return table.append_column("outcome", pa.repeat(str(Outcome.KEPT), len(table)))
+    if part in (PAGELESS, UNTAKEN):
+        made = Artefact(corpus.root, part, corpus.shards)
+        table = schemas.read_parquet(made.file(shard, ".parquet"), ["doc_id", "host", "outcome"])
+        return table.append_column("language", pa.nulls(len(table), pa.string()))
     if part == TEXTLESS:
         return schemas.read_parquet(documents.file(shard, ".parquet"), ["doc_id", "host", "language", "outcome"])
     table = schemas.read_parquet(corpus.file(shard, ".parquet", REMOVED), ["doc_id", "host", "outcome", "rule"])
@@ -194,15 +209,17 @@ def small(corpus: Artefact, documents: Artefact, shard: int, part: str, with_lan
 def admitted(table: pa.Table, part: str, wanted: Wanted) -> Any:
     """Which rows of `small` every condition admits (bool)."""
     found = np.ones(len(table), bool)
-    if part == TEXTLESS:
-        found &= is_one_of(table["outcome"], WITHOUT_TEXT)
+    if part in EARLIER:
+        found &= is_one_of(table["outcome"], EARLIER[part])
     if wanted.addresses:
         found &= is_one_of(table["doc_id"], wanted.addresses)
     if wanted.outcomes:
         found &= is_one_of(table["outcome"], wanted.outcomes)
     if wanted.languages:
         found &= is_one_of(table["language"], wanted.languages)
-    if wanted.rules:
+    if wanted.rules and part != REMOVED:  # other parts know no rules
+        found &= False
+    elif wanted.rules:
         signals = pc.list_element(pc.split_pattern(pc.fill_null(table["rule"], ""), " "), 0)
         found &= is_one_of(table["rule"], wanted.rules) | is_one_of(signals, wanted.rules)
     if wanted.hosts:
@@ -236,14 +253,14 @@ def read(
     """The documents of some picks, in their order, with what they lost to, unless that is to go."""
     rows: dict[str, dict[str, Any]] = {}
     for (shard, part), picks in grouped(batch).items():
-        read_part = read_kept if part == KEPT else read_extracted
+        read_part = {KEPT: read_kept, PAGELESS: read_earlier, UNTAKEN: read_earlier}.get(part, read_extracted)
         rows |= read_part(corpus, documents, shard, part, sorted(pick.row for pick in picks))
     found = kept_of(corpus, {row["keeper"] for row in rows.values() if lost_here(row)})
     keepers = {doc_id: keeper for doc_id, keeper in found.items() if not gone.cover(keeper.doc_id, keeper.host)}
     for pick in batch:
         row = rows[pick.doc_id]
         document = Document(**row)
-        reason = grounds.of_row(row)
+        reason = Said(document.grounds) if document.grounds else grounds.of_row(row)
         loser = replace(document, grounds=reason.sentence, passages=reason.passages)
         yield replace(loser, lost_to=keepers.get(row["keeper"]) if lost_here(row) else None)
 
@@ -285,6 +302,25 @@ def read_extracted(
         for row in table.to_pylist():
             words = row.pop("word_count")
             found[row["doc_id"]] = {**row, "words": words, **verdicts.get(row["doc_id"], {})}
+    return found
+
+
+def read_earlier(corpus: Artefact, _: Artefact, shard: int, part: str, rows: list[int]) -> dict[str, dict[str, Any]]:
+    """The same of links without a page, or not taken: no text, and the sentence that says why."""
+    made = Artefact(corpus.root, part, corpus.shards)
+    manifest = made.manifest()
+    karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}" if manifest and part == UNTAKEN else ""
+    columns = [*COLUMNS[:3], "outcome"] + (["score"] if part == UNTAKEN else ["status", "content_type", "opt_outs"])
+    found = {}
+    for table in schemas.rows_at(made.file(shard, ".parquet"), np.array(rows, np.int64), columns):
+        for row in table.to_pylist():
+            why = of_link({**row, "karma": karma}) if part == UNTAKEN else of_page(row)
+            nothing = {"title": None, "text": "", "language": None, "words": None}
+            found[row["doc_id"]] = {
+                **{name: row[name] for name in (*COLUMNS[:3], "outcome")},
+                **nothing,
+                "grounds": why,
+            }
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.counts import counted
 from pipeline.shards.outcomes import Outcome
 from pipeline.status import VERB, ArtefactStatus
 from pipeline.verbs.grounds import MEANINGS, Grounds
@@ -21,7 +22,7 @@ NEVER_ASKED: dict[str, str] = {  # outcomes of links that no request was made fo
     Outcome.ROBOTS_UNREACHABLE: "robots.txt of {host} could not be read, which forbids everything (RFC 9309)",
     Outcome.HOST_LIMIT: "{host} has pages.most_per_host links with more karma; it was not asked for",
     Outcome.HOST_AWAY: "{host} was away for longer than pages.patience_gaps",
-    Outcome.NOT_PUBLIC: "{host} leads to an address that is not public",
+    Outcome.NOT_PUBLIC: "{host} is not at a public address; if it is yours, name it under [pages.local_hosts]",
 }
 UNANSWERED: dict[str, str] = {  # asked, and no page came
     Outcome.NAME_ERROR: "the name {host} cannot be resolved",
@@ -50,7 +51,7 @@ def verdict(life: Mapping[str, Row], statuses: Mapping[str, ArtefactStatus], gro
     if "removed" in life:
         return of_removed(life["removed"], grounds)
     if "corpus" in life:
-        return f"Kept: {life['corpus']['words']:,} words{of_tokens(life.get('tokens'), statuses)}"
+        return f"Kept: {counted(life['corpus']['words'], 'word')}{of_tokens(life.get('tokens'), statuses)}"
     for stage, reason_of in (("documents", of_document), ("pages", of_page), ("links", of_link)):
         if stage in life:
             return reason_of(life[stage]) or f"On its way: {REACHED[stage]}; {waits_for(stage, statuses)}"
@@ -111,5 +112,5 @@ def of_removed(row: Row, grounds: Grounds | None) -> str:
 def of_tokens(row: Row | None, statuses: Mapping[str, ArtefactStatus]) -> str:
     """What is said of a kept document's tokens."""
     if row is not None:
-        return f", {row['tokens']:,} tokens of {'training' if row['split'] == 'train' else 'validation'}"
+        return f", {counted(row['tokens'], 'token')} of {'training' if row['split'] == 'train' else 'validation'}"
     return f"; tokens are {statuses['tokens'].state}"

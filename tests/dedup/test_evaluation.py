@@ -174,7 +174,8 @@ def test_where_nothing_went_and_nothing_was_missed_the_notes_say_so():
     clean = evaluation.Reading(10_000, 0, 0, 0, 10_000, 1_000, 0, 0, 0, 0)
     evaluation.judge(clean, 0.99, 0.05, 0.9)
     assert evaluation.summary(clean, CorpusSettings())[1:] == [
-        "near duplicates: recall not known, since none went; 0 of 1000 sampled of 10,000 that stayed had to go"
+        "near duplicates: recall not known, since nothing was removed: of 10,000 kept 1,000 were compared with all "
+        "others, 0 should have been removed"
     ]
 
 
@@ -256,23 +257,24 @@ def test_a_reading_is_by_the_measure_that_is_set():
 
 
 MEASURES = ("jaccard", "containment")
-THEORY = "near duplicates: 20 bands of 5 rows nominate, in theory,"
+THEORY = "near duplicates: 20 bands of 5 rows find a pair, by its Jaccard, with probability"
 
 
 def test_what_is_told_of_a_reading_is_what_was_measured():
     reading = evaluation.Reading(1_000, 200, 150, 147, 800, 400, 4, 30, 2, 40)
     assert evaluation.summary(reading, CorpusSettings(bands=20, rows=5, jaccard=0.8)) == [
         f"{THEORY} 0.802 at 0.6, 0.975 at 0.7, 1.000 at 0.8, 1.000 at 0.9",
-        "near duplicates: precision 0.980 (95 %: 0.943 to 0.993), 147 of 150 sampled of 200 have jaccard >= 0.8, "
-        "word by word",
-        "near duplicates: recall 0.961 (95 %: 0.906 to 0.984); 4 of 400 sampled of 800 that stayed had to go",
-        "near duplicates: 2 of 30 sampled near misses were similar",
+        "near duplicates: precision 0.980 (95 % interval 0.943 to 0.993): of 200 removed 150 were compared with their "
+        "keeper word by word, 147 have jaccard >= 0.8",
+        "near duplicates: recall 0.961 (95 % interval 0.906 to 0.984): of 800 kept 400 were compared with all others, "
+        "4 should have been removed",
+        "near duplicates: of 30 pairs left apart 2 have jaccard >= 0.8",
     ]
     lines = evaluation.summary(reading, CorpusSettings(measure="containment", bands=20, rows=5, jaccard=0.8))
     assert lines[:2] == [
         f"{THEORY} 0.114 at 0.36, 0.470 at 0.5, 1.000 at 0.8, 1.000 at 0.9",
-        "near duplicates: an excerpt is looked for from 1/2 of a document's length on, where the two have a Jaccard of "
-        "0.36 at the least; shorter ones are found by chance",
+        "near duplicates: excerpts are found if they are at least 1/2 as long as the document, which means a Jaccard "
+        "similarity of 0.36 or more; shorter ones only by chance",
     ]
 
 
@@ -298,7 +300,7 @@ def test_who_is_refused_is_told_what_was_measured_what_was_asked_and_what_to_do(
         "of 200 sampled near duplicates only 195 are similar to their keeper: precision 0.975 (at least 0.943), "
         "corpus.min_precision is 0.99; nothing was written",
         "of 1000 sampled documents that stayed 30 had to go: recall 0.252 (at most 0.324), corpus.min_recall is 0.9; "
-        "more corpus.bands or fewer corpus.rows nominate more pairs; nothing was written",
+        "more corpus.bands or fewer corpus.rows find more candidate pairs; nothing was written",
         "one document is the keeper of 1,101 near duplicates, more than 0.05 of 2,000 documents (corpus.max_swallowed)"
         "; look at them, then raise the setting if they are copies",
     ]

@@ -125,7 +125,7 @@ def test_rows_that_are_too_short_to_be_found_are_named_by_their_lines(tmp_path):
     path.write_text("\n".join(map(json.dumps, [*rows, *["no"] * 9])))
     found = read_evaluation(path)
     assert found.short == (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
-    assert found.summary() == [f"{path}: 12 rows (lines 1, 3, 4, 5, 6, …) have no text of 13 words: not looked for"]
+    assert found.summary() == [f"{path}: not looked for: 12 rows without a text of 13 words (line 1, 3, 4, 5, 6, …)"]
     assert read_evaluation(path, 8).short == (1, 3, *range(5, 14))
     path.write_text(json.dumps(TEST) + "\n\n")
     assert read_evaluation(path).summary() == []

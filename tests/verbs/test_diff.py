@@ -141,6 +141,18 @@ def test_settings_of_what_is_not_built_are_those_of_the_config(tmp_path):
     assert found.same  # nothing is made
 
 
+def test_a_copy_that_is_built_to_an_earlier_stage_has_no_other_settings(root, tmp_path):
+    """A manifest has merges as the sha256 of their file, a config has its name: one is not compared with the other."""
+    whole = shutil.copytree(root, tmp_path / "whole")
+    earlier = shutil.copytree(root, tmp_path / "earlier")
+    for work in (whole, earlier):
+        (work / config.FILE_NAME).write_text("[tokenizer]\nmerges = ''\n")
+    shutil.rmtree(earlier / "tokenizer", ignore_errors=True)
+    shutil.rmtree(earlier / "tokens", ignore_errors=True)
+    assert "tokenizer" in diff(whole, whole).states
+    assert diff(whole, earlier).settings == {}
+
+
 @pytest.mark.failure("`diff` finds that two directories differ", "exit 14, no line of failure", "read what it prints")
 def test_the_exit_code_says_whether_they_differ_and_is_not_that_of_a_bug(tmp_path):
     one, other = written(tmp_path / "one"), written(tmp_path / "other", lambda rows: rows["links"].pop())

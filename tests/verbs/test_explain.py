@@ -1,6 +1,7 @@
 """What became of a page: found by whatever a person types, and told in one sentence before the lines."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -204,6 +205,10 @@ def test_the_command_prints_the_sentence_first_and_json_holds_all_of_it(work):
     as_json = json.loads(CliRunner().invoke(app, ["explain", bare, "-C", str(root), "--json"]).stdout)
     assert as_json["verdict"] == found.verdict
     assert [one["stage"] for one in as_json["stages"]] == stages_of(found)
+    shown = CliRunner().invoke(app, ["explain", "copy", "-C", str(root)]).stdout
+    assert "corpus: not kept" in shown  # `removed` is a word of removal requests
+    assert not re.search(r": *-?$| -$|, *$|id ,|\d\.\d{5}", shown, re.MULTILINE)
+    assert f"  posted_as: {addresses[0]}\n" in done.stdout  # http, where the canonical address is https
     noted = CliRunner().invoke(app, ["explain", "low.example/a", "-C", str(root)])
     assert noted.stderr == "note: taken as https://low.example/a/\n"
 

@@ -3,6 +3,7 @@
 Long because each format is read by the reader of its tool, written out here.
 """
 
+import glob
 import hashlib
 import itertools
 import json
@@ -10,11 +11,13 @@ import os
 import pickle
 import pickletools
 import random
+import re
 import struct
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas
 import polars
 import pyarrow as pa
 import pyarrow.dataset
@@ -35,7 +38,9 @@ from pipeline.shards.receipts import Artefact, Task
 from pipeline.shards.runner import PlainRun
 from pipeline.text import bpe
 from pipeline.verbs.export import ABOUT, export, nanogpt
+from pipeline.verbs.export.card import USE
 from pipeline.verbs.export.megatron import offsets
+from pipeline.verbs.provenance import SPLITS
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 SHARE = 0.3
@@ -244,8 +249,26 @@ def test_an_export_has_a_card_with_its_name_its_splits_and_whose_the_texts_are(w
     assert (told["pretty_name"], told["license"], told["size_categories"]) == ('Old: "web"', "other", ["n<1K"])
     assert ("dataset_info" in told) == (form in ("parquet", "jsonl"))
     for split, documents in made.documents.items():
-        assert f"| {split} | {documents} |" in text
+        assert f"| {SPLITS[split]} | {documents} |" in text
+    if form in ("parquet", "jsonl"):
+        columns = text.partition("## Columns")[2].partition("\n## ")[0]
+        assert re.findall("^- `([a-z_]+)`", columns, re.MULTILINE) == schemas.CORPUS.names
     assert "The texts belong to those who wrote them" in text
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_each_call_that_the_card_names_reads_the_rows_by_its_library(work, tmp_path, form):
+    made = export(work, SETTINGS, form, tmp_path / "out")
+    names = {"glob": glob, "pandas": pandas, "polars": polars, "pyarrow": pa}
+    for line in USE[form][1:]:  # the first is tried above
+        call = line.partition(" -- ")[0].strip().replace("this/folder", str(tmp_path / "out"))
+        if call.startswith("SELECT"):
+            ids = [row[0] for row in duckdb.sql(call.replace("*", "doc_id", 1)).fetchall()]
+        else:
+            found = eval(call, names)  # our own card
+            table = found.collect() if hasattr(found, "collect") else found.to_table() if "pyarrow" in call else found
+            ids = list(table["doc_id"])
+        assert len(set(ids)) == (sum(made.documents.values()) if "pyarrow" in call else made.documents["train"]), call
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

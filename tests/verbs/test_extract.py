@@ -45,6 +45,7 @@ def archive(tmp_path):
         record(moved("http://a.test/two"), "http://a.test/old"),
         record(answer(SECOND), "http://a.test/two"),
         record(answer(b"gone", "404 Not Found"), "http://a.test/gone"),
+        record(answer(b"User-agent: *", "200 OK", ("Content-Type", "text/plain")), "http://a.test/robots.txt"),
         record(answer(b"\x89PNG", "200 OK", ("Content-Type", "image/png")), "http://a.test/image"),
     )
     return tmp_path / "1.warc.gz"
@@ -92,6 +93,7 @@ def test_an_archive_alone_gives_all_its_pages_and_words_keep_their_order(archive
     (tmp_path / "a.html").write_bytes(b"<p>x")
     words = [str(archive), str(tmp_path / "a.html"), str(archive), "http://a.test/one"]
     assert [page.body for page in opened(*words)] == [FIRST, SECOND, b"<p>x", FIRST]
+    assert [page.body for page in opened(str(archive), "http://a.test/robots.txt")] == [b"User-agent: *"]  # as asked
 
 
 def test_standard_input_is_a_page(monkeypatch):

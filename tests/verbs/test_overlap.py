@@ -45,7 +45,7 @@ def test_a_gram_counts_as_often_as_it_occurs(work):
 def test_rows_of_under_eight_words_are_named(work):
     (one,) = overlaps(work, 2, [written(work / "a.jsonl", "too short", LINES[0])], [])
     assert (one.grams, one.corpus) == (20, 1.0)
-    assert one.notes == (f"{work / 'a.jsonl'}: 1 rows (lines 1) have no text of 8 words: not looked for",)
+    assert one.notes == (f"{work / 'a.jsonl'}: not looked for: 1 row without a text of 8 words (line 1)",)
 
 
 def test_marks_of_a_mirror_on_either_side_hide_nothing(work):

@@ -58,14 +58,15 @@ def test_every_artefact_is_told_with_the_rows_of_the_shards_that_are_made(work):
 def test_what_a_crawl_waits_for_is_told_until_pages_are_whole(work):
     pages = Artefact(work, "pages", 2)
     at = datetime(2100, 1, 1, 12, 30, tzinfo=UTC).timestamp()
-    queues.write(queue(pages, 0), [], queues.Waits("", 3, 2, 1, at, {}))
+    queues.write(queue(pages, 0), [], queues.Waits("", 3, 2, 1, at, {}, first="a.test"))
     queues.write(queue(pages, 1), [], queues.Waits("", 4, 0, 0, 0.0, {}))
     crawl = looked_at(work, settings_of(work)).crawl
     assert (crawl.links_waiting, crawl.links_resting, crawl.hosts_resting, crawl.ready_at) == (7, 2, 1, "")
     queues.write(queue(pages, 1), [], queues.Waits("", 0, 0, 0, None, {}))
     crawl = looked_at(work, settings_of(work)).crawl
     assert crawl.ready_at == "2100-01-01T12:30:00Z"
-    assert "2 of them for 1 hosts that rest, until 2100-01-01T12:30:00Z" in cli.waits_for(crawl)
+    waiting = "2 of them wait until 2100-01-01T12:30:00Z for 1 host that failed or asked for a pause (a.test)"
+    assert cli.waits_for(crawl).endswith(f"3 links still to ask for; {waiting}")
     whole = overview.ArtefactStatus(2, 2, object(), "whole")
     assert crawl_of(work, settings_of(work), whole) is None
 

@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.shards.outcomes import ConfigError, IntegrityError, StorageError
+from pipeline.shards.outcomes import ConfigError, IntegrityError, OutageError, StorageError
 from pipeline.verbs.export.folder import ABOUT
 from pipeline.verbs.push import push
 
@@ -239,5 +239,16 @@ def test_what_may_not_be_is_one_line(hub, tmp_path, monkeypatch):
 
 def test_a_hub_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(StorageError, match="me/corpus: the hub cannot be reached"):
-        push(exported(tmp_path / "out"), "me/corpus", private=True)
+    folder = exported(tmp_path / "out", a_parquet=b"rows")
+    with pytest.raises(OutageError, match="me/corpus: the hub cannot be reached"):
+        push(folder, "me/corpus", private=True)
+
+
+def test_a_dry_run_without_a_network_says_what_would_be_sent_at_most(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    folder = exported(tmp_path / "out", a_parquet=b"rows")
+    done = pushed("--from", folder, "--dry-run", "--private")
+    assert done.exit_code == 0, done.output
+    assert "would send a.parquet" in done.output
+    assert "3 files" in done.output
+    assert "the hub cannot be reached: what it has will not be sent" in done.output

@@ -108,8 +108,10 @@ def hexed(folder):
     "`show` is asked for an outcome that no document has", "exit 2, with those that there are", "`show`"
 )
 def test_an_outcome_that_is_none_of_a_document_is_refused_with_those_that_are(root):
-    with pytest.raises(ConfigError, match=r"not_found: such rows never were documents; .*near_duplicate"):
-        ids(root, outcomes=("not_found",))
+    with pytest.raises(ConfigError, match="self_post: lines of dumps that end so are counted, and not kept"):
+        ids(root, outcomes=("self_post",))
+    with pytest.raises(ConfigError, match="removed: what was removed on request is not shown"):
+        ids(root, outcomes=("removed",))
     with pytest.raises(ConfigError, match="did you mean 'near_duplicate'"):
         ids(root, outcomes=("near_duplicates",))
     assert (
@@ -117,6 +119,27 @@ def test_an_outcome_that_is_none_of_a_document_is_refused_with_those_that_are(ro
         in CliRunner().invoke(cli.app, ["show", "--rule", "nothing", "--dir", str(root)]).stderr
     )
     assert list(rules_at_work(root, SHARDS)) == ["jaccard", "text_hash", "wikipedia_overlap"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ("opted_out", "opted_out: Not used: it asks not to be used for training"),
+        ("robots_disallowed", "robots_disallowed: Never fetched: robots.txt of"),
+        ("low_karma", "low_karma: Not taken: its karma is 1, and max >= 3 is asked"),
+    ],
+)
+def test_links_and_pages_that_came_to_no_text_are_listed_with_the_reason(root, outcome, said):
+    lines = shown(root, "--outcome", outcome).splitlines()
+    assert len([line for line in lines if line.startswith("https://")]) == 1
+    assert [line for line in lines if line.startswith(said)]
+    assert "no title" not in "\n".join(lines)
+
+
+def test_an_outcome_of_an_earlier_stage_asks_for_no_corpus(root, tmp_path):
+    for stage in ("links", "pages"):
+        shutil.copytree(root / stage, tmp_path / stage)
+    assert len(ids(tmp_path, outcomes=("opted_out",))) == 1
 
 
 def test_a_corpus_that_is_not_whole_is_not_shown(root, tmp_path):

@@ -26,6 +26,7 @@ import msgspec
 import pyarrow as pa
 
 from pipeline.config import Settings, nearest
+from pipeline.counts import counted
 from pipeline.shards import progress, schemas, storage
 from pipeline.shards.locations import name_of
 from pipeline.shards.outcomes import BooksError, ConfigError, StorageError
@@ -52,7 +53,7 @@ def export(root: Path, settings: Settings, form: str, out: Path, force: bool = F
     if form not in FORMATS:
         raise ConfigError(f"--format {form}: no such format{nearest(form, FORMATS)}")
     place = name_of(out.absolute())  # now: the current folder may be what is replaced
-    with replacing(out, force) as part:
+    with replacing(out, force) as part, progress.phase("export"):
         made = Export(part)
         FORMATS[form](root, settings, made)
         if made.documents:
@@ -120,9 +121,9 @@ def export_text(
                 name = f"{split}-{storage.shard_name(number, len(parts), '')}"
                 written = write(name, told(rows_of(path, split, share, schemas.CORPUS.names)), count)
                 if written != count:
-                    raise BooksError(f"{path}: {written} rows of {split} written, {count} read")
+                    raise BooksError(f"{path}: {counted(written, 'row')} of {split} written, {count:,} read")
     if sum(made.documents.values()) != expected:
-        raise BooksError(f"{corpus.folder}: {made.documents} documents exported, {expected} in receipts")
+        raise BooksError(f"{corpus.folder}: {made.documents} documents exported, {expected:,} in receipts")
     refuse_nothing(root, made)
     made.about = {"val_share": share, "fingerprint": manifest.fingerprint}
     made.about["made_from"] = {"corpus": held_by(manifest)}

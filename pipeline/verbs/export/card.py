@@ -16,16 +16,27 @@ import pyarrow as pa
 from pipeline.config import Settings
 from pipeline.shards import schemas
 from pipeline.verbs.export.folder import Export
-from pipeline.verbs.provenance import FIELDS, LICENCES, RADFORD, SIZES
+from pipeline.verbs.provenance import FIELDS, LICENCES, RADFORD, SIZES, SPLITS
 
 CARD = "README.md"
 DEFAULT = "A corpus made as WebText was"
 TABLES = ("parquet", "jsonl")
 USE = {
-    "parquet": 'datasets.load_dataset("this/folder")',
-    "jsonl": 'datasets.load_dataset("this/folder")',
-    "nanogpt": "python train.py --dataset=NAME   # this folder is nanoGPT's data/NAME",
-    "megatron": "--data-path this/folder/train   # of Megatron-LM; val likewise",
+    # a folder that holds this file is no folder of Parquet alone, which pandas 3, polars 2 and pyarrow 25 ask for
+    "parquet": (
+        'datasets.load_dataset("this/folder", split="train")     # or "validation"',
+        'pandas.read_parquet(sorted(glob.glob("this/folder/train-*.parquet")))',
+        'polars.scan_parquet("this/folder/train-*.parquet")',
+        'pyarrow.dataset.dataset("this/folder", exclude_invalid_files=True)',
+        "SELECT * FROM 'this/folder/train-*.parquet'             -- DuckDB",
+    ),
+    "jsonl": (
+        'datasets.load_dataset("this/folder", split="train")     # or "validation"',
+        'polars.scan_ndjson("this/folder/train-*.jsonl")',
+        "SELECT * FROM 'this/folder/train-*.jsonl'               -- DuckDB",
+    ),
+    "nanogpt": ("python train.py --dataset=NAME   # this folder is nanoGPT's data/NAME",),
+    "megatron": ("--data-path this/folder/train   # of Megatron-LM; this/folder/val for validation",),
 }
 
 
@@ -39,7 +50,7 @@ def card(settings: Settings, form: str, made: Export) -> str:
         "2019, section 2.1). It is not WebText, which was never published. Made with `webtext`; webtext.json says of "
         "what, and has the sha256 of every file.",
         "\n".join(counts(made)),
-        f"    {USE[form]}",
+        "\n".join(f"    {line}" for line in USE[form]),
         *(["## Columns\n\n" + "\n".join(f"- `{field}`: {what}" for field, what in FIELDS)] if form in TABLES else []),
         "## Limits and personal data\n\nNobody has read it all: no rule looks for truth, hate or harm, and what "
         "Reddit's users vote for is no sample of the web. The pages were public when they were captured, and name "
@@ -75,4 +86,4 @@ def counts(made: Export) -> Iterator[str]:
     yield "| split | documents |" + (" tokens |" if tokens else "")
     yield "|---|---|" + ("---|" if tokens else "")
     for split, documents in made.documents.items():
-        yield f"| {split} | {documents:,} |" + (f" {made.tokens.get(split, 0):,} |" if tokens else "")
+        yield f"| {SPLITS[split]} | {documents:,} |" + (f" {made.tokens.get(split, 0):,} |" if tokens else "")

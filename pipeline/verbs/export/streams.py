@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.counts import counted
 from pipeline.shards import progress, storage
 from pipeline.shards.outcomes import BooksError
 from pipeline.shards.receipts import Artefact
@@ -25,7 +26,9 @@ def export_tokens(root: Path, made: Export, write: Callable[[Tokens, str, Export
         expected = sum(tokens.manifest.files[f"{split}/{path.name}"].rows for path in tokens.paths[split])
         made.documents[split] = sum(map(len, tokens.lengths(split)))
         if made.documents[split] != expected:
-            raise BooksError(f"{split}: {made.documents[split]} documents in shards, {expected} in receipts")
+            raise BooksError(
+                f"{split}: {counted(made.documents[split], 'document')} in shards, {expected:,} in receipts"
+            )
         if expected:
             with progress.phase("export", sum(map(len, tokens.streams(split))), noun="tokens"):
                 made.tokens[split] = write(tokens, split, made)

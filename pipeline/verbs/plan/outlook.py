@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import preflight
 from pipeline.build import STAGES
 from pipeline.config import Settings
+from pipeline.counts import counted
 from pipeline.shards import inputs
 from pipeline.shards.engine import LOCAL
 from pipeline.submissions import windows
@@ -100,13 +101,14 @@ def looked_at(found: Probe) -> Iterator[str]:
     """What the plan rests on, a line each."""
     if found.made:
         yield f"the manifests of {', '.join(found.made)}"
-    for noun, sampled in (("lines of submissions", found.submissions), ("records of WARC", found.captures)):
+    samples = (("submission line", found.submissions), ("WARC record", found.captures))
+    for noun, sampled in samples:
         if sampled is not None:
             share = "all" if sampled.whole else "a sample"
-            yield f"{sampled.sampled:,} {noun} read, {share} of {sampled.files:,} file{'s' * (sampled.files > 1)}"
+            yield f"{counted(sampled.sampled, noun)} read, {share} of {counted(sampled.files, 'file')}"
     if found.texts is not None:
-        done = "documents read" if found.texts.cpu_s is None else "pages extracted"
-        yield f"{found.texts.sampled:,} {done}"
+        texts, done = ("document", "read") if found.texts.cpu_s is None else ("page", "extracted")
+        yield f"{counted(found.texts.sampled, texts)} {done}"
 
 
 def in_use(found: Probe, settings: Settings) -> set[str]:
@@ -149,10 +151,11 @@ def notes(plan: Plan, found: Probe, settings: Settings, machines: Machines) -> I
     if plan.crawl and plan.crawl.longest is None:
         yield "no host is known, so queues are left out, and the crawl will take longer: build links, then plan again"
     if plan.crawl and plan.crawl.spared:
-        yield f"pages.most_per_host leaves out {plan.crawl.spared:,.0f} links; raise it another day to ask for them"
+        spared = counted(plan.crawl.spared, "link")
+        yield f"pages.most_per_host leaves out {spared}; raise it another day to ask for them"
     if plan.crawl and plan.crawl.longest and plan.crawl.longest.seconds > max(HOUR_S, 2 * plan.crawl.work_s):
         queue, rest_h, later = plan.crawl.longest, plan.crawl.work_s / HOUR_S, plan.crawl.beyond
         yield (
             f"{queue.host} alone takes {queue.seconds / HOUR_S:,.1f} h, all requests {rest_h:,.1f} h: --set "
-            f"pages.most_per_host={plan.crawl.limit} ends with these, and leaves {later:,.0f} links for later"
+            f"pages.most_per_host={plan.crawl.limit} ends with these, and leaves {counted(later, 'link')} for later"
         )

@@ -25,7 +25,7 @@ from pipeline.fetch.captures import Capture
 from pipeline.fetch.readback import BadRecord, Response, read_response
 from pipeline.fetch.response import Refused
 from pipeline.pages import may_crawl
-from pipeline.shards import inputs, schemas
+from pipeline.shards import inputs, progress, schemas
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Manifest
 from pipeline.status import status_of
@@ -82,22 +82,26 @@ def probe(root: Path, settings: Settings) -> Probe:
         raise ConfigError("links.submissions is empty: set it in webtext.toml to dumps, exports, lists or a ledger")
     submissions = None
     if "links" not in made and links.submissions:
-        submissions = look_at_submissions(
-            inputs.matching(links.submissions, root, "links.submissions", []), settings, root
-        )
+        with progress.phase("plan: a sample of the submissions"):
+            submissions = look_at_submissions(
+                inputs.matching(links.submissions, root, "links.submissions", []), settings, root
+            )
     captures = None
     if "pages" not in made and pages.warc:
         wanted = submissions.kept_ids if submissions and submissions.whole else None
         if "links" in made and made["links"].books["links"].inputs <= IDS:
             wanted = ids_of(root, settings.build.shards)
-        captures = look_at_captures(inputs.matching(pages.warc, root, "pages.warc", []), pages, wanted)
+        with progress.phase("plan: a sample of the archives"):
+            captures = look_at_captures(inputs.matching(pages.warc, root, "pages.warc", []), pages, wanted)
     dumps = inputs.matching(settings.corpus.wikipedia_dumps, root, "corpus.wikipedia_dumps")
     reference = [settings.corpus.wikipedia_reference] if settings.corpus.wikipedia_reference else []
     others = elsewhere.others(settings.corpus.against, root)
+    with progress.phase("plan: a sample of the pages' text"):
+        texts = texts_of(root, settings, made, captures)
     return Probe(
         submissions,
         captures,
-        texts_of(root, settings, made, captures),
+        texts,
         "pages" not in made and may_crawl(pages),
         made,
         hosts_of(root, settings.build.shards) if "links" in made else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.config import Settings
-from pipeline.tokenizer import LEAST_MERGES, SEEN, SEEN_SHARE
+from pipeline.tokenizer import SEEN, SEEN_SHARE, advice
 from pipeline.verbs.plan.costs import Code
 from pipeline.verbs.plan.probe import Probe
 
@@ -25,11 +25,10 @@ def vocabulary_notes(found: Probe, settings: Settings, text_bytes: float, code: 
     learnt = learnable(text_bytes, code)
     if settings.tokenizer.merges or not text_bytes or asked <= learnt:
         return
-    mend = f"about {BYTES + learnt + END_OF_TEXT:,} would do" if learnt >= LEAST_MERGES else "it needs more text"
     yield (
         f"tokenizer.vocab_size is {settings.tokenizer.vocab_size:,}, too large for about {text_bytes / 1e6:,.1f} MB of "
         f"text, where fewer than {SEEN_SHARE:.0%} of the merges are seen {SEEN} times: a model will hardly learn the "
-        f"others; {mend}"
+        f"others; {advice(learnt)} (an estimate: the build counts)"
     )
 
 

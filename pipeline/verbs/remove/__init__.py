@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline.build import artefact, same_shards
 from pipeline.config import Settings
+from pipeline.counts import counted
 from pipeline.fetch.forget import forget, tables
 from pipeline.fetch.shelf import sweep
 from pipeline.shards import layout, lease, leftovers, progress, removals, schemas
@@ -121,9 +122,10 @@ def report(removal: Removal, lines: Sequence[str] = ()) -> list[str]:
         rows[name] = rows.get(name, 0) + change.rows
     counts = ", ".join(f"{name} {count}" for name, count in rows.items()) or "nothing built held any of them"
     as_json, as_text = paths_of(removal.path)
+    links, files = counted(len(request.removed), "link"), counted(len(request.changes), "file")
     return [
         *answers(request, [removals.entry_of(line) for line in lines]),
-        f"{len(request.removed)} links removed; rows: {counts}; {len(request.changes)} files written again or deleted",
+        f"{links} removed; rows: {counts}; {files} rewritten or deleted",
         *(
             f"had lost to a removed page, comes back at the next 'webtext build': {doc_id}"
             for doc_id in request.returning

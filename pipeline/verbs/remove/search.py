@@ -215,6 +215,6 @@ def where(root: Path, shards: int, doc_ids: Iterable[str]) -> dict[int, set[str]
     return found
 
 
-def counted(line: Line) -> str:
+def rows_of_line(line: Line) -> str:
     """How many rows a line met, for a person."""
     return rows_told(line.links, line.pages, line.documents)

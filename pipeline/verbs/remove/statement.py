@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.build import STAGES, artefact
+from pipeline.counts import counted
 from pipeline.fetch.forget import tables
 from pipeline.shards import layout, removals, schemas, storage
 from pipeline.shards.outcomes import InputError, IntegrityError
@@ -26,7 +27,7 @@ from pipeline.shards.removals import KINDS, RemovalRequest, rows_told
 from pipeline.verbs.remove.exposure import checkpoints, exports
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.rows import SCRATCH
-from pipeline.verbs.remove.search import counted, made
+from pipeline.verbs.remove.search import made, rows_of_line
 
 FORMAT = "webtext removal 1"
 CHECKS = (
@@ -99,10 +100,10 @@ def page(statement: dict[str, Any]) -> list[str]:
             for line in statement["lines"]
         ),
         "",
-        f"{len(statement['doc_ids'])} documents are in no artefact any more. Their doc_ids:",
+        f"In no artefact any more: {counted(len(statement['doc_ids']), 'document')}. doc_ids:",
         *(f"  {doc_id}" for doc_id in statement["doc_ids"]),
         "",
-        f"{len(statement['files']) - len(gone)} files were written again without them, {len(gone)} were deleted:",
+        f"Rewritten without them: {counted(len(statement['files']) - len(gone), 'file')}; deleted: {len(gone)}:",
         *(
             f"  {file['file']}\n    before {file['sha256_before']}\n    after  {file['sha256_after'] or 'deleted'}"
             for file in statement["files"]
@@ -131,7 +132,8 @@ def checkpoint_lines(statement: dict[str, Any]) -> list[str]:
         step = checkpoint["step"]
         lines.append(f"{checkpoint['path']}: made from tokens that held it: {checkpoint['held']}; {checkpoint['why']}")
         lines += [
-            f"  {doc_id}: {seen['shown']} times by step {step} ({seen['windows']} windows hold a part of it)"
+            f"  {doc_id}: {counted(seen['shown'], 'time')} by step {step} "
+            f"(a part of it is in {counted(seen['windows'], 'window')})"
             for doc_id, seen in checkpoint.get("shown", {}).items()
         ]
     return lines or ["none"]
@@ -144,7 +146,7 @@ def answers(request: RemovalRequest, asked: Sequence[str] = ()) -> list[str]:
         name = asked[line.number - 1] if len(asked) >= line.number else line.mark
         none = "" if line.links or line.pages or line.documents else "  <- NOTHING that is made; kept in mind"
         hint = "; a host is named without https:// and path" if line.kind == "url" and name.count("/") == 3 else ""
-        lines.append(f"line {line.number}: {name}: taken as {KINDS[line.kind]}{hint}: {counted(line)}{none}")
+        lines.append(f"line {line.number}: {name}: taken as {KINDS[line.kind]}{hint}: {rows_of_line(line)}{none}")
     return lines
 
 
@@ -172,10 +174,11 @@ def verify(root: Path, shards: int, path: Path) -> list[str]:
     for file, ids in holding(root, shards):
         read += 1
         if held := doc_ids.intersection(ids):
-            raise IntegrityError(f"{file}: holds {len(held)} of the removed documents: {min(held)}")
+            raise IntegrityError(f"{file}: holds {counted(len(held), 'removed document')}: {min(held)}")
     return [
-        f"{same} files are as the statement says, {len(here) - same} have been made anew since, {gone} are gone",
-        f"none of {read} tables and token shards holds any of its {len(doc_ids)} documents",
+        f"as the statement says: {counted(same, 'file')}; made anew since: {len(here) - same}; gone: {gone}",
+        f"looked through {counted(read, 'table or token shard', 'tables and token shards')}: none holds any of its "
+        f"{counted(len(doc_ids), 'document')}",
     ]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from pipeline.counts import counted
 from pipeline.verbs.report.dates import Captured
-from pipeline.verbs.report.numbers import counted, span_of_years
+from pipeline.verbs.report.numbers import span_of_years
 from pipeline.verbs.report.questions import Answers
 
 NAMED = 4  # files of a setting that are named
@@ -20,6 +21,7 @@ def facts(answers: Answers) -> list[tuple[str, str]]:
         "Posted": posted(answers),
         "Pages from": pages_from(answers),
         "Captured": captured(answers.captured),
+        "Made": str(answers.made or ""),
         "Fingerprint": next(
             (str(row["fingerprint"]) for row in answers.of("artefacts") if row["stage"] == "corpus"), ""
         ),

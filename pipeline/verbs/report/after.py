@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import PurePath
 
+from pipeline.counts import counted
 from pipeline.verbs.fertility import Group
 from pipeline.verbs.provenance import LICENCES
 from pipeline.verbs.report.charts import Line, lines
 from pipeline.verbs.report.markup import Markup, element, foreign, join
-from pipeline.verbs.report.numbers import counted, decimal, exact, fixed, size
+from pipeline.verbs.report.numbers import decimal, exact, fixed, size
 from pipeline.verbs.report.questions import Answers, Row
 from pipeline.verbs.report.tables import figure, fold, keys, missing, paragraph, table
 

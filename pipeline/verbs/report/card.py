@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from pipeline.counts import counted
 from pipeline.shards.outcomes import Outcome
-from pipeline.verbs.provenance import FIELDS, LICENCES, SIZES
+from pipeline.verbs.provenance import FIELDS, LICENCES, SIZES, SPLITS
 from pipeline.verbs.report import about, cautions, webtext
 from pipeline.verbs.report.markup import code, markdown, plain
-from pipeline.verbs.report.numbers import counted, decimal, exact, percent, size, span_of_years
+from pipeline.verbs.report.numbers import decimal, exact, percent, size, span_of_years
 from pipeline.verbs.report.questions import Answers, unmade
 
 TOP = 15
@@ -74,9 +75,8 @@ def header(answers: Answers) -> str:
 
 def splits(answers: Answers) -> list[str]:
     """Which files of an export are which split; the Hub refuses a split without files."""
-    names = {"train": "train", "val": "validation"}
     made = [split for split, (documents, _) in (answers.tokens or {}).items() if documents]
-    files = [line for split in made for line in (f"  - split: {names[split]}", f'    path: "{split}-*.parquet"')]
+    files = [line for split in made for line in (f"  - split: {SPLITS[split]}", f'    path: "{split}-*.parquet"')]
     return ["configs:", "- config_name: default", "  data_files:", *files] if files else []
 
 
@@ -216,7 +216,7 @@ def tokens(answers: Answers) -> str:
         )
     if answers.tokens is None:
         return sentences
-    rows = ((name, exact(documents), exact(count)) for name, (documents, count) in answers.tokens.items())
+    rows = ((SPLITS[name], exact(documents), exact(count)) for name, (documents, count) in answers.tokens.items())
     return f"{sentences}\n\n{table(('Split', 'Documents', 'Tokens'), rows)}"
 
 

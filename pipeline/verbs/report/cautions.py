@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.counts import counted
 from pipeline.shards.outcomes import Outcome
 from pipeline.verbs.provenance import RADFORD
 from pipeline.verbs.report import about
 from pipeline.verbs.report.markup import code, plain
-from pipeline.verbs.report.numbers import counted, percent
+from pipeline.verbs.report.numbers import percent
 from pipeline.verbs.report.questions import Answers
 
 ADDRESSES = {"email": "e-mail addresses", "ip": "IPv4 addresses"}
@@ -86,8 +87,8 @@ def citation(answers: Answers) -> str:
         "title": f"{{{field(title)}}}",
         "note": f"{{corpus {fingerprint}, made with webtext}}" if fingerprint else "{made with webtext}",
     }
-    if answers.captured and answers.captured.last:
-        fields["year"] = f"{{{answers.captured.last.year}}}"
+    if answers.made is not None:
+        fields["year"] = f"{{{answers.made.year}}}"
     key = "-".join(filter(None, [re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40], fingerprint[:8]]))
     lines = ",\n".join(f"  {name} = {value}" for name, value in fields.items())
     return f"```bibtex\n@misc{{{key},\n{lines}\n}}\n\n{RADFORD}\n```"

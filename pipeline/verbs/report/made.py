@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.counts import counted
 from pipeline.verbs.report import webtext
 from pipeline.verbs.report.charts import Column, bar, columns
 from pipeline.verbs.report.markup import Markup, foreign, join
-from pipeline.verbs.report.numbers import counted, exact, percent
+from pipeline.verbs.report.numbers import exact, percent
 from pipeline.verbs.report.questions import Answers, Row
 from pipeline.verbs.report.tables import figure, fold, keys, missing, pair, table
 

@@ -59,8 +59,3 @@ def span_of_years(first: int, last: int) -> str:
 def fixed(value: float | None) -> str:
     """A measure in a column of its like: three digits after the point, always."""
     return "–" if value is None else f"{value:.3f}"
-
-
-def counted(count: int, noun: str, many: str = "") -> str:
-    """`1 document`, `2 documents`."""
-    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from importlib import resources
 from string import Template
 
+from pipeline.counts import counted
 from pipeline.verbs.report import about, after, funnel, made, refused, samples, signals
 from pipeline.verbs.report.markup import Markup, element, foreign, join, plain
-from pipeline.verbs.report.numbers import counted, exact, short, size, span_of_years
+from pipeline.verbs.report.numbers import exact, short, size, span_of_years
 from pipeline.verbs.report.questions import Answers, unmade
 
 LONGEST = 120  # characters of a name

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pyarrow.compute as pc
 
 from pipeline.build import STAGES, artefact
 from pipeline.config import Settings
-from pipeline.shards import layout, removals, transfer
+from pipeline.shards import layout, progress, removals, transfer
 from pipeline.shards.locations import location_of
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, Outcome
 from pipeline.status import ArtefactStatus, recorded
@@ -54,6 +55,7 @@ class Answers:
     fertility: list[Group] = field(default_factory=list)
     settings: Settings = field(default_factory=Settings)  # as webtext.toml has them: its name, and the inputs'
     captured: Captured | None = None
+    made: date | None = None  # when the corpus became whole, UTC, as the clock of the disk has it
     bounds: tuple[Rule, ...] = ()  # of signals, by which the corpus was decided
 
     def of(self, question: str) -> list[Row]:
@@ -90,7 +92,8 @@ def answers(root: Path, shards: int, settings: Settings | None = None) -> Answer
     whole = wholes(found.statuses)
     prove(root, shards, whole)
     with asking(root) as base:
-        for question, sql in questions().items():
+        asked = questions()
+        for question, sql in told(asked.items(), len(asked)):
             reason = next(reasons(sources_of(sql), found.statuses, root), "")
             if reason:
                 found.missing[question] = reason
@@ -99,13 +102,21 @@ def answers(root: Path, shards: int, settings: Settings | None = None) -> Answer
     if "pages" in whole:
         found.captured = captured(root, found.of("archives"))
     if "corpus" in whole:
+        found.made = datetime.fromtimestamp(artefact(root, "corpus", shards).manifest_path.stat().st_mtime, UTC).date()
         found.bounds = bounds(root, found.of("settings"))
     if "tokens" in whole:
-        found.tokens = {split: count_tokens(root, shards, split) for split in ("train", "val")}
+        with progress.phase("report: counting tokens"):
+            found.tokens = {split: count_tokens(root, shards, split) for split in ("train", "val")}
     if {"corpus", "tokenizer"} <= whole:
         with contextlib.suppress(InputError):  # nothing is held out: the page says so
             found.fertility = fertility(root, None, HOSTS)
     return found
+
+
+def told(items: Iterable[tuple[str, str]], count: int) -> Iterator[tuple[str, str]]:
+    """The questions, and to whoever watches how many of them are answered."""
+    with progress.phase("report", count, noun="questions"):
+        yield from progress.each(items)
 
 
 def wholes(statuses: dict[str, ArtefactStatus]) -> set[str]:

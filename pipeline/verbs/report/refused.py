@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
 
+from pipeline.counts import counted
 from pipeline.elsewhere import RULE
 from pipeline.shards.outcomes import Outcome
 from pipeline.text.redact import redacted
 from pipeline.verbs.differences import Stretch, stretches
 from pipeline.verbs.report.charts import bar
 from pipeline.verbs.report.markup import Markup, address, element, foreign, join, plain
-from pipeline.verbs.report.numbers import counted, decimal, exact, percent, size
+from pipeline.verbs.report.numbers import decimal, exact, percent, size
 from pipeline.verbs.report.questions import MEANINGS, Answers, Row
 from pipeline.verbs.report.samples import KINDS
 from pipeline.verbs.report.tables import missing, pair, paragraph, table

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from pipeline.counts import counted
 from pipeline.shards.outcomes import Outcome
 from pipeline.text.redact import redacted
 from pipeline.verbs.report.markup import Markup, address, element, foreign, join, plain
-from pipeline.verbs.report.numbers import counted, decimal
+from pipeline.verbs.report.numbers import decimal
 from pipeline.verbs.report.questions import MEANINGS, Answers, Row
 from pipeline.verbs.report.tables import fold, missing, paragraph
 

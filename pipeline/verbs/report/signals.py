@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import ceil, log2
 
+from pipeline.counts import counted
 from pipeline.text.rules import Rule
 from pipeline.text.signals import SIGNALS
 from pipeline.verbs.report.charts import Bound, Column, columns
 from pipeline.verbs.report.markup import Markup, join
-from pipeline.verbs.report.numbers import counted, decimal, exact
+from pipeline.verbs.report.numbers import decimal, exact
 from pipeline.verbs.report.questions import Answers, Row
 from pipeline.verbs.report.tables import figure, fold, keys, missing, pair, paragraph, table
 

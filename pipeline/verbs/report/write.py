@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import Settings
-from pipeline.shards import storage
+from pipeline.shards import progress, storage
 from pipeline.shards.outcomes import InputError
 from pipeline.verbs.report.card import card
 from pipeline.verbs.report.page import page
@@ -29,6 +29,7 @@ def report(root: Path, shards: int, out: Path, settings: Settings | None = None)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; name a working directory")
     found = answers(root, shards, settings)
-    for file, text in ((PAGE, page(found)), (CARD, card(found))):
-        storage.write_bytes(out / file, text.encode())
+    with progress.phase("report: writing"):
+        for file, text in ((PAGE, page(found)), (CARD, card(found))):
+            storage.write_bytes(out / file, text.encode())
     return found

@@ -34,11 +34,12 @@ def test_a_vocabulary_too_large_for_its_text_is_told_with_one_that_would_do():
     (note,) = noted(50_257, 4e6)
     assert note == (
         "tokenizer.vocab_size is 50,257, too large for about 4.0 MB of text, where fewer than 95% of the merges are "
-        "seen 100 times: a model will hardly learn the others; about 1,557 would do"
+        "seen 100 times: a model will hardly learn the others; tokenizer.vocab_size = 1557 would "
+        "do (an estimate: the build counts)"
     )
     assert noted(1_557, 4e6) == []
     assert len(noted(1_558, 4e6)) == 1
-    assert noted(50_257, 1e5)[0].endswith("; it needs more text")
+    assert noted(50_257, 1e5)[0].endswith("; it needs more text (an estimate: the build counts)")
 
 
 def test_published_merges_and_a_corpus_that_nobody_knows_are_not_judged():

@@ -251,7 +251,9 @@ def test_the_card_says_its_limits_what_was_done_about_addresses_and_how_to_cite_
     assert "Texts of evaluations were not looked for" in cautions.limits(found)
     found.rows["settings"] = [{"stage": "corpus", "setting": "contamination", "value": '["lambada.jsonl"]'}]
     assert "Texts of evaluations" not in cautions.limits(found)
+    found.captured, found.made = Captured(date(2015, 1, 1), date(2017, 1, 1), 1, 1), date(2026, 11, 29)
     entry = cautions.citation(found)
+    assert "year = {2026}" in entry  # in which it was made, not that of its pages
     assert entry.count("@") == 2
     assert re.search(r"@misc\{mine-yours-1-[0-9a-f]{8},\n", entry)
 
