@@ -231,7 +231,7 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Settings:
         text = decoded(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file; name the working directory with --dir, or write one with 'webtext init'"
+            f"{path}: no such file; name the working directory with --dir; 'webtext init' writes one"
         ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None

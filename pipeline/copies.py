@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipeline import elsewhere, likeness, ranking
 from pipeline.config import slice_of
+from pipeline.counts import counted
 from pipeline.dedup import exact_duplicates, near_duplicates, nodes
 from pipeline.dedup.nodes import MASK_32, REMOVALS, SHIFT_32
 from pipeline.evidence import VERSION, Recipe
@@ -156,7 +157,8 @@ def near(recipe: Recipe, task: Task, blocks: Iterable[pa.Table]) -> None:
 
 def overfull(left_out: int) -> list[str]:
     """What is said of pairs that are no candidates."""
-    return [f"{left_out} pairs of overfull bands not compared (corpus.bucket)"] if left_out else []
+    pairs = counted(left_out, "pair")
+    return [f"{pairs} not compared: more than corpus.bucket documents had a band in common"] if left_out else []
 
 
 def choose(recipe: Recipe, task: Task) -> None:

@@ -183,9 +183,8 @@ def scatter_source(sources: Artefact, shards: int, source: Source, windows_bytes
         for table in schemas.in_runs(tables(), SCATTER_BYTES):
             yield from schemas.scatter(table, [int(doc_id[:8], 16) % shards for doc_id in table["doc_id"].to_pylist()])
     if counts.total() and counts[Outcome.BAD_LINE] == counts.total() and not is_archive(path):
-        first = f" ({notes[0]})" if notes else ""
-        lines = f"none of its {counted(counts.total(), 'line')} is a submission{first}"
-        raise InputError(f"{path}: {lines}; is it another kind of file?")
+        first, lines = f" ({notes[0]})" if notes else "", counted(counts.total(), "line")
+        raise InputError(f"{path}: none of its {lines} is a submission{first}; is it another kind of file?")
     if notes and counts[Outcome.BAD_LINE] > len(notes):
         notes.append(f"{counted(counts[Outcome.BAD_LINE], 'bad line')} in all")
     if not (counts[Outcome.KEPT] or any(note.startswith(LEFT_OUT) for note in notes)):

@@ -321,7 +321,7 @@ def places_of(links: Iterable[Kept], shard: int, owners: Owners, most: int) -> d
 
 def crawl_group(here: Crawl, turns: Mapping[str, Turn], round_s: float, group: Group) -> None:
     """One round of one group of shards, less what an attempt before has committed."""
-    told = Round(here.owners, group, turns, here.began, partial(alive, here.pages), here.refusals, round_s)
+    this_round = Round(here.owners, group, turns, here.began, partial(alive, here.pages), here.refusals, round_s)
     found = {shard: queues.waits(queue(here.pages, shard)) for shard in group.visited(here.owners, turns)}
     claim = queue(here.pages, group.shards[0]).with_suffix(".claim")
     with claimed(claim, found[group.shards[0]].order) as is_mine:
@@ -330,7 +330,7 @@ def crawl_group(here: Crawl, turns: Mapping[str, Turn], round_s: float, group: G
             path = queue(here.pages, shard)
             stands = partial(still_stands, is_mine, path, waits.order)
             sources[shard] = Source(shelf(here.pages, shard), path, waits, stands)
-        crawl_round(here.settings, SOFTWARE, told, sources)
+        crawl_round(here.settings, SOFTWARE, this_round, sources)
 
 
 def still_stands(is_mine: Callable[[], bool], path: Path, order: str) -> bool:

@@ -66,7 +66,7 @@ def build(
         noted=noted,
     )
     if not made:
-        err.print(f"nothing to do: {' '.join(STAGES[: STAGES.index(until) + 1])} stand as a build would make them")
+        err.print(f"nothing to do: {' '.join(STAGES[: STAGES.index(until) + 1])} are up to date")
     print_funnel(recorded(folder, settings.build.shards))
 
 

@@ -75,9 +75,9 @@ def print_plan(found: Outlook) -> None:
     for line in sums(found):
         out.print(line)
     if found.assumptions:
-        out.print("Assumed, where nothing could be looked at; --assume NAME=NUMBER says it better:")
+        out.print("Assumed, since nothing here tells (--assume NAME=NUMBER, if you know better):")
         print_numbers(found.assumptions)
-    out.print("What this code costs was measured, on another machine perhaps: webtext plan --numbers")
+    out.print("Speeds and sizes were measured, perhaps on another machine: webtext plan --numbers lists them")
     for note in found.notes:
         err.print(f"note: {note}")
 
@@ -85,7 +85,7 @@ def print_plan(found: Outlook) -> None:
 def sums(found: Outlook) -> Iterator[str]:
     """What the plan rests on, the sums, the crawl, the machines and the job graph, a line each."""
     plan, machines = found.plan, found.machines
-    yield f"It rests on: {'; '.join(found.sampled) or 'assumptions alone'}."
+    yield f"Based on: {'; '.join(found.sampled) or 'assumptions alone'}."
     yield f"In all: {size(plan.disk_bytes)} of disk, {span(plan.seconds)}."
     if plan.crawl is not None:
         yield f"The crawl sends {counted(plan.crawl.requests, 'request')}."

@@ -72,7 +72,7 @@ def explain(
                     out.print(f"  {name}: {said}")
 
 
-TITLES = {"removed": "corpus: not kept", "corpus": "corpus: kept", "removal": "removal request"}
+TITLES = {"removed": "corpus: not kept", "removal": "removal request"}  # `removed` reads as if somebody had asked
 
 
 def in_words(value: Any) -> str:
@@ -155,6 +155,6 @@ def extract(
             if json_lines:
                 out.write(json.dumps(found, ensure_ascii=False) + "\n")
                 continue
-            told_of = [found["outcome"], found["engine"], counted(found.get("word_count", 0), "word"), found["title"]]
-            err.print(f"{found['file']}: {', '.join(filter(None, told_of))}")
+            parts = [found["outcome"], found["engine"], counted(found.get("word_count", 0), "word"), found["title"]]
+            err.print(f"{found['file']}: {', '.join(filter(None, parts))}")
             out.write(found["text"] + "\n" if found["text"] else "")

@@ -31,7 +31,7 @@ def status(
     folder: Folder = Path(),
     sets: Sets = None,
     json_lines: Annotated[bool, typer.Option("--json", help="One object; with --watch one a line.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until all is made.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until everything is built.")] = False,
 ) -> None:
     """Show what a build would do now, the funnel, how many pages were found by year, and what stages have noted."""
     from pipeline.verbs.overview import overview
@@ -106,7 +106,7 @@ def watched(folder: Path, settings: Settings, json_lines: bool) -> None:
 
 
 def looks(folder: Path, settings: Settings) -> Iterator[Overview]:
-    """The status, again and again, until all is made."""
+    """The status, again and again, until everything is built."""
     from pipeline.shards import transfer
     from pipeline.verbs.overview import overview
 
@@ -130,5 +130,7 @@ def drawn(found: Overview) -> RenderableType:
         rows = (f"{counts.inputs:,}", f"{kept(counts):,}") if counts else ("", "")
         table.add_row(artefact.artefact, f"{artefact.shards_done:,}/{artefact.shards_total:,}", artefact.status, *rows)
     lines = [waits_for(found.crawl)] if found.crawl else []
-    lines.append(f"{found.at}: {'all is made' if found.done else found.running or 'nobody on this machine works here'}")
+    lines.append(
+        f"{found.at}: {'everything is built' if found.done else found.running or 'no build runs on this machine'}"
+    )
     return Group(table, *(Text(seen(line)) for line in lines))

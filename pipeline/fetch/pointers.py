@@ -100,7 +100,7 @@ def files_of(patterns: Iterable[str], work: Path, setting: str, folders: list[st
     """
     found = inputs.matching(patterns, work, setting, folders)
     if len(found) > MOST_FILES:
-        raise InputError(f"{setting}: {len(found):,} files; at most {MOST_FILES:,}: concatenate some")
+        raise InputError(f"{setting}: {counted(len(found), 'file')}; at most {MOST_FILES:,}: concatenate some")
     return found
 
 

@@ -23,6 +23,20 @@ from typing import Any, TypeVar
 from pipeline.shards.locations import location_of
 
 T = TypeVar("T")
+TITLES = {  # what is made below scratch/, as a person is told of it
+    "dumps": "reading submissions", "submissions": "reading submissions", "bigquery": "asking BigQuery",
+    "warcs": "reading archives", "captures": "reading archives", "originals": "finding what revisits refer to",
+    "wanted": "preparing the index", "ccindex": "asking the index", "matches": "asking the index",
+    "found": "looking links up in archives", "wikipedia": "reading Wikipedia", "elsewhere": "reading other corpora",
+    "contamination": "finding evaluation texts", "common": "finding evaluation texts", "votes": "filtering",
+    "exact": "finding exact duplicates", "lost": "removing exact duplicates", "ranking": "ranking",
+    "pairs": "finding candidate pairs", "pairs_elsewhere": "finding candidate pairs in other corpora",
+    "asked": "comparing pairs", "edges": "comparing pairs", "asked_elsewhere": "comparing pairs with other corpora",
+    "edges_elsewhere": "comparing pairs with other corpora", "removals": "removing near duplicates",
+    "keepers": "naming what is kept", "decisions": "naming what is kept", "paragraphs": "finding repeated paragraphs",
+    "boilerplate": "finding repeated paragraphs", "probes": "drawing the evaluation sample",
+    "missed": "looking for missed duplicates", "meter": "measuring precision and recall", "words": "counting words",
+}  # fmt: skip
 ROWS, BYTES, SHARDS = "rows", "bytes", "shards"  # what is counted
 FLUSH_S = 0.5
 BUFFER_BYTES = 1 << 17
@@ -48,8 +62,9 @@ class Phase:
 
     @property
     def title(self) -> str:
-        """What is waited for, for a person: a stage, `corpus: votes` of what only helps it, what a verb does."""
+        """What is waited for, for a person: a stage, `corpus: filtering` of what only helps it, what a verb does."""
         name = self.name.removeprefix("scratch/")
+        name = TITLES.get(name, name) if name != self.name else name
         return name if self.within in ("", name) else f"{self.within}: {name}"
 
     def done(self, counts: Counter[str]) -> Counter[str]:

@@ -70,13 +70,13 @@ class Grounds:
             wanted = ", ".join(self.settings.get("languages", ()))
             return Said(f"in {row['language']!r} (probability {value:g}), corpus.languages names {wanted}")
         if rule == "wikipedia_overlap":
-            share = f"{value:.1%} of its 8-grams stand in Wikipedia, from {threshold:.0%} on it goes"
+            share = f"{value:.1%} of its 8-grams stand in Wikipedia (limit {threshold:.0%})"
             return Said(share, marked(row["text"], self.references()))
         if rule == "says_wikipedia":
             found = overlap.SAYS_WIKIPEDIA.search(row["text"])
             return Said("says itself that it comes from Wikipedia", (found.span(),) if found else ())
         if outcome == Outcome.NEAR_DUPLICATE:
-            return Said(f"{rule} {value:.3f} with a better-ranked document, from {threshold:g} on it goes")
+            return Said(f"{rule} {value:.3f} with a document that ranks higher (limit {threshold:g})")
         if outcome == Outcome.DUPLICATE_ELSEWHERE:
             alike = "the same words as" if threshold == 1 else f"{value:.3f} alike to"
             return Said(f"{alike} a document that stands in another corpus ({rule})")

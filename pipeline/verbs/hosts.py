@@ -46,10 +46,10 @@ def of_host(
         stages.append((stage, {fate: found[fate] for fate in map(str, FATES[stage]) if found[fate]}))
     if len(names) > 1:
         stages.insert(0, ("hosts", dict(names.most_common())))
-    return told(host, counts, asked_to_go), stages
+    return sentence(host, counts, asked_to_go), stages
 
 
-def told(host: str, counts: Mapping[str, Counter[str]], asked_to_go: bool) -> str:
+def sentence(host: str, counts: Mapping[str, Counter[str]], asked_to_go: bool) -> str:
     """The sentence: `example.org: 120 links, 90 kept; 80 pages of these; 60 documents in the corpus, 15 removed`."""
     kept = str(Outcome.KEPT)
     links = counts.get("links", Counter())

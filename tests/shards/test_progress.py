@@ -63,7 +63,7 @@ def test_what_only_helps_is_told_with_the_stage_it_helps(tmp_path, heard):
         Artefact(tmp_path, "scratch/votes", 1).begin(["a"])
         progress.expect(12, noun="documents")
         Artefact(tmp_path, "corpus", 1).begin(["a"])
-    assert [one and one.title for one in heard] == ["corpus: votes", "corpus: votes", "corpus", None]
+    assert [one and one.title for one in heard] == ["corpus: filtering", "corpus: filtering", "corpus", None]
     assert (heard[1].total, heard[1].unit, heard[1].noun) == (12, ROWS, "documents")
 
 

@@ -252,7 +252,7 @@ def test_a_page_that_is_none_is_told_whether_it_was_asked_for_and_what_came(row,
         ({"outcome": "other_language", "value": 0.99, "language": "de"},
          "Removed as other language: in 'de' (probability 0.99), corpus.languages names en"),
         ({"outcome": "wikipedia_text", "rule": "wikipedia_overlap", "value": 0.8, "threshold": 0.5},
-         "Removed as wikipedia text: 80.0% of its 8-grams stand in Wikipedia, from 50% on it goes"),
+         "Removed as wikipedia text: 80.0% of its 8-grams stand in Wikipedia (limit 50%)"),
     ],
 )  # fmt: skip
 def test_a_document_that_was_refused_is_told_the_ground_with_its_numbers(row, said):

@@ -45,8 +45,8 @@ def archive(tmp_path):
         record(moved("http://a.test/two"), "http://a.test/old"),
         record(answer(SECOND), "http://a.test/two"),
         record(answer(b"gone", "404 Not Found"), "http://a.test/gone"),
-        record(answer(b"User-agent: *", "200 OK", ("Content-Type", "text/plain")), "http://a.test/robots.txt"),
         record(answer(b"\x89PNG", "200 OK", ("Content-Type", "image/png")), "http://a.test/image"),
+        record(answer(b"User-agent: *", "200 OK", ("Content-Type", "text/plain")), "http://a.test/robots.txt"),
     )
     return tmp_path / "1.warc.gz"
 

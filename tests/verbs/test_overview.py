@@ -118,7 +118,7 @@ def test_watching_ends_when_all_is_made_and_a_pipe_is_told_of_changes_alone(work
     _, file = looks(work, monkeypatch, {"done": True})
     cli.watched(work, settings_of(work), json_lines=False)
     assert file.getvalue().count(" links         1/2  partly made        5     4 \n") == 2
-    assert file.getvalue().rstrip().endswith(": all is made")
+    assert file.getvalue().rstrip().endswith(": everything is built")
 
 
 def test_a_terminal_is_redrawn_in_its_place(work, monkeypatch):
@@ -134,7 +134,7 @@ def test_ctrl_c_ends_watching_with_its_exit_code(work):
     command = [sys.executable, "-P", "-m", "pipeline", "status", "--watch", "-C", str(work)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True) as watching:
-        while "works here" not in watching.stdout.readline():
+        while "no build runs" not in watching.stdout.readline():
             pass
         watching.send_signal(signal.SIGINT)
         _, said = watching.communicate(timeout=60)

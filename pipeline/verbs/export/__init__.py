@@ -119,18 +119,18 @@ def export_text(
             parts = [(path, count) for path, count in zip(paths, rows, strict=True) if count]
             for number, (path, count) in enumerate(parts):
                 name = f"{split}-{storage.shard_name(number, len(parts), '')}"
-                written = write(name, told(rows_of(path, split, share, schemas.CORPUS.names)), count)
+                written = write(name, watched(rows_of(path, split, share, schemas.CORPUS.names)), count)
                 if written != count:
                     raise BooksError(f"{path}: {counted(written, 'row')} of {split} written, {count:,} read")
     if sum(made.documents.values()) != expected:
-        raise BooksError(f"{corpus.folder}: {made.documents} documents exported, {expected:,} in receipts")
+        raise BooksError(f"{corpus.folder}: exported {made.documents}, in receipts {expected:,}")
     refuse_nothing(root, made)
     made.about = {"val_share": share, "fingerprint": manifest.fingerprint}
     made.about["made_from"] = {"corpus": held_by(manifest)}
     unchanged(corpus, manifest)
 
 
-def told(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def watched(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The tables; whoever watches is told of their rows as they are written."""
     for table in tables:
         yield table

@@ -93,7 +93,7 @@ def answers(root: Path, shards: int, settings: Settings | None = None) -> Answer
     prove(root, shards, whole)
     with asking(root) as base:
         asked = questions()
-        for question, sql in told(asked.items(), len(asked)):
+        for question, sql in watched(asked.items(), len(asked)):
             reason = next(reasons(sources_of(sql), found.statuses, root), "")
             if reason:
                 found.missing[question] = reason
@@ -113,7 +113,7 @@ def answers(root: Path, shards: int, settings: Settings | None = None) -> Answer
     return found
 
 
-def told(items: Iterable[tuple[str, str]], count: int) -> Iterator[tuple[str, str]]:
+def watched(items: Iterable[tuple[str, str]], count: int) -> Iterator[tuple[str, str]]:
     """The questions, and to whoever watches how many of them are answered."""
     with progress.phase("report", count, noun="questions"):
         yield from progress.each(items)
@@ -185,7 +185,7 @@ def reasons(sources: list[str], statuses: dict[str, ArtefactStatus], root: Path)
             if all(status.manifest is None for status in statuses.values()):
                 yield "Nothing is built here yet: webtext build."
         elif statuses[source].state != "whole":
-            yield f"Not told: the artefact “{source}” is {statuses[source].state}. Run webtext build {source}."
+            yield f"Not known: the artefact “{source}” is {statuses[source].state}. Run webtext build {source}."
 
 
 def ask(base: duckdb.DuckDBPyConnection, name: str, sql: str) -> list[Row]:

@@ -33,7 +33,9 @@ def removed(answers: Answers) -> Markup:
         return missing("No document went out of the corpus.")
     most = max(row["documents"] for row in rows)
     return join(
-        paragraph("Documents whose text was had, and which the corpus refuses, by the rule that decided.", kind="why"),
+        paragraph(
+            "Documents whose text was extracted, and which the corpus refuses, by the rule that decided.", kind="why"
+        ),
         table(
             "Rules that removed documents",
             "The median is of the number that the rule looked at.",
