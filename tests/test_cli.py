@@ -217,7 +217,11 @@ def test_help_costs_neither_beam_nor_torch():
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["build", "--dir", "nowhere"], 2, "nowhere/webtext.toml: no such file; 'webtext init' writes one"),
+        (
+            ["build", "--dir", "nowhere"],
+            2,
+            "--dir; 'webtext init' writes one",
+        ),
         (["build", "page"], 2, "page: no such stage; did you mean 'pages'?"),
         (["build", "links", "pages"], 2, "links pages: name one stage"),
         (["build", "--set", "links.karmaa=4"], 2, "links.karmaa: unknown key; did you mean 'karma'?"),
