@@ -16,7 +16,7 @@ TORCH_BACKEND := $(if $(or $(LINKS),$(shell command -v nvidia-smi)),,--torch-bac
 EXTRAS := --extra gcp --extra harvest --extra train --extra gguf --extra hub --extra fast --extra tensorboard --extra newspaper --extra test
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo release test test-long test-lowest test-newest interrupts mutants bench check-gguf docs picture lock clean
+.PHONY: help install venv demo release test test-long test-lowest test-newest test-engines interrupts mutants bench check-gguf docs picture lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -59,6 +59,9 @@ test-lowest test-newest: test-%: $(BIN)/uv
 	  --constraint .venv-$*/constraints.txt $(EXTRAS) --requirements pyproject.toml
 	$(BIN)/uv pip install --python .venv-$*/bin/python --no-deps --editable .
 	.venv-$*/bin/pytest -n 2 -m "not long"
+
+test-engines: install ## builds by Flink and Spark on loopback, with workers killed; STAGES=all kills one in each stage
+	STAGES=$(STAGES) PYTHONPATH=. $(BIN)/pytest tests/real_engines.py -rs --durations=0
 
 interrupts: install ## real builds interrupted at MOMENTS moments (100: about half an hour), and what they come to
 	PYTHONPATH=. $(BIN)/python -m tests.interruptions $(or $(MOMENTS),100)
@@ -104,4 +107,4 @@ lock: $(BIN)/uv ## resolve pyproject.toml anew into requirements.lock, for every
 	mv $(VENV)/new.lock requirements.lock
 
 clean: ## remove .venv, caches and the demo's folder
-	rm -rf $(VENV) .venv-lowest .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build webtext-demo
+	rm -rf $(VENV) .venv-lowest .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis .engines dist build webtext-demo

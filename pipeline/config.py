@@ -92,7 +92,7 @@ class PagesSettings(Section, frozen=True):
     # ends the build after as many. 0 = neither is waited for
     patience_gaps: Count = 600
     most_per_host: Count = 0  # links that a host is asked for, most karma first; the others end as host_limit; 0 = all
-    crawls: Count = 0  # at once, each over a group of shards and with these bounds; 0 = 1 here, 16 on a cluster
+    crawls: Count = 0  # at once, each over a group of shards and with these bounds; 0 = 1 here, an engine's slots there
     connections: Positive = 200  # open at once, over all hosts of a crawl
     deadline_s: Seconds = 30.0  # one request: DNS, connect, headers, body and all its redirects
     redirects: Count = 10  # browsers stop at 20; crawlers at 5 (RFC 9309, 2.3.1.2) to 10

@@ -48,16 +48,15 @@ from pipeline.fetch.verdicts import Verdicts
 from pipeline.fetch.window import Round, Source, crawl_round
 from pipeline.kept import Kept, kept_links, refusals_of, splits_of
 from pipeline.shards import progress, receipts, schemas, storage
-from pipeline.shards.engine import LOCAL
 from pipeline.shards.outcomes import ConfigError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Refusals
-from pipeline.shards.runner import Block, Run, sized
+from pipeline.shards.runner import Block, Run, at_once, sized
 
 VERSION = 6
 LIBRARIES = ("ada-url", "brotli", "fastwarc", "pyarrow", "zstandard")
 SOFTWARE = "webtext/0.1.0"  # in the user agent
-CRAWLS = 16  # at once on a cluster, where nothing else is said
+CRAWLS = 16  # at once on an engine of which nobody says how many tasks it does at a time
 INDIFFERENT = ("contact", "local_hosts", "crawls", "window_links")  # settings that no row knows of
 PLACES = ("warc", "commoncrawl")  # settings that say where files lie; what is in them decides
 QUEUED_S = 100e-6  # that one process takes to queue a link for a round
@@ -91,7 +90,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     notes = forget_gone(sources, links, pages, splits_of(links), run) if tasks else []
     if crawling and tasks:
         owners = Owners(shards, splits_of(links))
-        crawls = settings.pages.crawls or (1 if settings.build.runner == LOCAL else CRAWLS)
+        crawls = settings.pages.crawls or at_once(run) or CRAWLS
         crawl(Crawl(settings.pages, links, found, pages, owners, refusals, time.time(), crawls), run, tasks)
     else:
         run.map_shards(partial(write_found, settings.pages, links, found, pages, refusals), tasks)

@@ -114,3 +114,11 @@ def test_the_builds_reach_what_listens_and_have_options_that_beam_knows(words, m
 
 def test_a_build_is_documented():
     assert len(list(builds())) >= 1
+
+
+def test_a_job_is_as_wide_as_there_are_slots():
+    properties = SERVICES["taskmanager"]["environment"]["FLINK_PROPERTIES"]
+    slots = re.search(r"numberOfTaskSlots: (\d+)", properties)[1]
+    assert {word for words in builds() for word in words if word.startswith("--parallelism")} == {
+        f"--parallelism={slots}"
+    }

@@ -55,6 +55,15 @@ def widened(runner: str, options: Sequence[str], workers: int) -> tuple[tuple[st
     return (*given, f"--parallelism={wide}"), f"{runner}: {wide} task{'s' * (wide != 1)} at a time ({source})"
 
 
+def at_once(options: Sequence[str]) -> int | None:
+    """How many tasks an engine does at a time, as Beam's options have it; None: they do not say."""
+    for name in ("parallelism", "max_num_workers", "num_workers"):
+        value = value_of(options, name)
+        if value.isdecimal() and int(value):
+            return int(value)
+    return None
+
+
 def value_of(options: Sequence[str], name: str) -> str:
     """The value of an option, in one word or two; "" where it does not stand."""
     for at, word in enumerate(options):

@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipeline.shards import crossing, jobs, progress, reach, schemas, spilling, transfer, workers
+from pipeline.shards import crossing, engine, jobs, progress, reach, schemas, spilling, transfer, workers
 from pipeline.shards.crossing import Parcel
 from pipeline.shards.engine import LOCAL
 from pipeline.shards.failures import Guarded
@@ -222,6 +222,11 @@ def sized(run: Run, seconds: Callable[[], float]) -> Run:
     if isinstance(run, BeamRun) and run.runner != LOCAL and run.alone_s and seconds() <= run.alone_s:
         return run.alone()
     return run
+
+
+def at_once(run: Run) -> int | None:
+    """How many tasks a run does at a time: 1 in this process; None: an engine's, of which nobody has said so."""
+    return engine.at_once(run.options) if isinstance(run, BeamRun) and run.runner != LOCAL else 1
 
 
 def refuse_unfit(runner: str, options: Sequence[str], scratch: Path | None) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pipeline.shards import engine, jobs
 from pipeline.shards.jobs import JobSpec
 from pipeline.shards.receipts import Artefact, Task
+from pipeline.shards.runner import BeamRun, PlainRun, at_once
 
 
 @contextmanager
@@ -61,6 +62,16 @@ def test_a_job_service_is_told_a_parallelism_and_others_are_not():
         )
     for runner in ("FnApiRunner", "DataflowRunner", "SparkRunner"):
         assert engine.widened(runner, ("--a=1",), 2) == (("--a=1",), "")
+
+
+def test_as_many_crawls_go_on_as_an_engine_does_tasks_at_a_time():
+    assert engine.at_once(("--parallelism=7",)) == 7
+    assert engine.at_once(("--num_workers=2", "--max_num_workers", "9")) == 9
+    assert engine.at_once(("--num_workers=2", "--parallelism=many", "--max_num_workers=0")) == 2
+    assert engine.at_once(("--job_endpoint=embed",)) is None
+    assert at_once(BeamRun("PortableRunner", 2, ("--job_endpoint=embed", "--parallelism=7"))) == 7
+    assert at_once(BeamRun("PortableRunner", 2, ("--job_endpoint=embed", "--parallelism=7"), alone_s=1.0).alone()) == 1
+    assert (at_once(BeamRun(workers=5)), at_once(PlainRun())) == (1, 1)
 
 
 # --- a job that is taken back
