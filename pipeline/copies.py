@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline import elsewhere, likeness, ranking
 from pipeline.config import slice_of
 from pipeline.counts import counted
-from pipeline.dedup import exact_duplicates, near_duplicates, nodes
+from pipeline.dedup import exact_duplicates, keepers, near_duplicates, nodes
 from pipeline.dedup.nodes import MASK_32, REMOVALS, SHIFT_32
 from pipeline.evidence import VERSION, Recipe
 from pipeline.shards import receipts, schemas
@@ -163,8 +163,10 @@ def overfull(left_out: int) -> list[str]:
 
 def choose(recipe: Recipe, task: Task) -> None:
     """The removals of near duplicates: of each edge the better-ranked end stays, if it does."""
-    edges = likeness.edges_of(recipe, "")
-    recipe.commit("scratch/removals", task, near_duplicates.choose(edges, partial(ranking.places_of, recipe)))
+    edges, documents = (recipe.rows(name) for name in ("scratch/edges", ranking.PHASE))
+    rank_of, spill = partial(ranking.places_of, recipe), recipe.work / "scratch"
+    removed = keepers.choose(recipe.each("scratch/edges"), edges, rank_of, documents, spill)
+    recipe.commit("scratch/removals", task, removed)
 
 
 def near_removals(recipe: Recipe) -> pa.Table:

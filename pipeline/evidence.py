@@ -108,6 +108,12 @@ class Recipe:
         """All parts of a phase."""
         return list(self.each(name))
 
+    def rows(self, name: str) -> int:
+        """How many rows all parts of a phase have, in sub-folders none."""
+        phase = self.artefact(name)
+        made = (phase.made(shard).files[phase.file_name(shard, ".parquet")] for shard in range(phase.shards))
+        return sum(stamp.rows for stamp in made)
+
     def hashes(self, *names: str) -> list[str]:
         """The sha256 of all files of these, for a fingerprint."""
         made = [receipt for name in names for receipt in self.artefact(name).receipts()]

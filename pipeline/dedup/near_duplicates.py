@@ -243,7 +243,8 @@ def choose(edges: pa.Table, rank_of: RankOf) -> pa.Table:
 
     A document goes out exactly when a kept document is its verified neighbour; the best-ranked such is its keeper.
     So no two kept documents are neighbours, and in a chain A ~ B ~ C ranked so, B goes and C stays.
-    Linear in edges after one sort. Memory: 120 bytes an edge at the peak, 20 of them the edge itself.
+    Linear in edges after one sort. Memory: 120 bytes an edge at the peak, 20 of them the edge itself; of more edges
+    than fit, `keepers.choose` makes the same choice.
     """
     known, member = np.unique(np.concatenate((edges["a"].to_numpy(), edges["b"].to_numpy())), return_inverse=True)
     place = ranked(known, rank_of)
