@@ -6,7 +6,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.dedup import keepers, near_duplicates
@@ -31,6 +31,7 @@ def graphs(draw):
     return draw(st.lists(st.tuples(node, node), max_size=50)), draw(st.permutations(range(documents)))
 
 
+@settings(deadline=None)
 @given(graphs(), st.integers(1, 9), st.integers(1, 4))
 def test_parts_of_any_size_and_edges_of_any_shards_give_one_choice(tmp_path_factory, graph, at_once, shards):
     edges, places = graph

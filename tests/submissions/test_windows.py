@@ -6,7 +6,7 @@ import time
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import links
@@ -52,6 +52,7 @@ def test_what_is_no_zstandard_has_no_window_and_is_refused_by_who_reads_it(tmp_p
     assert windows.window_of(tmp_path / name) == 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 2**40))
 def test_windows_that_are_open_at_once_fit_into_the_budget_but_for_a_single_one(window, budget):
     count = windows.at_once(window, budget)

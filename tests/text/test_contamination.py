@@ -55,6 +55,7 @@ def test_a_document_of_more_than_ten_pieces_goes_whole(pieces, outcome):
     assert verdict(["piece"] * pieces)[0] is outcome
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 5), unique=True), max_size=40), st.integers(1, 9))
 def test_common_speech_is_what_one_count_of_all_collisions_finds(parts, at_once):
     expected = Counter(chain.from_iterable(parts))
