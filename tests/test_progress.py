@@ -135,6 +135,16 @@ def test_a_pipe_gets_a_line_now_and_then():
     shown.close()
 
 
+def test_a_pipe_is_told_the_same_once_a_minute():
+    shown = display(io.StringIO())
+    shown.hear(phase(1_000))
+    for second in range(131):  # nothing gets on
+        shown.clock.now_s = 100 + second
+        shown.look()
+    assert shown.stream.file.getvalue().splitlines() == ["documents: 0 of 1,000 pages"] * 3
+    shown.close()
+
+
 def test_the_time_that_workers_take_to_begin_makes_no_rate():
     shown = display(io.StringIO())
     shown.hear(phase(1_000))

@@ -112,7 +112,12 @@ class Verbs(typer.core.TyperGroup):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """The exit codes, a line each."""
         with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), meaning) for code, meaning in sorted(EXIT_CODES.items())])
+            formatter.write_dl(
+                [
+                    (str(code), meaning[0].lower() + meaning[1:].rstrip("."))
+                    for code, meaning in sorted(EXIT_CODES.items())
+                ]
+            )
 
 
 def is_work(folder: Path) -> bool:

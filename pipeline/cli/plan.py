@@ -35,7 +35,9 @@ def plan(
     machine: Annotated[str, typer.Option(help="Plan for rented machines of this type, as n2-standard-8.")] = "",
     workers: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
     price: Annotated[float | None, typer.Option(min=0.0, help="Of one vCPU hour, in any currency.")] = None,
-    numbers: Annotated[bool, typer.Option(help="List all numbers that plans rest on, with their sources.")] = False,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="List all numbers that plans rest on, with their sources.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with all that is known.")] = False,
 ) -> None:
     """Estimate what each stage will cost, before it runs: rows, bytes, requests, memory, CPU, hours."""

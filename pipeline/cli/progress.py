@@ -82,6 +82,7 @@ class Display:
         self.bars: Any = None  # while a bar is seen
         self.others: dict[str, Counter[str]] = {}
         self.since, self.idle_at, self.line_at, self.rest_at, self.rest = 0.0, 0.0, 0.0, 0.0, ""
+        self.words, self.printed_at = "", 0.0  # of the last line in a pipe
         self.guard, self.stop = threading.RLock(), threading.Event()
         self.watcher: threading.Thread | None = None
 
@@ -89,7 +90,7 @@ class Display:
         """Another piece of work is waited for, or none."""
         with self.guard:
             if phase is None or self.phase is None or phase.name != self.phase.name:
-                self.since, self.idle_at, self.rest = now(), self.clock(), ""
+                self.since, self.idle_at, self.rest, self.words = now(), self.clock(), "", ""
                 self.line_at = self.idle_at + LINES_S[0]
             self.phase = phase
             if phase is None:
@@ -122,7 +123,9 @@ class Display:
                 self.show(phase, share_of(phase, done), words)
             elif at >= self.line_at and not self.rest:
                 self.line_at = at + min(LINES_S[1], max(LINES_S[0], at - phase.began))
-                self.stream.print(f"{phase.title}: {words}")
+                if words != self.words or at >= self.printed_at + LINES_S[1]:  # nothing new is told once a minute
+                    self.words, self.printed_at = words, at
+                    self.stream.print(f"{phase.title}: {words}")
 
     def counted(self, phase: Phase) -> Counter[str]:
         """What is done by now, here and by workers; shards of an object store also by what lies there."""
