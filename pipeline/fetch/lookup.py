@@ -15,10 +15,6 @@ from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from pipeline.config import PagesSettings
 from pipeline.fetch.nearest import PAGE, Row, leads_on, nearest, posted
 from pipeline.fetch.originals import addresses_of, keys_of
@@ -224,12 +220,9 @@ def located(row: Row, addresses: Mapping[str, str]) -> Row:
 def rows_in(captures: Artefact, shard: int, docs: Iterable[str]) -> Iterator[Row]:
     """The rows of a shard, which are sorted by doc_id, whose doc_id is one of `docs`.
 
-    Most shards are asked for few: one column says where those stand, and nothing else is read of the others' groups.
+    Most shards are asked for few: of each row group its least and greatest doc_id say whether it is read at all.
     """
-    path, wanted = captures.file(shard, ".parquet"), pa.array(docs, pa.string())
-    ids = schemas.read_parquet(path, ["doc_id"])["doc_id"].combine_chunks()
-    rows = np.flatnonzero(pc.is_in(ids, wanted).to_numpy(zero_copy_only=False))
-    for table in schemas.rows_at(path, rows, schemas.CAPTURES.names):
+    for table in schemas.rows_with(captures.file(shard, ".parquet"), "doc_id", docs, schemas.CAPTURES.names):
         yield from table.to_pylist()
 
 

@@ -193,7 +193,7 @@ def gather(captures: Artefact, settings: PagesSettings, task: Task, blocks: Iter
     table = without_removed(table.sort_by([(name, "ascending") for name in names]), Removals.of(captures.root))
     with captures.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
-            rows = schemas.write_parquet(file, [table], schemas.CAPTURES)
+            rows = schemas.write_parquet(file, [table], schemas.CAPTURES, schemas.LOOKED_UP)
         attempt.rows(".parquet", rows)
         attempt.commit({}, counts={"seeking": pc.sum(is_seeking(table)).as_py() or 0})
 

@@ -207,7 +207,8 @@ def undirected(removal: Removal, path: Path, file: storage.HashingFile) -> Rewri
     table = schemas.read_parquet(path).cast(schemas.CAPTURES)
     left = pointers.without_removed(table, removal.question)
     led = pc.sum(pc.and_(pc.equal(left["outcome"], str(Outcome.REMOVED)), pc.equal(left["location"], ""))).as_py() or 0
-    return schemas.write_parquet(file, [left], schemas.CAPTURES), Counter({"captures": len(table) - len(left) + led})
+    rows = schemas.write_parquet(file, [left], schemas.CAPTURES, schemas.LOOKED_UP)
+    return rows, Counter({"captures": len(table) - len(left) + led})
 
 
 def unnamed(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
