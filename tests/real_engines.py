@@ -34,7 +34,8 @@ EVERY = "--set=build.alone_s=0"  # jobs for all work, however short
 POOL = ("--environment_type=EXTERNAL", "--environment_config=localhost:50000")
 LOOPBACK = ("--environment_type=LOOPBACK",)
 WIDE = ("--parallelism=2", QUIET)
-KILLED_IN = build.STAGES if os.environ.get("STAGES") == "all" else ("documents",)
+ALL = os.environ.get("STAGES") == "all"
+KILLED_IN = build.STAGES if ALL else ("links", "documents")
 
 pytestmark = [
     pytest.mark.skipif(not ENGINE.exists(), reason="no ../shared/engines"),
@@ -94,7 +95,7 @@ def mine(inputs, tmp_path_factory):
     """The artefacts of a build on this machine, and a folder of its states before stages, by name."""
     root, before = begun_in(inputs, tmp_path_factory.mktemp("mine")), tmp_path_factory.mktemp("before")
     for place, stage in enumerate(build.STAGES):
-        if stage in (*KILLED_IN, "documents"):
+        if stage in KILLED_IN:
             if place:
                 finished(building(root, build.STAGES[place - 1]))
             shutil.copytree(root, before / stage)
@@ -162,6 +163,7 @@ def states():
         return [job["status"] for job in json.load(answer)["jobs"]]
 
 
+@pytest.mark.skipif(not ALL, reason="STAGES=all: over twenty jobs")
 def test_every_job_of_a_build_on_flink_and_a_pool_of_workers_makes_the_same_bytes(flink, inputs, mine, tmp_path):
     options, _ = flink
     said = finished(building(begun_in(inputs, tmp_path / "theirs"), EVERY, *options))
