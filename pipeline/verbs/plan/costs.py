@@ -18,7 +18,7 @@ from pipeline.shards.outcomes import ConfigError
 
 BENCH = "tests/benchmarks/bench_plan.py --measure WORK"
 LINKS = "tests/benchmarks/bench_links.py --links 1 50"
-DEDUP = "tests/benchmarks/bench_dedup.py 1000000"
+GROWTH = "tests/benchmarks/bench_growth.py FOLDER 500:20000 1000:20000"
 WIKIPEDIA = "206 articles of English Wikipedia, webtext reference wikipedia"
 SEEN_OFTEN = "1, 2, 4, 8 and 16 MB of English posts: 444, 796, 1,406, 2,250 and 3,750 merges"
 GUESS = "a guess"
@@ -77,7 +77,8 @@ class Code:
     corpus_memory: float = known(265e6, "bytes, before any document", BENCH)
     judge_s: float = known(60e-6, "CPU s a document of corpus", BENCH)
     band_block: float = known(260, "bytes a document that the rules keep, shuffled", BENCH)
-    node_memory: float = known(318, "bytes a document in the one process that chooses", DEDUP)
+    candidate_memory: float = known(6_000, "bytes a document of one shard of corpus", GROWTH)
+    node_memory: float = known(60, "bytes a document where the ranking is asked: itself, loaded, and removals", GROWTH)
     elsewhere_s: float = known(1.2e-3, "CPU s a document of corpus.against, its bands included", "2,804 texts of 8 kB")
     elsewhere_bytes: float = known(600, "bytes a document of corpus.against, in scratch", "signature, hash, id: 592")
     vote_bytes: float = known(65, "bytes a document, in scratch", BENCH)

@@ -216,7 +216,8 @@ def corpus(shape: Shape) -> Stage:
     survivors = rows * (shape.probe.texts.passing if shape.probe.texts else shape.web.passing)
     text = code.packed * shape.text_bytes
     grams = max(dumps * code.dump_scratch, shape.probe.reference_bytes)  # every voting process holds them
-    held = max(code.corpus_memory + rows * code.node_memory, code.corpus_memory + dumps * code.dump_memory)
+    shard_held = code.corpus_memory + shape.a_shard(rows) * code.candidate_memory
+    held = max(shard_held + rows * code.node_memory, code.corpus_memory + dumps * code.dump_memory)
     return Stage(
         "corpus",
         False,
@@ -229,8 +230,8 @@ def corpus(shape: Shape) -> Stage:
             rows * code.vote_bytes, dumps * code.dump_scratch, shape.shards * code.shard_scratch,
             beyond * code.elsewhere_bytes,
         )),
-        memory_bytes=max(held, code.corpus_memory + grams),
-        shard_memory_bytes=code.corpus_memory + grams,
+        memory_bytes=max(held, shard_held + grams),
+        shard_memory_bytes=shard_held + grams,
         alone_memory_bytes=held,
         cpu_s=code.corpus_start_s + rows * code.judge_s + dumps * code.dump_s + beyond * code.elsewhere_s,
     )  # fmt: skip

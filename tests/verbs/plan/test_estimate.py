@@ -108,8 +108,20 @@ def test_what_files_lack_is_fetched():
     assert one.read_bytes == pytest.approx(10_000_000 + 300 * 1_000)
 
 
+@pytest.mark.parametrize(
+    ("documents", "shards", "measured"), [(250_000, 400, 437e6), (500_000, 25, 581e6), (1_000_000, 50, 578e6)]
+)
+def test_memory_of_corpus_is_what_was_measured_within_a_factor_of_two(documents, shards, measured):
+    counts = (documents, documents)
+    books = {"links": {"submissions": counts, "links": counts}, "pages": {"pages": counts}}
+    made = {name: manifest(name, **book) for name, book in (books | {"documents": {"documents": counts}}).items()}
+    held = stages(Probe(texts=texts(), made=made), settings(shards=shards))["corpus"].memory_bytes
+    assert measured / 2 < held < 2 * measured
+
+
 def test_wikipedia_is_read_once_and_its_8_grams_are_held():
-    code = Code(corpus_memory=0, node_memory=0, dump_memory=10, dump_s=0.5, corpus_start_s=0, judge_s=0)
+    nothing = dict.fromkeys(("corpus_memory", "node_memory", "candidate_memory", "corpus_start_s", "judge_s"), 0)
+    code = Code(**nothing, dump_memory=10, dump_s=0.5)
     one, made = (
         stages(replace(PROBE, **known), costs=Costs(code=code))["corpus"]
         for known in ({"dump_bytes": 100}, {"reference_bytes": 700})
