@@ -73,7 +73,9 @@ class Verb(typer.core.TyperCommand):
     def hint(self, given: dict[str, Any]) -> str:
         """The option that was meant where an argument names a working directory; "" where none does."""
         names = [parameter.name for parameter in self.params if parameter.param_type_name == "argument"]
-        words = [word for name in names for word in (given[name] if isinstance(given[name], list) else [given[name]])]
+        words = [
+            word for name in names for word in (given[name] if isinstance(given[name], list | tuple) else [given[name]])
+        ]
         if "folder" not in given or "folder" in names:
             return ""
         return next((meant_folder(str(word)) for word in words if word and is_work(Path(word))), "")
