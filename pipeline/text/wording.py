@@ -1,8 +1,9 @@
 """What a block of a page says: its words, links and punctuation as numbers, and what it sounds like.
 
-Choice: counts and a few word lists in one loop over the blocks, the only loop that features have: what cannot be told
-from words (menus, the posts of a thread) is told by layout. Cost: 10 µs a block, and headings are known by English
-phrases. Alternative: a language model over every block, at seconds a page.
+Choice: counts and a few word lists; what cannot be told from words (menus, the posts of a thread) is told by layout.
+Signs are counted on all blocks as one array of code points, and patterns asked only of blocks that hold a run of
+characters without which they cannot match. Cost: 10 µs a block, and headings are known by English phrases.
+Alternative: block by block, as tests/text/test_wording.py does it, a quarter slower.
 """
 
 from __future__ import annotations
