@@ -1,7 +1,8 @@
 """The lineage of a page, one line a stage, from what the artefacts say; of a host, how many pages met which end.
 
 Choice: it reads the shards that hold the doc_id and nothing else, so the thresholds shown are the ones that decided.
-Cost: a scan of one column of each shard. Alternative: an index of doc_ids, to be kept in step with every build.
+Cost: where a doc_id alone is known, a scan of one column of each shard. Alternative: an index of doc_ids, to be kept in
+step with every build.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pipeline.verbs.asked import asked
 from pipeline.verbs.grounds import Grounds
 from pipeline.verbs.hosts import of_host
 from pipeline.verbs.verdict import verdict
-from pipeline.verbs.whereabouts import shard_of_link
+from pipeline.verbs.whereabouts import shard_of_link, shards_of_keeper
 
 SHOWN = {
     "links": (
@@ -111,12 +112,20 @@ def life_of(
                 if row["outcome"] == Outcome.DUPLICATE_ELSEWHERE:
                     keeper = keeper_elsewhere(root, against, row)
                 else:
-                    keeper = {"keeper_url": url_of(row_of(made, row["keeper"]) if row["keeper"] else None)}
+                    keeper = {"keeper_url": url_of(keeper_of(made, row, shard))}
                 yield "removed", row | keeper
             if (row := row_of(made, doc_id, shard)) is not None:
                 yield stage, row
         elif stage == "tokens":
             yield from token_rows(made, doc_id, shard)
+
+
+def keeper_of(corpus: Artefact, row: dict[str, Any], shard: int | None) -> dict[str, Any] | None:
+    """The row of the document that a removed one lost to, if it lost to one; `shard`: of the removed one."""
+    for place in shards_of_keeper(corpus.root, corpus.shards, row["doc_id"], shard) if row["keeper"] else ():
+        if (found := row_of(corpus, row["keeper"], place)) is not None:
+            return found
+    return None
 
 
 def keeper_elsewhere(root: Path, against: Sequence[str], row: dict[str, Any]) -> dict[str, Any]:
