@@ -32,8 +32,8 @@ UNSEEN = re.compile(
 )
 # ZWNJ and ZWJ shape Persian, Indic scripts and emoji; beside ASCII, a space or an edge they are junk.
 STRAY_JOINER = re.compile("(?<![^\x00-\x7f\\s])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f\\s])")
-BLANKS = re.compile(r"[^\S\n]+")
-LINE_EDGE = re.compile(" ?\n ?")
+BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")  # runs inside a line that are not one space already
+LINE_EDGE = re.compile(" \n ?|\n ")
 BLANK_LINES = re.compile("\n{3,}")
 WORD = re.compile(r"\w+")
 

@@ -108,6 +108,7 @@ def test_texts_that_hold_a_run_are_found_and_no_others(texts, runs):
         (OTHERS_HEADING, room.OTHERS_RUNS),
         (REMARKS_HEADING, room.REMARKS_RUNS),
     ],
+    ids=["date", "furniture", "others", "remarks"],
 )
 def test_what_a_pattern_matches_holds_one_of_its_runs(pattern, runs):
     @settings(deadline=None, max_examples=150)
