@@ -1,15 +1,18 @@
 """pages → documents: the text of every kept page, what can be counted about it, and its MinHash signature.
 
 Choice: everything that a later decision may ask for is measured here, once, and kept as columns; a page that gives no
-text keeps its row and says why. Cost: columns that a given config never reads; the texts of a shard are held in memory
-until they are sorted. Alternative: measure in the corpus stage, which would read all texts for each new threshold.
+text keeps its row and says why. What a shard held before is carried over (see `carried`), so that one more page costs
+itself. Cost: columns that a given config never reads; the texts of a shard are held in memory until they are sorted.
+Alternative: measure in the corpus stage, which would read all texts for each new threshold.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import carried
 from pipeline.config import DocumentsSettings, Settings, slice_of
 from pipeline.dedup import minhash
+from pipeline.fetch import pointers
 from pipeline.fetch.heads import header
 from pipeline.fetch.readback import BadRecord, Response, read_response
-from pipeline.shards import progress, receipts, schemas, storage
-from pipeline.shards.locations import deletion, is_given, pointed_at
+from pipeline.shards import inputs, progress, receipts, schemas, storage
+from pipeline.shards.locations import deletion, is_given, pointed_at, pointer_to
 from pipeline.shards.outcomes import IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Removals
@@ -39,9 +44,8 @@ LIBRARIES = (
     "trafilatura", "turbohtml", "unicode", "zstandard",
 )  # fmt: skip
 NEWSPAPERS = ("newspaper3k", "newspaper4k")  # either, where it is the engine
-COLUMNS = ("url", "doc_id", "host", "final_url", "via", "warc", "offset", "length", "sha256", "outcome")
+COLUMNS = (*carried.READ_BY, "via", "warc", "outcome")
 CRAWLED_LIMIT = 1_000_000_000  # bytes of a page crawled here: it was within the limit of its day
-TABLE_ROWS, TABLE_CHARACTERS = 1_000, 50_000_000  # written at once: 200 MB at most, and one page
 
 ARROW: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 SIGNAL_TYPES = {name: ARROW[type(value)] for name, value in signals("").items()}
@@ -55,13 +59,32 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     pages, documents = Artefact(work, "pages", shards), Artefact(work, "documents", shards)
     used = slice_of(settings.documents)
     trained = models() if settings.documents.engine == "cascade" else []
-    inputs = [[*pages.hashes(shard).values(), *trained] for shard in range(shards)]
+    read = [[*pages.hashes(shard).values(), *trained] for shard in range(shards)]
     libraries = [*LIBRARIES, *(installed(NEWSPAPERS) if settings.documents.engine == "newspaper" else ())]
-    tasks = documents.begin([receipts.fingerprint("documents", VERSION, used, marks, libraries) for marks in inputs])
+    tasks = documents.begin([receipts.fingerprint("documents", VERSION, used, marks, libraries) for marks in read])
     progress.expect(pages.kept((task.shard for task in tasks), "pages"), noun="pages")
-    make = partial(extract_shard, settings.documents, settings.pages.limit_bytes, pages, documents)
+    making = Making([VERSION, used, trained], tuple(libraries), given(settings, work) if tasks else {})
+    make = partial(extract_shard, settings.documents, settings.pages.limit_bytes, pages, documents, making)
     run.map_shards(make, tasks, heavy=True)
     return documents.finish(used, libraries, [pages])
+
+
+@dataclass(frozen=True)
+class Making:
+    """What rows are made by, their pages aside; and the sha256 of each archive that a user named, by its pointers."""
+
+    settings: list[Any]
+    libraries: tuple[str, ...]
+    archives: Mapping[str, str]
+
+
+def given(settings: Settings, work: Path) -> dict[str, str]:
+    """The sha256 of the archives that are named: a page of a file that was exchanged for another is another page."""
+    if not settings.pages.warc:
+        return {}
+    paths = pointers.files_of(settings.pages.warc, work, "pages.warc", [])
+    hashes = inputs.sha256_of_each(paths, work / inputs.HASHES)
+    return {pointer_to(path, work / pointers.PAGES): sha256 for path, sha256 in hashes.items()}
 
 
 def models() -> list[str]:
@@ -75,28 +98,39 @@ def installed(distributions: Iterable[str]) -> list[str]:
 
 
 def extract_shard(
-    settings: DocumentsSettings, limit_bytes: int, pages: Artefact, documents: Artefact, task: Task
+    settings: DocumentsSettings, limit_bytes: int, pages: Artefact, documents: Artefact, making: Making, task: Task
 ) -> None:
-    """Read the pages of a shard where they lie, in the order of the files, and write their documents by url."""
+    """Write the documents of a shard by url: those of pages that it held before are carried, all others are read.
+
+    Pages are read where they lie, in the order of the files.
+    """
     permutations = minhash.permutations(settings.permutations, settings.seed)
     removals = Removals.of(pages.root)  # `remove` took what it met out of pages; a request may come with a copy of one
-    with Sandbox(settings.engine, settings.cpu_s, settings.memory_bytes) as box:
-        rows = [
-            removed(page, permutations)
-            if any(
-                removals.cover_address(address) for address in (page["url"], page["final_url"], *(page["via"] or ()))
-            )
-            else document_of(page, response_of(page, pages, task.shard, limit_bytes), box, settings, permutations)
-            for page in progress.each(kept_pages(pages, task.shard))
-        ]
-    rows.sort(key=lambda row: row["url"])
+    before = carried.former(documents, task.shard, making.settings, making.libraries)
+    new, old, keys = [], [], {}
+    with ExitStack() as stack:
+        box: Sandbox | None = None
+        for page in progress.each(kept_pages(pages, task.shard)):
+            addresses = (page["url"], page["final_url"], *(page["via"] or ()))
+            if any(removals.cover_address(address) for address in addresses):
+                new.append(removed(page, permutations))
+                continue
+            key = keys[page["doc_id"]] = carried.key_of(page, making.archives.get(page["warc"], page["warc"]))
+            if (place := before.places.get(key)) is not None:
+                old.append(place)
+                continue
+            response = response_of(page, pages, task.shard, limit_bytes)
+            box = box or stack.enter_context(Sandbox(settings.engine, settings.cpu_s, settings.memory_bytes))
+            new.append(document_of(page, response, box, settings, permutations))
     schema = schemas.documents_schema(settings.permutations, SIGNAL_TYPES)
+    counts = Counter(row["outcome"] for row in new)
+    counts.update(before.outcomes(old))
     with documents.attempt(task) as attempt:
         with attempt.write(".parquet") as file:
-            schemas.write_parquet(file, tables(rows, schema), schema)
-        attempt.rows(".parquet", len(rows))
-        counts = Counter(row["outcome"] for row in rows)
-        attempt.commit({"documents": receipts.balanced("documents", len(rows), counts)})
+            schemas.write_parquet(file, carried.merged(before, old, new, schema, table_of), schema)
+        attempt.rows(".parquet", counts.total())
+        attempt.commit({"documents": receipts.balanced("documents", counts.total(), counts)})
+    carried.keep(documents, task.shard, keys, making.settings, making.libraries)
 
 
 def kept_pages(pages: Artefact, shard: int) -> list[Row]:
@@ -171,18 +205,6 @@ def row_of(
         "signature": minhash.signature(shingles, permutations),
         "outcome": str(outcome),
     }
-
-
-def tables(rows: list[Row], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows, in order, as tables of bounded size; the same cuts for the same rows."""
-    start = characters = 0
-    for end, row in enumerate(rows):
-        characters += len(row["text"])
-        if end - start >= TABLE_ROWS or (characters > TABLE_CHARACTERS and end > start):
-            yield table_of(rows[start:end], schema)
-            start, characters = end, len(row["text"])
-    if rows:
-        yield table_of(rows[start:], schema)
 
 
 def table_of(rows: list[Row], schema: pa.Schema) -> pa.Table:

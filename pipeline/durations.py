@@ -11,11 +11,11 @@ import math
 from pathlib import Path
 
 from pipeline.config import Settings
-from pipeline.links import find
 from pipeline.pages import QUEUED_S, may_crawl
 from pipeline.shards import inputs, storage
 from pipeline.shards.outcomes import IntegrityError
 from pipeline.shards.receipts import Artefact
+from pipeline.sources import find
 
 # Seconds of one process, as docs/measurements.md has them. A dump holds a post in 140 bytes or more, packed; Parquet
 # holds text in a third of its bytes.

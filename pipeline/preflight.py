@@ -17,11 +17,11 @@ from pipeline import elsewhere
 from pipeline.config import Settings
 from pipeline.fetch import commoncrawl
 from pipeline.fetch.kinds import is_archive
-from pipeline.links import reader_for
 from pipeline.pages import may_crawl
 from pipeline.shards import inputs, storage
 from pipeline.shards.locations import location_of, name_of
 from pipeline.shards.outcomes import ConfigError, InputError, StorageError, WebTextError
+from pipeline.sources import reader_for
 from pipeline.submissions.decide import Rules
 from pipeline.submissions.ledger import SUFFIX
 from pipeline.text.contamination import read_evaluation

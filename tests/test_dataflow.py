@@ -182,7 +182,7 @@ INDEXED = (
     "subset"
 )
 CROSSES = {
-    "links.scatter_source": LINK,
+    "sources.scatter_source": LINK,
     "links.scatter_shards": LINK,
     "pointers.scatter": CAPTURE,
     "originals.scatter": "key url is_page captured",

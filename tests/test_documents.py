@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipeline import documents, pages
+from pipeline import carried, documents, pages
 from pipeline.config import BuildSettings, DocumentsSettings, PagesSettings, Settings
 from pipeline.dedup.minhash import EMPTY
 from pipeline.shards import schemas
@@ -113,9 +113,8 @@ def test_a_warc_that_changed_is_named(tmp_path):
 
 
 def test_tables_are_cut_by_rows_and_by_characters(monkeypatch):
-    monkeypatch.setattr(documents, "TABLE_ROWS", 2)
-    monkeypatch.setattr(documents, "TABLE_CHARACTERS", 10)
-    monkeypatch.setattr(documents, "table_of", lambda rows, schema: [row["text"] for row in rows])
-    texts = ["a", "b", "c", "d" * 9, "e", "f" * 30, "g"]
-    cut = list(documents.tables([{"text": text} for text in texts], None))
-    assert cut == [["a", "b"], ["c", "d" * 9], ["e"], ["f" * 30], ["g"]]
+    monkeypatch.setattr(carried, "TABLE_ROWS", 2)
+    monkeypatch.setattr(carried, "TABLE_CHARACTERS", 10)
+    places = [carried.Place(name, size, -1, 0) for name, size in zip("abcdefg", (1, 1, 1, 9, 1, 30, 1), strict=True)]
+    cut = ["".join(place.url for place in places) for places in carried.cuts(places)]
+    assert cut == ["ab", "cd", "e", "f", "g"]

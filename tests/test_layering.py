@@ -42,10 +42,12 @@ LAYERS = [
     },
     CRAFTS,
     {
+        "sources",
         "links",
         "kept",
         "ends",
         "pages",
+        "carried",
         "documents",
         "elsewhere",
         "evidence",

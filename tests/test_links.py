@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import links, urls
+from pipeline import links, sources, urls
 from pipeline.cli import app as cli
 from pipeline.config import Settings, parse
 from pipeline.demo import dump
@@ -105,7 +105,7 @@ def test_any_order_of_repeats_and_ties_gives_the_same_bytes(tmp_path_factory, li
 
 def test_beam_and_a_plain_loop_write_the_same_bytes_and_leave_no_block_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(links, "SCATTER_ROWS", 50)
-    monkeypatch.setattr(links, "SCATTER_BYTES", 10_000)
+    monkeypatch.setattr(sources, "SCATTER_BYTES", 10_000)
     lines = list(dump.submissions())
     plain = build(tmp_path / "plain", lines[::2], lines[1::2])
     scratch = tmp_path / "beam" / "scratch"
@@ -326,7 +326,7 @@ def test_large_hosts_are_counted_exactly_though_small_ones_are_forgotten(tmp_pat
 def test_a_lost_book_of_a_dump_is_written_again(tmp_path):
     lines = [line(1, "http://a.test/"), b"not a line\n"]
     first = build(tmp_path, lines)
-    Artefact(tmp_path, "scratch/dumps", 1).receipt_path(0).unlink()
+    Artefact.of_names(tmp_path, "scratch/dumps").receipt_path(0).unlink()
     assert msgspec.to_builtins(build(tmp_path, lines)) == msgspec.to_builtins(first)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline import links
+from pipeline import links, sources
 from pipeline.cli import app as cli
 from pipeline.config import parse
 from pipeline.shards.receipts import Artefact
@@ -68,7 +68,7 @@ def test_notes_are_the_same_however_the_work_is_spread(work, tmp_path_factory):
     plain, beam = build(work), build(other, BeamRun(workers=2, scratch=other / "scratch"))
     assert beam.notes == plain.notes
     assert beam.files == plain.files
-    every = [Artefact(root, "scratch/dumps", len(FILES)).receipts() for root in (work, other)]
+    every = [Artefact.of_names(root, "scratch/dumps").receipts() for root in (work, other)]
     assert [one.notes for one in every[0]] == [one.notes for one in every[1]]
 
 
@@ -76,8 +76,8 @@ def test_many_notes_are_bounded_and_the_rest_counted(tmp_path):
     for number in range(30):
         (tmp_path / f"{number:02}.ndjson").write_bytes(line(number, f"http://a{number}.test/") + b"{\n" * 2)
     manifest = build(tmp_path, names=["*.ndjson"])
-    assert len(manifest.notes) == links.MOST_NOTES + 1
-    assert manifest.notes[-1] == f"{60 - links.MOST_NOTES} more notes on sources"
+    assert len(manifest.notes) == sources.MOST_NOTES + 1
+    assert manifest.notes[-1] == f"{60 - sources.MOST_NOTES} more notes on sources"
 
 
 def test_status_shows_the_notes_one_line_each_and_sends_no_control(work, capsys):

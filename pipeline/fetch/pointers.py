@@ -1,8 +1,10 @@
 """Pointers into WARC files that exist: the captures of every address, by the shard of its link.
 
-Choice: every capture of every file goes to the shard of its own address (an exchange), where requests, revisits and
-their originals meet; `lookup` finds there what a link needs. Cost: all captures of an address are held, not the best
-one, since links differ in when they were posted. Alternative: one capture an address, the same for every link.
+Choice: each file is indexed once, into a table of its own in scratch, so that one more of them costs its own reading.
+Every capture of every file then goes to the shard of its own address (an exchange), where requests, revisits and their
+originals meet; `lookup` finds there what a link needs. Cost: all captures of an address are held, not the best one,
+since links differ in when they were posted; and they are written twice. Alternative: one capture an address, the same
+for every link.
 """
 
 from __future__ import annotations
@@ -64,25 +66,28 @@ def collect(
     Raises InputError: a glob that matches nothing, a file that cannot be read, or not one of a kind that is.
     """
     used = {"limit_bytes": settings.limit_bytes, "opt_outs": settings.opt_outs}
+    came = Removals.of(work).came_mark
     folders: list[str] = []
     contents = inputs.sha256_of_each(files_of(settings.warc, work, "pages.warc", folders), work / inputs.HASHES)
     if not contents:
         raise InputError(folders[0])
     found = [(path, [pointer_to(path, work / PAGES), sha256]) for path, sha256 in contents.items()]
-    files = Artefact(work, "scratch/warcs", len(found))
     captures = Artefact(work, "scratch/captures", shards)
-    marks = [receipts.fingerprint("warcs", VERSION, used, mark, LIBRARIES) for _, mark in found]
-    came = Removals.of(work).came_mark
+    marks = [receipts.fingerprint("warcs", VERSION, used, [*mark, *came], LIBRARIES) for _, mark in found]
+    files = Artefact(work, "scratch/warcs", len(found), tuple(marks))
     wanted = receipts.fingerprint("captures", VERSION, used, [marks, dict(splits), shards, *came], LIBRARIES)
     unread = files.begin(marks)
     targets = captures.begin([wanted] * shards)
     if unread:
         targets = [Task(shard, wanted) for shard in range(shards)]
     sources = [Source(path, name, Task(number, marks[number])) for number, (path, (name, _)) in enumerate(found)]
-    size = sum(storage.size_of(source.path) for source in sources) if targets else 0
-    progress.expect(size, progress.BYTES, "captures")
-    send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings)
-    run.exchange(send, sources, take, targets, heavy=size * INDEXED_S > HEAVY_S)
+    if targets:
+        new = [sources[task.shard].path for task in unread]
+        size = sum(storage.size_of(path) for path in new)
+        progress.expect(size, progress.BYTES, "captures")
+        send, take = partial(scatter, settings, files, splits, shards), partial(gather, captures, settings)
+        run.exchange(send, sources, take, targets, heavy=size * INDEXED_S > HEAVY_S)
+        files.drop_others()
     notes = (
         *(LEFT_OUT + folder_note for folder_note in folders),
         *(note for receipt in files.receipts() for note in receipt.notes),
@@ -105,29 +110,43 @@ def files_of(patterns: Iterable[str], work: Path, setting: str, folders: list[st
 
 
 def scatter(settings: PagesSettings, files: Artefact, splits: Splits, shards: int, source: Source) -> Iterator[Block]:
-    """The captures of one archive, to the shards of their links; then the file's receipt, with what is damaged.
+    """The captures of one archive, to the shards of their links; it is indexed first if it has not been."""
+    if not files.current(source.task):
+        write_index(settings, files, source)
+    for batch in schemas.iterate_parquet(files.file(source.task.shard, ".parquet")):
+        rows = pa.Table.from_batches([batch], schemas.INDEXED)
+        hosts, ids = rows["host"].to_pylist(), rows["doc_id"].to_pylist()
+        places = [shard_of(host, doc, shards, splits) for host, doc in zip(hosts, ids, strict=True)]
+        yield from schemas.scatter(rows.select(schemas.CAPTURES.names), places)
+
+
+def write_index(settings: PagesSettings, files: Artefact, source: Source) -> None:
+    """Write the captures of one archive as INDEXED, and its receipt, with what is damaged; nothing of what was removed.
 
     A file of another kind is left out, with a note.
     """
     damaged: list[str] = []
     ends: Counter[str] = Counter()
     left_out: list[str] = []
-    found = indexed(source, settings, damaged, ends)
-    try:
-        while rows := list(islice(progress.each(found), schemas.ROW_GROUP)):
-            places = [shard_of(host, row["doc_id"], shards, splits) for host, row in rows]
-            yield from schemas.scatter(pa.Table.from_pylist([row for _, row in rows], schemas.CAPTURES), places)
-    except NotAnArchive as error:
-        left_out.append(f"{LEFT_OUT}{error}")
-    else:
-        left_out += without_pages(source.path, ends)
-    more = (
-        [f"{name_of(source.path)}: {counted(len(damaged) - NOTES, 'more damaged place')}"]
-        if len(damaged) > NOTES
-        else []
-    )
+    removals = Removals.of(files.root)
+
+    def tables() -> Iterator[pa.Table]:
+        found = indexed(source, settings, damaged, ends)
+        try:
+            while rows := list(islice(progress.each(found), schemas.ROW_GROUP)):
+                table = pa.Table.from_pylist([{**row, "host": host} for host, row in rows], schemas.INDEXED)
+                yield without_removed(table, removals)
+        except NotAnArchive as error:
+            left_out.append(f"{LEFT_OUT}{error}")
+        else:
+            left_out.extend(without_pages(source.path, ends))
+
     with files.attempt(source.task) as attempt:
-        attempt.commit({}, left_out + damaged[:NOTES] + more)
+        with attempt.write(".parquet") as file:
+            rows = schemas.write_parquet(file, tables(), schemas.INDEXED)
+        attempt.rows(".parquet", rows)
+        more = f"{name_of(source.path)}: {counted(len(damaged) - NOTES, 'more damaged place')}"
+        attempt.commit({}, left_out + damaged[:NOTES] + [more] * (len(damaged) > NOTES))
 
 
 def without_pages(path: Path, ends: Mapping[str, int]) -> list[str]:

@@ -76,11 +76,22 @@ def looking() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Artefact:
-    """A folder of shards in the working directory `root`. `name` is the stage's, or `scratch/…` for what only helps."""
+    """A folder of shards in the working directory `root`. `name` is the stage's, or `scratch/…` for what only helps.
+
+    `names`: what the files of each shard are called where they are not numbered: after what they were made from, so
+    that one more of it renames no other.
+    """
 
     root: Path
     name: str
     shards: int
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of_names(cls, root: Path, name: str) -> Artefact:
+        """The shards that lie in a folder where they are not numbered, under whatever names."""
+        names = tuple(path.stem for path in storage.names(root / name / layout.RECEIPTS, "*.json"))
+        return cls(root, name, len(names), names)
 
     @property
     def folder(self) -> Path:
@@ -92,7 +103,7 @@ class Artefact:
 
     def file_name(self, shard: int, suffix: str, part: str = "") -> str:
         """`00042-of-00128.parquet`, below the sub-folder `part` if one is named."""
-        name = storage.shard_name(shard, self.shards, suffix)
+        name = self.names[shard] + suffix if self.names else storage.shard_name(shard, self.shards, suffix)
         return f"{part}/{name}" if part else name
 
     def path(self, name: str) -> Path:
@@ -100,7 +111,7 @@ class Artefact:
         return layout.file_of(self.folder, name)
 
     def receipt_path(self, shard: int) -> Path:
-        return self.folder / layout.RECEIPTS / storage.shard_name(shard, self.shards, ".json")
+        return self.folder / layout.RECEIPTS / self.file_name(shard, ".json")
 
     def receipt(self, shard: int) -> Receipt | None:
         """The receipt of a shard, or None while it has not been made. Raises IntegrityError: not a receipt."""
@@ -225,6 +236,13 @@ class Artefact:
     def lying(self, suffix: str, part: str) -> list[Path]:
         """The files of such names that lie in the folder. Of objects none: the names of those come from receipts."""
         return [] if location_of(self.folder) else storage.names(self.path(part) if part else self.folder, f"*{suffix}")
+
+    def drop_others(self) -> None:
+        """Delete what lies in the folder under a name that is none of `names`: made from what is not asked for now."""
+        for path in storage.names(self.folder / layout.RECEIPTS, "*.json"):
+            if path.stem not in self.names:
+                storage.remove(path)
+                storage.discard(self.path(f"{path.stem}.parquet"))
 
     def refresh(self) -> None:
         """Write the manifest anew from the receipts that `remove` rewrote; it goes where one is missing."""

@@ -112,6 +112,9 @@ CAPTURES = pa.schema(
     ]
 )
 
+# The same in the table of one file.
+INDEXED = pa.schema([*CAPTURES, pa.field("host", pa.string())])  # of the address
+
 # By which id or digest a capture may be asked for, and its address; "": somebody asks.
 NAMES = pa.schema(
     [

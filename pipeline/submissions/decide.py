@@ -24,7 +24,7 @@ from pipeline.config import LinksSettings
 from pipeline.shards import schemas, storage
 from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import Outcome
-from pipeline.shards.removals import Removals
+from pipeline.shards.removals import Removals, hidden
 from pipeline.urls import HostList
 
 READINGS = ("max", "sum", "first")  # of karma: see `config.LinksSettings.karma_of`
@@ -196,18 +196,42 @@ def outcomes_of(
 # --- what was asked to go
 
 
-def forgotten(posts: pa.Table, removals: Removals) -> pa.Table:
-    """SUBMISSIONS without those of links that have to go (see `Removals.cover`); of each such link one row stays.
+def masked(posts: pa.Table, removals: Removals) -> pa.Table:
+    """SUBMISSIONS row for row; of links that have to go (see `Removals.cover`) only doc_ids, and hashes of post ids.
 
-    It holds the doc_id, so that the link is counted still and has its outcome, and the id of a post that a request
-    names: nothing else tells that what leads to the link is to go as well (`Removals.came`).
+    These tell that a post repeats another, as the row counts say, whenever which of the two came. The id of a post that
+    a request names stays: nothing else tells that what leads to its link is to go as well (`Removals.came`). A row
+    without an address has been masked before, and all rows of its link are.
     """
     if not removals.requests:
         return posts
+    before = pc.equal(posts["url"], "")
+    named = pc.is_in(posts["id"], pa.array(sorted(removals.submissions), pa.string()))
     gone = pc.is_in(posts["doc_id"], pa.array(sorted(removals.doc_ids), pa.string()))
     gone = pc.or_(gone, pa.array(each_host(posts["host"], removals.cover_host), pa.bool_()))
-    named = pc.is_in(posts["id"], pa.array(sorted(removals.submissions), pa.string()))
-    left = without(posts, posts["doc_id"].filter(pc.or_(gone, named)))
+    gone = pc.is_in(posts["doc_id"], value_set=posts["doc_id"].filter(pc.or_(pc.or_(gone, named), before)))
+    new = pc.and_(gone, pc.invert(before))
+    if not pc.any(new).as_py():
+        return posts
+    told = pc.or_(pc.or_(named, before), pc.equal(posts["id"], ""))
+    pairs = zip(posts["id"].to_pylist(), pc.and_(new, pc.invert(told)).to_pylist(), strict=True)
+    nothing = blanks(posts["doc_id"], schemas.SUBMISSIONS, {})
+    kept = {"doc_id": posts["doc_id"], "id": pa.array([hidden(key) if is_new else key for key, is_new in pairs])}
+    columns = [kept.get(name, pc.if_else(new, nothing[name], posts[name])) for name in schemas.SUBMISSIONS.names]
+    return pa.table(columns, schema=schemas.SUBMISSIONS)
+
+
+def forgotten(posts: pa.Table, removals: Removals) -> pa.Table:
+    """Masked SUBMISSIONS without those of links that have to go; of each such link one row stays.
+
+    It holds the doc_id, so that the link is counted still and has its outcome, and the id of a post that a request
+    names.
+    """
+    gone = pc.equal(posts["url"], "")
+    if not pc.any(gone).as_py():
+        return posts
+    named = pc.and_(gone, pc.is_in(posts["id"], pa.array(sorted(removals.submissions), pa.string())))
+    left = without(posts, posts["doc_id"].filter(gone))
     by_post = dict(zip(*(posts[name].filter(named).to_pylist() for name in ("doc_id", "id")), strict=True))
     ids = [by_post.get(doc, own) for doc, own in zip(left["doc_id"].to_pylist(), left["id"].to_pylist(), strict=True)]
     return left.set_column(left.schema.get_field_index("id"), left.schema.field("id"), [ids]) if by_post else left

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pipeline import links
+from pipeline import sources
 from pipeline.shards.jobs import JobRef
 from pipeline.shards.outcomes import ConfigError
 from pipeline.shards.receipts import Artefact, Task
@@ -45,13 +45,13 @@ class Weighing(BeamRun):
 
 def graph_bytes(root: Path, runner: str, files: Sequence[Path], shards: int) -> int:
     """The bytes of the graph in which so many files are read for so many shards: the widest of a build."""
-    sources = Artefact(root, "scratch/dumps", len(files))
+    parsed = Artefact(root, "scratch/dumps", len(files), (MARK,) * len(files))
     submissions = Artefact(root, "scratch/submissions", shards)
     run = Weighing(runner)
     run.exchange(
-        partial(links.scatter_source, sources, shards),
+        partial(sources.scatter_source, parsed, shards),
         [(Task(place, MARK), path) for place, path in enumerate(files)],
-        partial(links.gather_shard, submissions),
+        partial(sources.gather_shard, submissions),
         [Task(shard, MARK) for shard in range(shards)],
     )
     return round(GROWTH * sum(run.weights))

@@ -29,10 +29,10 @@ from pipeline.fetch.continued import records
 from pipeline.fetch.heads import HEAD_BYTES
 from pipeline.fetch.kinds import NotAnArchive, is_archive
 from pipeline.fetch.revisits import REQUEST
-from pipeline.links import sorted_out, table_of
 from pipeline.plaintext import encoding_of
 from pipeline.shards import schemas, storage
 from pipeline.shards.outcomes import InputError, Outcome
+from pipeline.sources import sorted_out, table_of
 from pipeline.submissions.decide import Rules, decided
 from pipeline.submissions.forms import FORMS, inflate
 from pipeline.submissions.ledger import SUFFIX, connect_readonly, failures_named, read_ledger

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.build import artefact
+from pipeline.documents import SIGNAL_TYPES
 from pipeline.fetch import pointers
 from pipeline.shards import progress, receipts, schemas, storage
 from pipeline.shards.outcomes import Outcome
@@ -32,6 +33,7 @@ SCRATCH = (
     "scratch/submissions", "scratch/found", "scratch/wanted", "scratch/matches", "scratch/captures",
     "scratch/originals",
 )  # fmt: skip
+BY_NAME = ("scratch/dumps", "scratch/warcs")  # of which a shard is an input file
 SCHEMAS = {"links": schemas.LINKS, "pages": schemas.PAGES, "corpus": schemas.CORPUS, "removed": schemas.REMOVED}
 
 Rewritten = tuple[int, Counter[str]]  # rows that a file holds now; the outcomes of those that left it
@@ -54,6 +56,11 @@ def take_out(removal: Removal) -> None:
         shards_of = Artefact(removal.root, name, removal.shards)
         for shard in made(shards_of):
             rewrite(removal, shards_of, shard, ("",))
+    for name in BY_NAME:
+        shards_of = Artefact.of_names(removal.root, name)
+        for shard in range(shards_of.shards):
+            if shards_of.made(shard).files:  # an earlier version wrote none
+                rewrite(removal, shards_of, shard, ("",))
 
 
 def discard(made: Artefact, shard: int) -> None:
@@ -127,6 +134,14 @@ def holds_address(removal: Removal, path: Path) -> bool:
     return bool(pc.any(pc.and_(is_doomed(removal, table["doc_id"]), pc.not_equal(table["url"], ""))).as_py())
 
 
+def holds_post(removal: Removal, path: Path) -> bool:
+    """The same of the rows of one source, which may be a month of Reddit: a row group at a time."""
+    return any(
+        pc.any(pc.and_(is_doomed(removal, batch["doc_id"]), pc.not_equal(batch["url"], ""))).as_py()
+        for batch in schemas.iterate_parquet(path, ["doc_id", "url"])
+    )
+
+
 def holds_capture(removal: Removal, path: Path) -> bool:
     """The same of the captures in WARC files, most of which no link leads to."""
     columns = ["doc_id", "final_url", "location"]
@@ -147,7 +162,8 @@ def holds_name(removal: Removal, path: Path) -> bool:
 
 HOLDS: dict[str, Callable[[Removal, Path], bool]] = {
     "links": holds_address, "scratch/submissions": holds_address, "tokens": holds_tokens,
-    "scratch/captures": holds_capture, "scratch/originals": holds_name,
+    "scratch/captures": holds_capture, "scratch/originals": holds_name, "scratch/dumps": holds_post,
+    "scratch/warcs": holds_capture,
 }  # fmt: skip
 
 
@@ -178,8 +194,24 @@ def forgotten(removal: Removal, path: Path, file: storage.HashingFile) -> Rewrit
     return schemas.write_parquet(file, [decide.without(table, named)], schemas.SUBMISSIONS), Counter({"posts": gone})
 
 
+def masked(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
+    """The rows of one source as `decide.masked` leaves them; how many lost their address."""
+    gone: Counter[str] = Counter()
+
+    def left() -> Iterator[pa.Table]:
+        for batch in schemas.iterate_parquet(path):
+            table = pa.Table.from_batches([batch]).cast(schemas.SUBMISSIONS)
+            masked = decide.masked(table, removal.question)
+            gone["posts"] += pc.sum(pc.not_equal(table["url"], masked["url"])).as_py() or 0
+            yield masked
+
+    return schemas.write_parquet(file, left(), schemas.SUBMISSIONS), gone
+
+
 def schema_of(path: Path, old: pq.ParquetFile) -> pa.Schema:
     """The schema that the stage wrote with: Parquet gives lists back with another name for their items."""
+    if path.parent.name == "documents":
+        return schemas.documents_schema(old.schema_arrow.field("signature").type.list_size, SIGNAL_TYPES)
     return SCHEMAS.get(path.parent.name, old.schema_arrow)
 
 
@@ -204,10 +236,11 @@ def without(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritte
 
 def undirected(removal: Removal, path: Path, file: storage.HashingFile) -> Rewritten:
     """Captures as `pointers.without_removed` leaves them."""
-    table = schemas.read_parquet(path).cast(schemas.CAPTURES)
+    schema = schemas.INDEXED if path.parent.name == "warcs" else schemas.CAPTURES
+    table = schemas.read_parquet(path).cast(schema)
     left = pointers.without_removed(table, removal.question)
     led = pc.sum(pc.and_(pc.equal(left["outcome"], str(Outcome.REMOVED)), pc.equal(left["location"], ""))).as_py() or 0
-    rows = schemas.write_parquet(file, [left], schemas.CAPTURES, schemas.LOOKED_UP)
+    rows = schemas.write_parquet(file, [left], schema, *(() if schema is schemas.INDEXED else (schemas.LOOKED_UP,)))
     return rows, Counter({"captures": len(table) - len(left) + led})
 
 
@@ -240,5 +273,5 @@ def overwritten(removal: Removal, path: Path, file: storage.HashingFile) -> Rewr
 
 REWRITE: dict[str, Callable[[Removal, Path, storage.HashingFile], Rewritten]] = {
     "links": blanked, "scratch/submissions": forgotten, "scratch/captures": undirected,
-    "scratch/originals": unnamed, "tokens": overwritten,
+    "scratch/originals": unnamed, "scratch/dumps": masked, "scratch/warcs": undirected, "tokens": overwritten,
 }  # fmt: skip

@@ -17,6 +17,7 @@ from pipeline.build import STAGES, same_shards
 from pipeline.shards import layout, lease, removals, storage
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.removals import Line, RemovalRequest
+from pipeline.verbs.remove.rows import BY_NAME
 
 LOST = {
     "pages/segments/": "what was crawled for it is gone; the web is asked again, and may have another page, or none",
@@ -50,6 +51,7 @@ def undo(root: Path, shards: int, lines: Sequence[str]) -> list[str]:
                     requests[path] = msgspec.structs.replace(request, lines=kept, undone=undone)
                     removals.write(path, requests[path])
                     forget_came(root, shards)
+                    forget_parsed(root)
             answers.append(f"line {line.number}: {entry}: {back(named)}")
     return answers
 
@@ -80,6 +82,14 @@ def forget_came(root: Path, shards: int) -> None:
             for shard in range(shards):
                 storage.remove(Artefact(root, name, shards).receipt_path(shard))
         storage.remove(root / removals.FOLDER / removals.CAME)
+
+
+def forget_parsed(root: Path) -> None:
+    """Forget what was parsed of input files: what came after the request was never written there."""
+    for name in BY_NAME:
+        parsed = Artefact.of_names(root, name)
+        for shard in range(parsed.shards):
+            storage.remove(parsed.receipt_path(shard))
 
 
 def forget(root: Path, request: RemovalRequest) -> None:
