@@ -1,4 +1,4 @@
-"""Rows carried over: what a shard of documents held before is taken again where it was made of the same, the same way.
+"""Rows carried over: what a shard held before is taken again where it was made of the same, the same way.
 
 Choice: beside each shard lies, in scratch and under a receipt of its own, a key for each of its rows: a hash of all
 that the page was read by. That receipt's fingerprint is over the bytes of the shard and over the making (version,
@@ -60,9 +60,9 @@ class Former:
         return (columns[place.batch][place.row] for place in places)
 
 
-def keys_of(documents: Artefact) -> Artefact:
-    """The keys of the rows of all shards."""
-    return Artefact(documents.root, "scratch/extracted", documents.shards)
+def keys_of(made: Artefact) -> Artefact:
+    """The keys of the rows of all shards of `documents` or `tokens`."""
+    return Artefact(made.root, f"scratch/{made.name}_keys", made.shards)
 
 
 def key_of(page: Mapping[str, Any], file: str) -> bytes:
@@ -71,24 +71,30 @@ def key_of(page: Mapping[str, Any], file: str) -> bytes:
     return hashlib.blake2b(msgspec.json.encode(told), digest_size=16).digest()
 
 
-def mark(documents: Artefact, shard: int, making: Any, libraries: Iterable[str]) -> str:
+def mark(made: Artefact, shard: int, making: Any, libraries: Iterable[str]) -> str:
     """The fingerprint of the keys of a shard as it stands: over what was made, before any removal, and its making."""
-    inputs = [making, documents.hashes(shard)]
-    return receipts.fingerprint("extracted", VERSION, {}, inputs, libraries)
+    return receipts.fingerprint(keys_of(made).name, VERSION, {}, [making, made.hashes(shard)], libraries)
+
+
+def known(made: Artefact, shard: int, making: Any, libraries: Iterable[str]) -> dict[str, bytes]:
+    """The key of each row of a shard as it stands, by doc_id, if they were made as `making` says; else none."""
+    keys = keys_of(made)
+    receipt = keys.receipt(shard) if made.receipt(shard) else None
+    if receipt is None or receipt.fingerprint != mark(made, shard, making, libraries):
+        return {}
+    table = schemas.read_parquet(keys.file(shard, ".parquet"))
+    return dict(zip(table["doc_id"].to_pylist(), table["key"].to_pylist(), strict=True))
 
 
 def former(documents: Artefact, shard: int, making: Any, libraries: Iterable[str]) -> Former:
     """The rows of a shard as it stands, if they were made as `making` says; none of a shard that is damaged."""
-    keys = keys_of(documents)
     try:
-        receipt = keys.receipt(shard) if documents.receipt(shard) else None
-        if receipt is None or receipt.fingerprint != mark(documents, shard, making, libraries):
+        key_of_doc = known(documents, shard, making, libraries)
+        if not key_of_doc:
             return Former()
-        known = schemas.read_parquet(keys.file(shard, ".parquet"))
         path = documents.file(shard, ".parquet")
     except IntegrityError:
         return Former()
-    key_of_doc = dict(zip(known["doc_id"].to_pylist(), known["key"].to_pylist(), strict=True))
     batches = tuple(map(pa.Table.from_batches, ([batch] for batch in schemas.iterate_parquet(path, rows=TABLE_ROWS))))
     places: dict[bytes, Place] = {}
     for number, batch in enumerate(batches):
@@ -99,11 +105,11 @@ def former(documents: Artefact, shard: int, making: Any, libraries: Iterable[str
     return Former(batches, places)
 
 
-def keep(documents: Artefact, shard: int, keys: Mapping[str, bytes], making: Any, libraries: Iterable[str]) -> None:
+def keep(made: Artefact, shard: int, keys: Mapping[str, bytes], making: Any, libraries: Iterable[str]) -> None:
     """Write the keys of the rows of a shard that has been made, by doc_id."""
-    artefact = keys_of(documents)
+    artefact = keys_of(made)
     table = pa.table([list(keys), list(keys.values())], schema=KEYS).sort_by("doc_id")
-    with artefact.attempt(Task(shard, mark(documents, shard, making, libraries))) as attempt:
+    with artefact.attempt(Task(shard, mark(made, shard, making, libraries))) as attempt:
         with attempt.write(".parquet") as file:
             schemas.write_parquet(file, [table], KEYS)
         attempt.rows(".parquet", len(table))

@@ -152,6 +152,7 @@ class TokenizerSettings(Section, frozen=True):
 
     vocab_size: Annotated[int, Meta(ge=257, le=1_000_000)] = 50_257  # GPT-2: 256 bytes, 50,000 merges, end-of-text
     merges: str = ""  # a file of published ones (GPT-2's vocab.bpe) to take instead of learning; it sets the size
+    keep: bool = True  # a vocabulary once learnt, while the settings above stay: no token and no model is lost
     min_count: Positive = 1  # a merge must occur so often; 1 = fill the vocabulary, as GPT-2's and `tokenizers`' do
 
 

@@ -7,17 +7,20 @@ links on from phase to phase, which would carry them through every shuffle.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
 
 from pipeline.config import Settings
-from pipeline.shards import schemas
+from pipeline.shards import inputs, schemas
 from pipeline.shards.outcomes import Outcome
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.removals import Refusals, Removals
 from pipeline.submissions.decide import list_file
 from pipeline.urls import HostList
+
+SPLITS = "scratch/splits-of-links.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,12 @@ def kept_links(links: Artefact, shard: int) -> list[Kept]:
 
 
 def splits_of(links: Artefact) -> dict[str, int]:
-    """Hosts that are spread over several shards, and over how many."""
+    """Hosts that are spread over several shards, and over how many; looked up once for a state of all links."""
+    return inputs.remembered(links.root / SPLITS, links.mark(), partial(spread, links), dict[str, int])
+
+
+def spread(links: Artefact) -> dict[str, int]:
+    """The same, read from all shards."""
     splits: dict[str, int] = {}
     for shard in range(links.shards):
         table = schemas.read_parquet(links.file(shard, ".parquet"), ["host", "host_shards"])

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline import sources, urls
 from pipeline.config import Settings, slice_of
-from pipeline.shards import receipts, schemas
+from pipeline.shards import inputs, receipts, schemas
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Removals, keep_came
 from pipeline.shards.runner import Run
@@ -32,6 +32,7 @@ from pipeline.submissions.ledger import snapshots
 VERSION = 4
 LIBRARIES = ("ada-url", "msgspec", "numpy", "pyarrow")
 SCATTER_ROWS = 500_000  # of scratch shards read together, so that blocks are few and large
+SPLITS = "scratch/splits-of-submissions.json"
 SOURCES = ("submissions", "bigquery", "bigquery_days")  # settings that say what is read
 
 
@@ -47,7 +48,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     paths = snapshots(named, work / "scratch" / "ledgers") + sources.exported(settings.links, work, run)
     paths, left_out = sources.sorted_out(paths, folders)
     read_from, parsed, submissions = sources.collect(paths, work, shards, run, settings.build.windows_bytes)
-    splits = urls.split_hosts(*count_links(submissions), shards)
+    splits = splits_among(submissions)
     links = Artefact(work, "links", shards)
     used = {name: value for name, value in slice_of(settings.links).items() if name not in (*SOURCES, *LISTS)}
     read = [submissions.hashes(shard) for shard in range(shards)]
@@ -62,6 +63,16 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     notes = sources.notes_of(read_from, parsed, left_out)
     books = {sources.STEP: sources.submission_counts(parsed, submissions)}
     return links.finish(used, LIBRARIES, books=books, notes=notes)
+
+
+def splits_among(submissions: Artefact) -> dict[str, int]:
+    """Hosts too large for one shard, and over how many each is spread; counted once for a state of all rows."""
+    return inputs.remembered(submissions.root / SPLITS, submissions.mark(), partial(split, submissions), dict[str, int])
+
+
+def split(submissions: Artefact) -> dict[str, int]:
+    """The same, from all rows."""
+    return urls.split_hosts(*count_links(submissions), submissions.shards)
 
 
 def count_links(submissions: Artefact) -> tuple[dict[str, int], int]:

@@ -5,6 +5,10 @@ The table that merges are learnt from has a limit in bytes; above it the rarest 
 that what stays depends on the corpus alone. Cost: one more reading of the corpus. Alternative: learn from a sample of
 the text, as most do, which is simpler and never quite the vocabulary of the corpus.
 
+Once learnt, a vocabulary stays while its settings do (`tokenizer.keep`), whatever the corpus gains: with another one
+every token would have to be made anew, and no model could go on. Cost: it hangs on what the corpus was when it was
+learnt first, the one artefact that does; `keep = false` learns it of what the corpus is.
+
 Published merges (`tokenizer.merges`) are taken as they are, so that published weights can be trained on and compared;
 the counts then only say how they fit.
 
@@ -60,6 +64,12 @@ ENCODED_AT_ONCE = 100_000  # distinct words
 COUNTED_S = 180e-9  # CPU s a byte of corpus as it lies: 80 ns a byte of text (bench_plan.py)
 TABLE_BYTES = 64_000_000  # of the words that merges are learnt from; learning takes 50 to 90 bytes a byte
 
+MAKING = "making"  # in the manifest: the fingerprint of the vocabulary without that of the text
+KEPT = (
+    "the vocabulary is kept, though the corpus has changed since it was learnt, so tokens and models stay good; to "
+    "learn it anew: webtext build --set tokenizer.keep=false"
+)
+
 WORDS = pa.schema([pa.field("word", pa.binary()), pa.field("count", pa.int64())])
 
 
@@ -83,7 +93,10 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     published = published_merges(settings, work)
     sources = [*texts, *published.values()]
     mark = receipts.fingerprint("tokenizer", VERSION, [chosen(settings), limits], sources, LIBRARIES)
-    tasks = tokenizer.begin([mark])
+    making = receipts.fingerprint("tokenizer", VERSION, [chosen(settings), limits], [*published.values()], LIBRARIES)
+    used = {**chosen(settings), MAKING: making}
+    stands = standing(tokenizer, making) if settings.tokenizer.keep else ""
+    tasks = tokenizer.begin([stands or mark])
     if tasks:
         counted = receipts.fingerprint("words", VERSION, [LONGEST, share], texts, LIBRARIES)
         unmade = words.begin([counted] * shards)
@@ -92,13 +105,21 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
         run.exchange(scatter, range(shards), gather, unmade, heavy=corpus.bytes() * COUNTED_S > HEAVY_S)
         progress.begin(progress.Phase(tokenizer.name, makes=True, before=progress.counts()))
         run.map_shards(partial(learn_shard, settings, next(iter(published), None), words, tokenizer), tasks)
-    return tokenizer.finish(chosen(settings), LIBRARIES, [corpus])
+    return tokenizer.finish(used, LIBRARIES, [corpus], notes=[KEPT] if stands not in ("", mark) else ())
+
+
+def standing(tokenizer: Artefact, making: str) -> str:
+    """The fingerprint of the vocabulary that stands whole, made as it would be today but for the text; "" of none."""
+    manifest, receipt = tokenizer.manifest(), tokenizer.receipt(0)
+    if manifest is None or receipt is None or manifest.settings.get(MAKING) != making:
+        return ""
+    return receipt.fingerprint if tokenizer.holds(receipt.files) else ""
 
 
 def chosen(settings: Settings) -> dict[str, Any]:
     """The settings that decide the vocabulary: of published merges their contents do, wherever they lie."""
     found = slice_of(settings.tokenizer)
-    del found["merges"]
+    del found["merges"], found["keep"]
     return {} if settings.tokenizer.merges else found
 
 

@@ -3,7 +3,8 @@
 Choice: fast engines encode, and documents of every shard are encoded by `tokenizers` too and must agree. A shard is an
 Arrow IPC file, uncompressed, of one record batch, so that its values buffer is one flat stream of tokens. Cost: the
 tokens of a shard (2 or 4 bytes each) are held in memory, twice while it is written. Alternative: nanoGPT's bare .bin,
-which knows neither documents nor its tokenizer.
+which knows neither documents nor its tokenizer. Of a text that the shard held before, by the same vocabulary, the
+tokens are carried over (see `carried`).
 
 Within a shard the documents lie in a seeded permutation. The corpus is sorted by URL, so most neighbours in a training
 window would be of one host, and one page would give away the next one's furniture; Megatron permutes for that reason,
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -26,9 +27,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline import carried
 from pipeline.config import Settings, TokensSettings, slice_of
 from pipeline.shards import progress, receipts, schemas
-from pipeline.shards.outcomes import InputError, Outcome
+from pipeline.shards.outcomes import InputError, IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.runner import HEAVY_S, Run
 from pipeline.shards.storage import HashingFile
@@ -87,8 +89,10 @@ def encode_shard(settings: TokensSettings, corpus: Artefact, tokens: Artefact, t
     """Encode one corpus shard and write its two files."""
     tokenizer = Artefact(corpus.root, "tokenizer", 1)
     encoder = encoder_of(tokenizer, tokenizer.hashes(0)[TOKENIZER])
+    making = [VERSION, FORMAT, encoder.sha256]
     batches = schemas.iterate_parquet(corpus.file(task.shard, ".parquet"), COLUMNS, rows=1_000)
-    encoded = encode(batches, encoder, settings.val_share)
+    keys: dict[str, bytes] = {}
+    encoded = encode(batches, encoder, settings.val_share, Before.of(tokens, task.shard, making), keys)
     splits = {name: split.permuted(settings.seed) for name, split in encoded.items()}
     with tokens.attempt(task) as attempt:
         for name, split in splits.items():
@@ -97,25 +101,76 @@ def encode_shard(settings: TokensSettings, corpus: Artefact, tokens: Artefact, t
             attempt.rows(".arrow", len(split.ids), name)
         documents = sum(len(split.ids) for split in splits.values())
         attempt.commit({"tokens": receipts.balanced("tokens", documents, {Outcome.KEPT: documents})})
+    carried.keep(tokens, task.shard, keys, making, LIBRARIES)
 
 
-def encode(batches: Iterable[pa.RecordBatch], encoder: Encoder, share: float) -> dict[str, Split]:
-    """The documents of corpus batches, encoded, as `train` and `val`; a sample is checked (see `Encoder.check`)."""
-    splits = {"train": Split(), "val": Split()}
-    end = np.array([encoder.end_of_text], encoder.dtype)
+@dataclass(frozen=True)
+class Before:
+    """What a shard holds as it stands: the key of each document's text, and its tokens with end-of-text."""
+
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+    ids: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tokens: Artefact, shard: int, making: list[Any]) -> Before:
+        """That of a shard whose tokens were made as `making` says; else, or where it is damaged, nothing."""
+        ids: dict[str, npt.NDArray[Any]] = {}
+        try:
+            keys = carried.known(tokens, shard, making, LIBRARIES)
+            paths = [tokens.file(shard, ".arrow", name) for name in ("train", "val")] if keys else []
+        except IntegrityError:
+            return cls()
+        for path in paths:
+            with pa.memory_map(str(path)) as file:
+                batch = pa.ipc.open_file(file).get_batch(0)
+                ends, values = batch["tokens"].offsets.to_numpy(), batch["tokens"].values.to_numpy()
+                for row, doc_id in enumerate(batch["doc_id"].to_pylist()):  # "" of one that was removed
+                    ids[doc_id] = values[ends[row] : ends[row + 1]].copy()
+        return cls(keys, ids)
+
+    def has(self, doc_id: str, key: bytes) -> bool:
+        """Whether the tokens of a document with this text are there."""
+        return self.keys.get(doc_id) == key and doc_id in self.ids
+
+
+def encode(
+    batches: Iterable[pa.RecordBatch],
+    encoder: Encoder,
+    share: float,
+    before: Before | None = None,
+    keys: dict[str, bytes] | None = None,
+) -> dict[str, Split]:
+    """The documents of corpus batches as `train` and `val`: carried from `before`, or encoded; a sample is checked.
+
+    See `Encoder.check`. The keys of the texts are put into `keys`.
+    """
+    before, splits = before or Before(), {"train": Split(), "val": Split()}
+    end, checked = np.array([encoder.end_of_text], encoder.dtype), False
     for batch in batches:
         columns = [batch.column(name).to_pylist() for name in COLUMNS]
-        encoded = encoder.encode_batch(columns[2])
-        for doc_id, host, text, created, ids in zip(*columns, encoded, strict=True):
-            if is_checked(doc_id) or not any(split.ids for split in splits.values()):
+        found = dict(zip(columns[0], map(key_of, columns[2]), strict=True))
+        if keys is not None:
+            keys.update(found)
+        new = {doc: text for doc, text in zip(columns[0], columns[2], strict=True) if not before.has(doc, found[doc])}
+        encoded = dict(zip(new, encoder.encode_batch(list(new.values())), strict=True))
+        for doc_id, host, text, created in zip(*columns, strict=True):
+            ids = encoded.get(doc_id)
+            if ids is not None and (is_checked(doc_id) or not checked):
                 encoder.check(doc_id, text, ids)
+                checked = True
             split = splits["val" if bpe.is_val(doc_id, share) else "train"]
-            split.ids.append(np.concatenate([ids.astype(encoder.dtype), end]))
+            whole = before.ids[doc_id] if ids is None else np.concatenate([ids.astype(encoder.dtype), end])
+            split.ids.append(whole)
             split.doc_ids.append(doc_id)
             split.hosts.append(host)
             split.years.append(year_of(created))
         progress.advance(progress.ROWS, batch.num_rows)
     return splits
+
+
+def key_of(text: str) -> bytes:
+    """16 bytes that tell a text."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def is_checked(doc_id: str) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import links, sources, urls
+from pipeline import kept, links, sources, urls
 from pipeline.cli import app as cli
 from pipeline.config import Settings, parse
 from pipeline.demo import dump
@@ -155,6 +155,18 @@ def test_karma_and_lists_decide_again_without_reading_a_dump(tmp_path):
     (tmp_path / "mine.txt").write_text("b.test\n")
     manifest = build(tmp_path, lines, run=OnlyDecide(), karma=2, over_18=True, blocked_hosts="mine.txt")
     assert manifest.books["links"].outcomes == {"kept": 2, "blocked_host": 1}
+
+
+def test_what_is_whole_is_told_without_reading_a_row(tmp_path, monkeypatch):
+    first = build(tmp_path, [line(number, f"http://b.test/{number}") for number in range(12)])
+    settings = parse({"build": {"shards": 3}, "links": {"submissions": ["dump*.ndjson"]}})
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas, "read_parquet", lambda *_: pytest.fail("a shard was read"))
+        assert links.stage(settings, tmp_path, NoRun()) == first
+    spread = kept.splits_of(Artefact(tmp_path, "links", 3))
+    assert spread == kept.spread(Artefact(tmp_path, "links", 3)) == {"b.test": 3}
+    monkeypatch.setattr(kept, "spread", lambda _: pytest.fail("looked up twice"))
+    assert kept.splits_of(Artefact(tmp_path, "links", 3)) == spread
 
 
 def test_what_is_whole_is_not_made_again_even_when_a_dump_is_renamed(tmp_path):
@@ -337,7 +349,7 @@ def test_a_damaged_scratch_shard_is_named(tmp_path):
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(IntegrityError, match="00000-of-00001"):
-        build(tmp_path, [line(1, "http://a.test/")], shards=1)
+        build(tmp_path, [line(1, "http://a.test/")], shards=1, karma=2)
 
 
 def test_dumps_must_be_named_and_there(tmp_path):

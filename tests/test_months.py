@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline import documents, links, sources
+from pipeline import documents, links, sources, tokenizer
 from pipeline.config import parse
 from pipeline.fetch import pointers
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
+from pipeline.text.encoder import Encoder
 from pipeline.text.extract import extract
 from pipeline.verbs.remove import remove, undo
 
@@ -265,7 +266,43 @@ def test_what_a_kill_left_between_the_rows_and_their_keys_is_made_anew(tmp_path,
     assert told(more["documents"]) == told(built(copied(tmp_path, tmp_path / "new"), STAGES[:3])["documents"])
 
 
-EVENTS = st.lists(st.sampled_from([*PAGES, "change", "remove", "words", "shingles"]), max_size=4)
+ALL = (*STAGES, "tokenizer", "tokens")
+LEARNT = {"tokenizer": {"vocab_size": 300}, "tokens": {"val_share": 0.0}}
+
+
+def test_a_vocabulary_once_learnt_stays_and_only_new_texts_are_encoded(tmp_path, extracted, monkeypatch):
+    texts, whole = [], Encoder.encode_batch
+    monkeypatch.setattr(Encoder, "encode_batch", lambda own, batch: (texts.extend(batch), whole(own, batch))[1])
+    month(tmp_path, "2025-01")
+    before = built(tmp_path, ALL, **LEARNT)
+    month(tmp_path, "2025-03")
+    more = built(tmp_path, ALL, **LEARNT)
+    assert told(more["tokenizer"])[0] == told(before["tokenizer"])[0]
+    assert more["tokenizer"].notes == (tokenizer.KEPT, *before["tokenizer"].notes)
+    assert (len(texts), len(set(texts))) == (3, 3)
+    assert built(tmp_path, ALL, **LEARNT) == more
+    for path in (tmp_path / "scratch/tokens_keys").rglob("*.parquet"):
+        path.unlink()
+    for path in (tmp_path / "tokens").rglob("*-of-*.json"):
+        path.unlink()
+    assert told(built(tmp_path, ALL, **LEARNT)["tokens"]) == told(more["tokens"])
+    assert len(texts) == 6
+
+
+def test_a_vocabulary_is_learnt_anew_when_asked_for_or_by_other_settings(tmp_path, extracted):
+    month(tmp_path, "2025-01")
+    before = built(tmp_path, ALL, **LEARNT)
+    month(tmp_path, "2025-03")
+    larger = built(tmp_path, ALL, **{**LEARNT, "tokenizer": {"vocab_size": 310}})
+    assert tokenizer.KEPT not in larger["tokenizer"].notes
+    asked = {**LEARNT, "tokenizer": {"vocab_size": 300, "keep": False}}
+    again = built(tmp_path, ALL, **asked)
+    new = built(copied(tmp_path, tmp_path / "new"), ALL, **asked)
+    assert {stage: told(again[stage]) for stage in ALL} == {stage: told(new[stage]) for stage in ALL}
+    assert told(again["tokenizer"])[0] != told(before["tokenizer"])[0]
+
+
+EVENTS = st.lists(st.sampled_from([0, 1, "change", "remove", "words", "shingles"]), max_size=4)
 
 
 @given(EVENTS, st.permutations(list(PAGES)))
@@ -274,9 +311,9 @@ def test_every_artefact_has_the_bytes_of_a_build_from_nothing_whatever_came_befo
     work, sections = tmp_path_factory.mktemp("grown"), {}
     whole, documents.Sandbox = documents.Sandbox, InProcess
     try:
-        for event in (rest[0], *events, *rest[1:]):
-            if event in PAGES:
-                month(work, event)
+        for event in (0, *events, 1, 2):  # a removal leaves what is left of a link where it was, till more comes
+            if isinstance(event, int):
+                month(work, rest[event])
             elif event == "change":
                 month(work, rest[0], offset=10)
             elif event == "remove":

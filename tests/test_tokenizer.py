@@ -211,8 +211,10 @@ def test_nothing_is_learnt_twice_until_the_texts_change(tmp_path):
     corpus(tmp_path / "other", 2, documents(41))
     for path in filter(Path.is_file, (tmp_path / "other/corpus").rglob("*.*")):
         (tmp_path / path.relative_to(tmp_path / "other")).write_bytes(path.read_bytes())
+    assert tokenizer.stage(settings, tmp_path, Idle()).files == first.files
+    asked = settings_of(2, tokenizer={"vocab_size": 300, "keep": False})
     with pytest.raises(AssertionError, match="counted again"):
-        tokenizer.stage(settings, tmp_path, Idle())
+        tokenizer.stage(asked, tmp_path, Idle())
 
 
 def test_published_merges_are_taken_as_they_are_and_their_fit_is_told(tmp_path):

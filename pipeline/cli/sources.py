@@ -6,6 +6,7 @@ import glob
 import json
 import shlex
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -68,6 +69,7 @@ def harvest(
     ledger: Annotated[Path, typer.Option(help="The ledger, relative to the working directory.")] = LEDGER,
     every: Annotated[str, typer.Option(help="Go on, a round every 90s, 10m, 6h …; otherwise one round.")] = "",
     until: Annotated[str, typer.Option(help="When --every ends: a date (UTC), or a time from now; else never.")] = "",
+    build: Annotated[bool, typer.Option("--build", help="Build after each round: the corpus stays current.")] = False,
 ) -> None:
     """Read Reddit's API into a ledger that links can read; killed at any moment, the next harvest goes on.
 
@@ -76,12 +78,15 @@ def harvest(
     """
     settings = settings_of(folder, sets)
     with needing("harvest"):
-        from pipeline.verbs.harvest import harvested, schedule, sources_of
+        from pipeline.verbs.harvest import check_ledger, harvested, rebuilt, schedule, sources_of
     sources = sources_of(subreddit or (), domain or (), multireddit or ())
     path = folder / ledger
     if location_of(path):
         raise ConfigError("a ledger is a database file: --ledger has to name a place on this machine")
-    counts = harvested(settings, path, sources, schedule(every, until), err.print)
+    if build:
+        check_ledger(folder, settings, path)
+    then = partial(rebuilt, folder.absolute(), settings) if build else None
+    counts = harvested(settings, path, sources, schedule(every, until), err.print, then=then)
     out.print(f"{path}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
     if not any(fnmatch(str(path), str(folder / pattern)) for pattern in settings.links.submissions):
         out.print(f'next: submissions = ["{ledger}"] under [links] of {folder / config.FILE_NAME}')

@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,6 +19,8 @@ from pipeline.shards.outcomes import InputError, StorageError
 
 HASHES = "scratch/sha256.json"  # what input files held when they were last read
 SETTLED_S = 2
+
+T = TypeVar("T")
 
 
 def matching(patterns: Iterable[str], root: Path, setting: str, folders: list[str] | None = None) -> list[Path]:
@@ -48,6 +51,20 @@ def matching(patterns: Iterable[str], root: Path, setting: str, folders: list[st
         if not is_text(str(path)):
             raise InputError(f"{setting}: {str(path)!a}: the name is not UTF-8; give the file another one")
     return sorted(found)
+
+
+def remembered(cache: Path, mark: str, make: Callable[[], T], kind: type[T]) -> T:
+    """What `make` gives, kept in a file as JSON of a `kind` while the mark of what it is made from stays."""
+    try:
+        known, found = msgspec.json.decode(storage.read_bytes(cache), type=tuple[str, kind])  # type: ignore[valid-type]
+        if known == mark:
+            return found
+    except (OSError, msgspec.MsgspecError):
+        pass
+    made = make()
+    with suppress(StorageError):  # who may only look at a directory makes it again
+        storage.write_bytes(cache, msgspec.json.encode((mark, made)))
+    return made
 
 
 def sha256_of_each(paths: Iterable[Path], cache: Path) -> dict[Path, str]:

@@ -111,7 +111,7 @@ class Artefact:
         return layout.file_of(self.folder, name)
 
     def receipt_path(self, shard: int) -> Path:
-        return self.folder / layout.RECEIPTS / self.file_name(shard, ".json")
+        return path_of_receipt(self, shard)
 
     def receipt(self, shard: int) -> Receipt | None:
         """The receipt of a shard, or None while it has not been made. Raises IntegrityError: not a receipt."""
@@ -182,6 +182,10 @@ class Artefact:
     def contents(self, shard: int) -> dict[str, str]:
         """File name to sha256 of what one made shard holds today."""
         return {name: stamp.sha256 for name, stamp in self.made(shard).files.items()}
+
+    def mark(self) -> str:
+        """16 hex digits over what all shards hold today. Raises IntegrityError: one has not been made."""
+        return mark_of({name: sha256 for shard in range(self.shards) for name, sha256 in self.contents(shard).items()})
 
     def made(self, shard: int) -> Receipt:
         """The receipt of a shard. Raises IntegrityError: it has not been made."""
@@ -335,6 +339,12 @@ class Begun(list[Task]):
     def __init__(self, artefact: Artefact, tasks: Iterable[Task]) -> None:
         super().__init__(tasks)
         self.artefact = artefact
+
+
+@lru_cache(maxsize=RECEIPTS_HELD)
+def path_of_receipt(artefact: Artefact, shard: int) -> Path:
+    """The same path, put together once: a build that has nothing to do asks for each dozens of times."""
+    return artefact.folder / layout.RECEIPTS / artefact.file_name(shard, ".json")
 
 
 def opened(path: Path) -> Receipt:

@@ -1,10 +1,12 @@
 """The ledger of the live harvest: what Reddit showed, the score that counts, and nothing of what was deleted there.
 
 Choice: one SQLite file in WAL mode (sql/ledger.sql), written page by page, so that a killed harvest loses one page at
-most. `links` never reads it while it grows: `snapshot` writes the rows of one read transaction as an ordinary dump,
-sorted by id, whose bytes depend on the rows alone. A hash of the SQLite file would tell nothing: the newest rows lie in
-its -wal file, and equal rows give unequal files. Cost: the rows are written once more. Alternative: hash a sorted
-reading and read again later; in between the harvest may have written.
+most. `links` never reads it while it grows: `snapshot` writes the rows of one read transaction as ordinary dumps, one
+a month, sorted by id, whose bytes depend on their rows alone. A hash of the SQLite file would tell nothing: the newest
+rows lie in its -wal file, and equal rows give unequal files. Cost: the rows are written once more. Alternative: hash a
+sorted reading and read again later; in between the harvest may have written.
+
+Long because each of its queries stands with the function that asks it.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import hashlib
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
@@ -36,6 +39,7 @@ MISSING_S = 3_600  # between the two looks that find a submission missing: one e
 RESUMED_S = 3_600  # an unfinished pass older than this begins again: what `after` points to has moved on
 SNAPSHOT_ROWS = 10_000
 
+MONTH = "strftime('%Y-%m', created_utc, 'unixepoch')"
 COLUMNS = "id, url, score, created_utc, subreddit, over_18"
 INSERT = """
 INSERT INTO submissions (id, url, score, created_utc, subreddit, over_18,
@@ -253,14 +257,19 @@ def read_ledger(path: Path, rows: int) -> Iterator[Block]:
 
     Every row is KEPT; the score is the settled one, or the latest while there is none. Raises InputError: no ledger.
     """
+    for block in selected(path, rows, "id"):
+        yield Block(block, Counter({Outcome.KEPT: len(block)}))
+
+
+def selected(path: Path, rows: int, order: str) -> Iterator[list[Submission]]:
+    """The submissions of a ledger, so many at a time, of one moment. Raises as `read_ledger`."""
     if not path.is_file():
         raise InputError(f"{path}: no such ledger; 'webtext harvest' writes one")
     with failures_named(path), closing(connect_readonly(path)) as db:
         check_kind(db, path)
-        found = db.execute(f"SELECT {COLUMNS} FROM submissions WHERE missing_utc IS NULL ORDER BY id")
+        found = db.execute(f"SELECT {COLUMNS} FROM submissions WHERE missing_utc IS NULL ORDER BY {order}")
         while block := found.fetchmany(rows):
-            kept = [submission_of(*row) for row in block]
-            yield Block(kept, Counter({Outcome.KEPT: len(kept)}))
+            yield [submission_of(*row) for row in block]
 
 
 def submission_of(key: str, url: str, score: int, created_utc: int, subreddit: str, over_18: int) -> Submission:
@@ -274,21 +283,37 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
 
 
 def snapshots(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """`paths` with every ledger replaced by its dump in `folder`, written now; dumps of other ledgers are removed."""
-    made = [snapshot(path, folder) if path.suffix.lower() == SUFFIX else path for path in paths]
+    """`paths` with every ledger replaced by its dumps in `folder`, written now; dumps of other ledgers are removed."""
+    each = [snapshot(path, folder) if path.suffix.lower() == SUFFIX else [path] for path in paths]
+    made = [path for dumps in each for path in dumps]
     for old in set(storage.names(folder, "*.zst")) - set(made):
         storage.remove(old)
     return made
 
 
-def snapshot(path: Path, folder: Path) -> Path:
-    """A ledger as a dump, atomically: the same rows give the same bytes. Raises as `read_ledger`, and StorageError."""
+def snapshot(path: Path, folder: Path) -> list[Path]:
+    """A ledger as dumps, one for each month (UTC) of its posts: the same rows give the same bytes, whatever other
+    months hold, so that a harvest of a day makes one of them anew. One without rows where the ledger has none.
+
+    Raises as `read_ledger`, and StorageError.
+    """
     mark = hashlib.sha256(name_of(path.absolute()).encode()).hexdigest()[:8]  # two ledgers may have one name
-    target = folder / f"{path.stem}-{mark}.ndjson.zst"
+    rows = (row for block in selected(storage.local(path), SNAPSHOT_ROWS, f"{MONTH}, id") for row in block)
+    made = []
+    for month, posts in groupby(rows, lambda row: time.strftime("%Y-%m", time.gmtime(row.created_utc))):
+        made.append(folder / f"{path.stem}-{mark}-{month}.ndjson.zst")
+        write_dump(made[-1], posts)
+    if not made:
+        made.append(folder / f"{path.stem}-{mark}.ndjson.zst")
+        write_dump(made[0], ())
+    return made
+
+
+def write_dump(target: Path, posts: Iterable[Submission]) -> None:
+    """Submissions as a dump, atomically."""
     with storage.atomic(target) as file, zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:  # type: ignore[arg-type]
-        for block in read_ledger(storage.local(path), SNAPSHOT_ROWS):
-            packed.write(b"".join(map(dump_line, block.kept)))
-    return target
+        for post in posts:
+            packed.write(dump_line(post))
 
 
 def dump_line(submission: Submission) -> bytes:

@@ -15,17 +15,29 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 
+from pipeline.build import build
 from pipeline.config import HarvestSettings, Settings
 from pipeline.counts import counted
 from pipeline.fetch.client import check_contact
 from pipeline.fetch.robots import user_agent
 from pipeline.pages import SOFTWARE
 from pipeline.shards import lease
-from pipeline.shards.outcomes import BooksError, ConfigError, Outcome, SourceError
+from pipeline.shards.outcomes import (
+    BooksError,
+    BusyError,
+    ConfigError,
+    EngineError,
+    OutageError,
+    Outcome,
+    SourceError,
+    StorageError,
+)
+from pipeline.shards.runner import Run
 from pipeline.submissions.ledger import SUFFIX, Ledger
 from pipeline.submissions.listings import PAGE, Page, Unreadable, info, walk
 from pipeline.submissions.reddit import Client, Clock, Outage
@@ -44,6 +56,7 @@ LISTINGS: dict[str, int] = {
 SYSTEM = Clock(time.time, time.monotonic, time.sleep)
 CLOSED = {Outcome.PRIVATE, Outcome.QUARANTINED, Outcome.BANNED, Outcome.NOT_FOUND}  # to all listings of a source
 PASSING = {Outcome.SERVER_ERROR, Outcome.TIMED_OUT, Outcome.BAD_ANSWER}  # may be otherwise in the next round
+PASSING_ERRORS = (BusyError, EngineError, OutageError, StorageError)  # of a build: the next one may fare better
 IN_A_ROW = 3  # listings that fail so before a round is given up: each took all its retries
 KINDS = {
     "subreddit": ("r/{}", re.compile(r"(?:/?r/)?(\w{2,24})/?", re.ASCII)),
@@ -108,11 +121,13 @@ def harvested(
     report: Callable[[str], None],
     clock: Clock = SYSTEM,
     more: Mapping[str, str] = MappingProxyType({}),
+    then: Callable[[], str] | None = None,
 ) -> dict[str, int]:
     """Harvest into the ledger at `path`, one round or as `schedule` says; what the ledger holds then.
 
-    `more` are settings of PRAW, for a server that is not Reddit's. Raises ConfigError (contact, credentials),
-    SourceError, BusyError (another harvest), InputError (not a ledger), StorageError.
+    `then` is done after each round, and says in a line what came of it (see `rebuilt`). `more` are settings of PRAW,
+    for a server that is not Reddit's. Raises ConfigError (contact, credentials), SourceError, BusyError (another
+    harvest), InputError (not a ledger), StorageError.
     """
     check_contact(settings.pages)
     if path.suffix != SUFFIX:
@@ -126,8 +141,10 @@ def harvested(
 
         if every_s is None:
             harvest_once()
+            if then is not None:
+                report(then())
         else:
-            rounds(harvest_once, every_s, until, clock, report)
+            rounds(harvest_once, every_s, until, clock, report, then)
         return ledger.counts(int(chosen.settle_hours * HOUR))
 
 
@@ -216,11 +233,17 @@ def rescore(settings: HarvestSettings, client: Client, ledger: Ledger) -> Readin
 
 
 def rounds(
-    harvest_once: Callable[[], None], every_s: float, until: float | None, clock: Clock, report: Callable[[str], None]
+    harvest_once: Callable[[], None],
+    every_s: float,
+    until: float | None,
+    clock: Clock,
+    report: Callable[[str], None],
+    then: Callable[[], str] | None = None,
 ) -> None:
     """Do `one` every so many seconds, counted from begin to begin, until a time (seconds since 1970; None: for ever).
 
-    An outage of Reddit is told and costs a round, since a later one may fare better. Everything else is raised.
+    An outage of Reddit is told and costs a round, since a later one may fare better; so is what passes of `then`, which
+    is done after each round, also after an outage. Everything else is raised.
     """
     while True:
         began = clock.now()
@@ -228,10 +251,31 @@ def rounds(
             harvest_once()
         except Outage as outage:
             report(str(outage))
+        if then is not None:
+            try:
+                report(then())
+            except PASSING_ERRORS as error:
+                report(f"build: {error}")
         again = max(began + every_s, clock.now())
         if until is not None and again >= until:
             return
         clock.sleep(max(0.0, again - clock.now()))
+
+
+def rebuilt(root: Path, settings: Settings, run: Run | None = None) -> str:
+    """Build what the round has made stale, as `webtext build` does; in a line, what that was, and what there is now."""
+    made: list[str] = []
+    manifests = build(root, settings, run=run, started=made.append)
+    documents = manifests["corpus"].books["corpus"].outcomes.get(Outcome.KEPT, 0)
+    stands = f"the corpus has {counted(documents, 'document')}"
+    return f"build: {' '.join(made)} made anew; {stands}" if made else f"build: nothing to do; {stands}"
+
+
+def check_ledger(root: Path, settings: Settings, ledger: Path) -> None:
+    """Raise ConfigError for a ledger that no build would read."""
+    if not any(fnmatch(str(ledger), str(root / pattern)) for pattern in settings.links.submissions):
+        inside = ledger.relative_to(root) if ledger.is_relative_to(root) else ledger
+        raise ConfigError(f'--build would not read the ledger: set submissions = ["{inside}"] under [links]')
 
 
 def schedule(every: str, until: str, clock: Clock = SYSTEM) -> tuple[float | None, float | None]:

@@ -195,11 +195,22 @@ def test_a_snapshot_is_a_dump_of_the_same_rows_whatever_order_they_came_in(rows,
                 ledger.begin(NEW, 0)
                 for one in order:
                     record(ledger, one, now=1)
-                dumps.append(snapshot(ledger.path, Path(folder)))
-                found = [msgspec.structs.astuple(one)[:6] for block in read_dump(dumps[-1], 3) for one in block.kept]
-                assert found == [msgspec.structs.astuple(one) for one in read(ledger.path)]
-        assert dumps[0] != dumps[1]
-        assert dumps[0].read_bytes() == dumps[1].read_bytes()
+                dumps.append(snapshot(ledger.path, Path(folder) / str(number) / "dumps"))
+                blocks = [block for path in dumps[-1] for block in read_dump(path, 3)]
+                found = [msgspec.structs.astuple(one)[:6] for block in blocks for one in block.kept]
+                assert sorted(found) == sorted(msgspec.structs.astuple(one) for one in read(ledger.path))
+        assert [path.read_bytes() for path in dumps[0]] == [path.read_bytes() for path in dumps[1]]
+
+
+def test_a_day_of_a_harvest_changes_the_snapshot_of_its_month_alone(ledger, tmp_path):
+    january, february = 1_704_067_200, 1_706_745_600
+    record(ledger, post(1, created=january), now=january)
+    record(ledger, post(2, created=february), now=february)
+    before = {path.name[-18:]: path.read_bytes() for path in snapshot(ledger.path, tmp_path)}
+    record(ledger, post(3, created=february), now=february + 1)
+    after = {path.name[-18:]: path.read_bytes() for path in snapshot(ledger.path, tmp_path)}
+    assert list(after) == ["2024-01.ndjson.zst", "2024-02.ndjson.zst"]
+    assert [name for name, data in after.items() if before[name] != data] == ["2024-02.ndjson.zst"]
 
 
 def test_snapshots_stand_for_their_ledgers_and_old_ones_go(ledger, tmp_path):

@@ -5,6 +5,7 @@ Long because one made-up Reddit with its clock serves all cases.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,12 +18,22 @@ import pytest
 from pipeline import links
 from pipeline.config import HarvestSettings, PagesSettings, Settings, parse
 from pipeline.shards import lease, schemas
-from pipeline.shards.outcomes import BusyError, ConfigError, SourceError
+from pipeline.shards.outcomes import BusyError, ConfigError, InputError, SourceError, StorageError
 from pipeline.shards.receipts import Artefact
 from pipeline.shards.runner import PlainRun
 from pipeline.submissions.ledger import Ledger, read_ledger
 from pipeline.submissions.reddit import Outage
-from pipeline.verbs.harvest import LISTINGS, harvested, moment, rounds, schedule, sources_of
+from pipeline.verbs.harvest import (
+    LISTINGS,
+    check_ledger,
+    harvested,
+    moment,
+    rebuilt,
+    rounds,
+    schedule,
+    sources_of,
+)
+from tests.own_data import write_both
 from tests.submissions.local_reddit import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -376,6 +387,52 @@ def test_rounds_begin_in_the_rhythm_named_and_an_outage_costs_one():
 
     with pytest.raises(SourceError):
         rounds(refused, 100, None, fake.clock(), said.append)
+
+
+@pytest.mark.failure(
+    "a build of `webtext harvest --build` cannot go on (no network, a full disk, another build)",
+    "one line; the next round builds again",
+    "nothing, or mend what the line names",
+)
+def test_after_each_round_it_builds_and_what_passes_of_a_build_costs_a_round():
+    fake, said, built = FakeClock(), [], []
+
+    def then():
+        built.append(fake.time - NOW)
+        if len(built) == 2:
+            raise StorageError("no space left")
+        return f"build: {len(built)}"
+
+    def one():
+        if not built:
+            raise Outage("no answer")
+
+    rounds(one, 100, NOW + 250, fake.clock(), said.append, then)
+    assert built == [0, 100, 200]
+    assert said == ["no answer", "build: 1", "build: no space left", "build: 3"]
+
+    def broken():
+        raise InputError("a list that is none")
+
+    with pytest.raises(InputError):
+        rounds(one, 100, None, fake.clock(), said.append, broken)
+
+
+def test_what_a_build_made_is_one_line_and_a_ledger_that_none_reads_is_refused(tmp_path):
+    work = tmp_path / "work"
+    write_both(work, pages=6)
+    with Ledger(work / "harvest" / "ledger.sqlite"):
+        pass
+    named = {"submissions": ["dump.ndjson", "harvest/ledger.sqlite"]}
+    chosen = parse({"build": {"shards": 1}, "links": named, "pages": {"warc": ["*.gz"]}, "corpus": {"min_words": 50}})
+    check_ledger(work, chosen, work / "harvest" / "ledger.sqlite")
+    with pytest.raises(ConfigError, match=r'submissions = \["other.sqlite"\] under \[links\]'):
+        check_ledger(work, chosen, work / "other.sqlite")
+    assert re.fullmatch(
+        r"build: links pages documents corpus tokenizer tokens made anew; the corpus has \d documents",
+        rebuilt(work, chosen, PlainRun()),
+    )
+    assert rebuilt(work, chosen, PlainRun()).startswith("build: nothing to do; the corpus has")
 
 
 def test_every_and_until_are_durations_and_dates():

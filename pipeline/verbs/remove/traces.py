@@ -86,7 +86,7 @@ def forget_scratch(removal: Removal) -> None:
     """
     scratch = removal.root / "scratch"
     layout.drop_copies(removal.root)
-    once = [("queues", "*.parquet"), ("ledgers", "*.zst")]
+    once = [("queues", "*.parquet"), ("ledgers", "*.zst"), ("", "splits-of-*.json")]
     if removal.request.removed:
         once += [(f"words/{layout.RECEIPTS}", "*.json"), ("words", "*.parquet")]
     for folder, pattern in once:
