@@ -8,8 +8,7 @@ the share that is noticed comes with its interval. What was noticed is not run a
 run tells what new tests have won. Alternative: mutmut's own runner, which puts all changes of a file beside each other
 behind a decorator: classes are pickled by other names then, and one test that fails so ends the run.
 
-Of a package the tests that TESTS names are run, for one change SECONDS of them at most, and of what tests start as
-processes nobody sees which lines they reach: so the share is a lower bound.
+Of a package the tests that TESTS names are run, for one change SECONDS of them at most: so the share is a lower bound.
 """
 
 import argparse
@@ -181,7 +180,7 @@ class Reach:
     def pytest_runtest_protocol(self, item):
         """Name the context in which lines are noted."""
         self.coverage.switch_context(item.nodeid)
-        self.tests[item.nodeid] = {"seconds": -spent(), "lines": {}}
+        self.tests[item.nodeid] = {"seconds": -sum(os.times()[:4]), "lines": {}}
 
     def pytest_runtest_logreport(self, report):
         """Note what failed."""
@@ -190,7 +189,7 @@ class Reach:
 
     def pytest_runtest_logfinish(self, nodeid):
         """Note what it took."""
-        self.tests[nodeid]["seconds"] += spent()
+        self.tests[nodeid]["seconds"] += sum(os.times()[:4])
 
     def pytest_sessionfinish(self):
         """Write it all down."""
@@ -201,11 +200,6 @@ class Reach:
                 for name in filter(None, names):
                     self.tests[name]["lines"].setdefault(str(Path(path).relative_to(TREE)), []).append(line)
         self.out.write_text(json.dumps({"tests": self.tests, "failed": self.failed}))
-
-
-def spent():
-    """Seconds of CPU of this process and the children it has waited for."""
-    return sum(os.times()[:4])
 
 
 def run_tests(files, plugin, seconds):
@@ -274,12 +268,12 @@ def reached(package):
 
 def noticed(mutant, tests):
     """Whether tests fail by a change, and what was seen."""
-    for lines in (mutant.lines, mutant.function):
-        of_it = {name: one["seconds"] for name, one in tests.items() if {*lines} & {*one["lines"].get(mutant.path, [])}}
-        if of_it:
-            break
+    ordered: dict[str, float] = {}  # who comes to the line, then to its function, then to its file: processes that
+    for lines in (mutant.lines, mutant.function, None):  # a test starts are not seen, nor is what an import runs
+        near = {name: one["seconds"] for name, one in tests.items() if comes(one["lines"].get(mutant.path, []), lines)}
+        ordered |= {name: near[name] for name in sorted(near.keys() - ordered.keys(), key=near.__getitem__)}
     chosen, total = {}, 0.0
-    for name, seconds in sorted(of_it.items(), key=lambda one: one[1]):
+    for name, seconds in ordered.items():
         if not chosen or total + seconds <= SECONDS:
             chosen[name], total = seconds, total + seconds
     if not chosen:
@@ -293,7 +287,12 @@ def noticed(mutant, tests):
         code = run_tests(sorted({name.split("::")[0] for name in chosen}), Chosen(chosen), 20 + PATIENCE * total)
     finally:
         file.write_text(whole)
-    return code != 0, f"{len(chosen)} of {len(of_it)} tests, {total:.0f} s, code {code}"
+    return code != 0, f"{len(chosen)} of {len(ordered)} tests, {total:.0f} s, code {code}"
+
+
+def comes(reached, lines):
+    """Whether a test that runs these lines of a file comes to some others; None: to any."""
+    return bool(reached if lines is None else {*lines} & {*reached})
 
 
 def interval(hits, of):
@@ -330,9 +329,9 @@ def main():
         for number, mutant in enumerate(sample):
             if mutant.name in before:
                 continue
-            begun = spent()
+            begun = sum(os.times()[:4])
             seen, how = noticed(mutant, tests)
-            how += f", {spent() - begun:.0f} s of CPU"
+            how += f", {sum(os.times()[:4]) - begun:.0f} s of CPU"
             print(f"{number} {'noticed' if seen else 'NOT NOTICED'} ({how}) {mutant}", flush=True)
             if seen:
                 with results.open("a") as file:
@@ -342,9 +341,8 @@ def main():
         hits = len(sample) - len(survivors)
         low, high = interval(hits, len(sample))
         print(f"\nNot noticed in {package}:", *survivors, sep="\n")
-        same = equivalents().keys() & {one.name for one in every}
-        share = f"{hits / len(sample):.1%} ({low:.1%} to {high:.1%} of all)"
-        print(f"{package}: {hits} of {len(sample)} noticed, {share}; left out as equivalent: {len(same)}")
+        print(f"{package}: {hits} of {len(sample)} noticed, {hits / len(sample):.1%} ({low:.1%} to {high:.1%} of all)")
+        print(f"left out as equivalent: {len(equivalents().keys() & {one.name for one in every})}")
 
 
 if __name__ == "__main__":

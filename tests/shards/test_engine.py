@@ -278,6 +278,8 @@ def test_a_failure_of_the_engine_is_one_line_and_no_bug():
     )
     gone = str(engine.failure("SparkRunner", RpcError()))
     assert gone.startswith("SparkRunner: its job service went away (Socket closed); nothing")
+    assert "Flink" not in gone
+    assert str(engine.failure("FlinkRunner", RpcError())).endswith("its cluster's restart-strategy)")
     cancelled = str(engine.failure("SparkRunner", RuntimeError("Pipeline j failed in state CANCELLED: unknown error")))
     assert "the job was cancelled there" in cancelled
     assert "Flink" not in cancelled

@@ -9,6 +9,7 @@ def test_every_kind_of_failure_has_an_exit_code_of_its_own_and_is_listed():
     codes = [one.exit_code for one in kinds if one.exit_code]
     assert len(set(codes)) == len(codes)
     assert set(codes) <= set(EXIT_CODES)
+    assert outcomes.DryRun.exit_code == 0
 
 
 def test_every_fate_is_named_once_a_set_of_books_and_has_a_meaning():

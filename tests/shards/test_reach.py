@@ -131,6 +131,23 @@ def test_what_a_store_answers_is_told_with_its_cure(server, tmp_path, status, he
         assert line in said(error, lambda: transfer.look(mirror(f"{name}/work")))
 
 
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_a_bucket_in_the_region_that_is_set_is_refused_for_another_reason(server, tmp_path, monkeypatch, name):
+    server.says = 403, {"x-amz-bucket-region": "eu-west-3"}
+    with stores.bucket(f"127.0.0.1:{server.server_address[1]}", tmp_path, "b") as bucket:
+        for other in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+            monkeypatch.delenv(other, raising=False)
+        assert "set AWS_REGION=eu-west-3" in str(reach.diagnosis(bucket, "403 Forbidden"))
+        monkeypatch.setenv(name, "eu-west-3")
+        assert "not allowed (403)" in str(reach.diagnosis(bucket, "403 Forbidden"))
+
+
+def test_that_a_stranger_is_refused_tells_nothing_of_another_failure(server, tmp_path):
+    server.says = 403, {}
+    with stores.bucket(f"127.0.0.1:{server.server_address[1]}", tmp_path, "b") as bucket:
+        assert reach.diagnosis(bucket, "the body was cut short") is None
+
+
 @pytest.mark.failure(
     "`--job_endpoint` of nobody", "exit 2; the line names the address", "start the service, or correct it"
 )

@@ -40,6 +40,17 @@ def test_a_line_is_taken_for_one_thing_and_says_for_which(line, kind):
     assert (found.kind, found.number) == (kind, 3)
 
 
+@pytest.mark.parametrize("line", ["target.example/a", "//target.example", "so me", "a_b"])
+def test_a_line_that_is_none_of_these_is_refused_with_what_may_stand_there(line):
+    with pytest.raises(InputError, match=r"^line 1: .* is no URL \(with https://\), host, doc_id or submission id$"):
+        request_of(line)
+
+
+def test_rows_are_told_each_with_its_own_noun():
+    assert removals.rows_told(1, 2, 0) == "1 link, 2 pages, 0 documents"
+    assert removals.rows_told(1_000, 1, 1) == "1,000 links, 1 page, 1 document"
+
+
 @pytest.mark.failure(
     wrong="a removal list names a public suffix",
     seen="exit 3; the line names the suffix",

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.shards import runner
+from pipeline.shards.locations import mirror
 from pipeline.shards.outcomes import ConfigError, InputError, IntegrityError, StorageError
 from pipeline.shards.receipts import Task
 from pipeline.shards.runner import BeamRun, PlainRun
@@ -94,6 +96,15 @@ def test_a_full_disk_is_told_as_one(tmp_path, monkeypatch):
 def test_an_unknown_runner_is_a_config_error():
     with pytest.raises(ConfigError, match="NoSuchRunner"):
         BeamRun("NoSuchRunner").map_shards(fail, [Task(0, "a")])
+
+
+def test_dataflow_asks_for_googles_client_where_it_is_missing_and_only_there(monkeypatch):
+    asked = "DataflowRunner", ("--sdk_container_image=i", "--project=p", "--region=r"), mirror("gs://bucket/work")
+    monkeypatch.setattr(runner, "find_spec", {"apitools": "found"}.get)
+    runner.refuse_unfit(*asked)
+    monkeypatch.setattr(runner, "find_spec", {}.get)
+    with pytest.raises(ConfigError, match=r"needs Google's client; run: pip install 'webtext\[gcp\]'"):
+        runner.refuse_unfit(*asked)
 
 
 def test_nothing_to_do_does_not_import_beam():
