@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,7 +66,12 @@ def cluster(kind, pool=False):
             engine("pool", folder, sys.executable)
         yield tuple(started), folder
     finally:
-        engine("stop", folder)
+        for name in ("pool", "job_server", "worker", "master"):  # `engine stop` ends at the first that is gone already
+            pid = folder / f"{name}.pid"
+            if pid.exists():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid.read_text()), signal.SIGTERM)
+                pid.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +168,27 @@ def states():
         return [job["status"] for job in json.load(answer)["jobs"]]
 
 
+def test_the_flink_within_the_job_server_makes_the_same_bytes(mine, inputs, tmp_path):
+    _, jar = brought("flink")
+    runner = ("--runner", "FlinkRunner", f"--flink_job_server_jar={jar}", *WIDE)
+    root = begun_in(inputs, tmp_path / "theirs")
+    finished(building(root, "links", EVERY, *runner))
+    assert jobs_of(finished(building(root, "--set=build.alone_s=2", *runner))) >= 1
+    same(mine[0], artefacts(root))
+
+
+def test_spark_makes_the_same_bytes_also_where_its_worker_is_killed(mine, inputs, tmp_path):
+    with cluster("spark") as (options, folder):
+        root = begun_in(inputs, tmp_path / "theirs")
+        finished(building(root, "links", EVERY, *options, *LOOPBACK, QUIET))
+        run = building(root, "--set=build.alone_s=2", *options, *LOOPBACK, QUIET)
+        until(lambda: run.has_begun("documents") or run.process.poll() is not None, "a worker")
+        engine("worker", "kill", folder)
+        engine("worker", "start", folder)
+        finished(run)
+        same(mine[0], artefacts(root))
+
+
 @pytest.mark.skipif(not ALL, reason="STAGES=all: over twenty jobs")
 def test_every_job_of_a_build_on_flink_and_a_pool_of_workers_makes_the_same_bytes(flink, inputs, mine, tmp_path):
     options, _ = flink
@@ -219,6 +245,7 @@ def test_the_crawl_of_the_demo_on_flink_comes_to_the_same_funnel(flink, tmp_path
     assert books[0]["pages"].inputs > 300
 
 
+# the last one by this Flink, on which it leaves a job that waits for a worker
 def test_a_pool_whose_python_lacks_the_package_is_told_of(flink, mine, tmp_path):
     options, _ = flink
     bare = tmp_path / "bare" / "bin"
@@ -240,24 +267,3 @@ def test_a_pool_whose_python_lacks_the_package_is_told_of(flink, mine, tmp_path)
     finally:
         lame.terminate()
         lame.wait()
-
-
-def test_the_flink_within_the_job_server_makes_the_same_bytes(mine, inputs, tmp_path):
-    _, jar = brought("flink")
-    runner = ("--runner", "FlinkRunner", f"--flink_job_server_jar={jar}", *WIDE)
-    root = begun_in(inputs, tmp_path / "theirs")
-    finished(building(root, "links", EVERY, *runner))
-    assert jobs_of(finished(building(root, "--set=build.alone_s=2", *runner))) >= 1
-    same(mine[0], artefacts(root))
-
-
-def test_spark_makes_the_same_bytes_also_where_its_worker_is_killed(mine, inputs, tmp_path):
-    with cluster("spark") as (options, folder):
-        root = begun_in(inputs, tmp_path / "theirs")
-        finished(building(root, "links", EVERY, *options, *LOOPBACK, QUIET))
-        run = building(root, "--set=build.alone_s=2", *options, *LOOPBACK, QUIET)
-        until(lambda: run.has_begun("documents") or run.process.poll() is not None, "a worker")
-        engine("worker", "kill", folder)
-        engine("worker", "start", folder)
-        finished(run)
-        same(mine[0], artefacts(root))
