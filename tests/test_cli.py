@@ -24,6 +24,7 @@ from pipeline.cli import app as cli
 from pipeline.cli import progress
 from pipeline.cli.console import out
 from pipeline.shards import lease
+from pipeline.shards import progress as phases
 from pipeline.shards.outcomes import EXIT_CODES
 from pipeline.text.signals import SIGNALS
 from tests.own_data import SETTINGS, write_both
@@ -468,6 +469,30 @@ def test_a_crawl_is_begun_with_its_contact_named(tmp_path):
 def test_help_says_what_a_parameter_takes_in_words(verb, tmp_path):
     said = webtext(verb, "--help", cwd=tmp_path).stdout
     assert not re.search(r"<[a-z]|list\[|Any|\brange\b", said)
+
+
+@pytest.mark.parametrize(
+    ("words", "waited_for"),
+    [
+        (["plan", "--set", "build.name='x'"], ["plan: a sample of the pages' text"]),
+        (["report", "--out", "../shown"], ["report", "report: counting tokens", "report: writing"]),
+        (["query", "size"], ["query size"]),
+        (["fertility", "--stale"], ["fertility"]),
+        (["overlap", "../text.txt"], ["overlap"]),
+        (["explain", "news.example"], ["explain"]),
+        (["export", "--format", "jsonl", "--out", "../lines"], ["export"]),
+        (["export", "--format", "hf", "--out", "../model"], ["export"]),
+    ],
+)
+def test_whatever_may_take_long_says_what_is_waited_for(built, words, waited_for):
+    folder, pages, _ = built
+    (folder / "text.txt").write_text("one two three four five six seven eight nine")
+    words = [pages[0].host if word == "news.example" else word for word in words]
+    heard = []
+    with phases.hearing(heard.append):
+        webtext(*words, cwd=folder / "work")
+    names = [phase.name for phase in heard if phase is not None]
+    assert [name for name in waited_for if name not in names] == []
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(built):
