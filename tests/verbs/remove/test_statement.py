@@ -142,7 +142,7 @@ def test_a_third_person_can_check_it(made, work):
     path, said = work / "removals/0001.statement.json", statement(work)
     for one in said["files"]:
         assert storage.sha256_of(work / one["file"]) == one["sha256_after"] != one["sha256_before"]
-    assert verify(work, 2, path)[1].endswith("holds any of its 1 documents")
+    assert verify(work, 2, path)[1].endswith("holds any of its 1 document")
     rebuilt(work, made[2], corpus={"min_words": 20})
     assert "made anew since" in verify(work, 2, path)[0]
     shard = work / next(one["file"] for one in said["files"] if one["file"].startswith("corpus/"))
@@ -163,5 +163,5 @@ def test_a_document_that_came_back_is_found_by_the_check(made, work, tmp_path):
     said = tmp_path / "said.json"
     said.write_text(json.dumps({**statement(work), "files": []}))
     assert len(verify(work, 2, said)) == 2
-    with pytest.raises(IntegrityError, match="holds 1 of the removed documents"):
+    with pytest.raises(IntegrityError, match="holds 1 removed document"):
         verify(made[0], 2, said)
