@@ -1,6 +1,7 @@
 """Where files of a working directory lie: what is no table out of sight, moved there where it lay otherwise."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,16 @@ def test_evidence_is_found_by_its_earlier_name_too(whole):
     "they are moved, with a note; nothing is made anew",
     "nothing",
 )
+@pytest.mark.parametrize("before", ["nothing", "a copy", "a link"])
+def test_an_earlier_name_leads_to_the_evidence_whatever_stood_there(tmp_path, before):
+    name, old = "removed/part-0.parquet", tmp_path / "corpus/removed/.part-0.parquet"
+    if before != "nothing":
+        old.parent.mkdir(parents=True)
+        old.write_text("") if before == "a copy" else old.symlink_to(Path("..", "..", name))
+    layout.keep_old_names(tmp_path / "corpus", [name])
+    assert old.readlink() == Path("..", "..", name)
+
+
 def test_a_directory_of_an_earlier_version_is_moved_once_and_not_made_anew(work, capfd):
     today = aged(work)
     assert layout.is_old(work)

@@ -46,6 +46,14 @@ def test_a_line_that_is_none_of_these_is_refused_with_what_may_stand_there(line)
         request_of(line)
 
 
+def test_a_list_that_cannot_be_read_is_told_with_the_reason(tmp_path):
+    with pytest.raises(InputError, match=r"none\.txt: cannot be read: No such file or directory; "):
+        removals.read_list(tmp_path / "none.txt")
+    (tmp_path / "list.txt").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"list\.txt: cannot be read: .*can't decode byte 0xff"):
+        removals.read_list(tmp_path / "list.txt")
+
+
 def test_rows_are_told_each_with_its_own_noun():
     assert removals.rows_told(1, 2, 0) == "1 link, 2 pages, 0 documents"
     assert removals.rows_told(1_000, 1, 1) == "1,000 links, 1 page, 1 document"

@@ -98,6 +98,25 @@ def test_an_unknown_runner_is_a_config_error():
         BeamRun("NoSuchRunner").map_shards(fail, [Task(0, "a")])
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--streeming",), "--streeming"),
+        (("corpus",), "corpus"),
+        (("--streaming", "on", "corpus"), "corpus"),
+        (("--job_name=x", "corpus"), "corpus"),
+    ],
+)
+def test_a_word_that_no_option_takes_is_refused_by_name(options, named):
+    with pytest.raises(ConfigError, match=f"^{named}: neither an option of webtext build"):
+        runner.refuse_unknown(options)
+
+
+def test_an_option_of_beam_takes_the_word_behind_it():
+    runner.refuse_unknown(("--job_name", "corpus"))
+    runner.refuse_unknown(("--job_name=corpus", "--streaming"))
+
+
 def test_dataflow_asks_for_googles_client_where_it_is_missing_and_only_there(monkeypatch):
     asked = "DataflowRunner", ("--sdk_container_image=i", "--project=p", "--region=r"), mirror("gs://bucket/work")
     monkeypatch.setattr(runner, "find_spec", {"apitools": "found"}.get)

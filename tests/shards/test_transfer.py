@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from obstore.exceptions import GenericError
 
 from pipeline.shards import inputs, locations, objects, storage, transfer
 from pipeline.shards.locations import location_of, mirror, name_of
@@ -235,6 +236,19 @@ def test_whatever_happens_to_requests_a_condition_holds_and_every_byte_arrives(a
 
 
 @pytest.mark.failure("the object store cannot be reached", "exit 7; the line says so", "run it again when it can be")
+def test_a_write_that_fails_is_tried_again_after_waits_that_double(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise GenericError("cut")
+
+    waits = []
+    with stores.bucket("127.0.0.1:9", tmp_path, "b") as bucket:
+        monkeypatch.setattr(transfer, "store", lambda _: SimpleNamespace(put=fails))
+        monkeypatch.setattr(transfer, "time", SimpleNamespace(sleep=waits.append))
+        with pytest.raises(StorageError):
+            transfer.put_bytes_once(mirror(f"{bucket}/x"), b"", "")
+    assert waits == [waits[0] * 2**tries for tries in range(transfer.TRIES - 1)]
+
+
 def test_a_store_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     with stores.bucket("127.0.0.1:9", tmp_path, "nothing") as name:
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
