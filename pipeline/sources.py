@@ -39,7 +39,7 @@ from pipeline.submissions.rows import MOST_FAULTS, Block, Submission, block_of
 from pipeline.submissions.sources import Reader, reader_of
 from pipeline.urls import BadUrl
 
-VERSION = 1
+VERSION = 4  # also of the export of BigQuery, which costs money
 LIBRARIES = ("ada-url", "msgspec", "numpy", "pyarrow")
 READ_ROWS = 20_000  # of a source, made an Arrow table at a time
 SCATTER_BYTES = 128_000_000  # of tables, put together before they are scattered: fewer and larger blocks
