@@ -141,8 +141,26 @@ def test_a_pipe_is_told_the_same_once_a_minute():
     for second in range(131):  # nothing gets on
         shown.clock.now_s = 100 + second
         shown.look()
-    assert shown.stream.file.getvalue().splitlines() == ["documents: 0 of 1,000 pages"] * 3
+    said = [f"documents: 0 of 1,000 pages, {so_far} so far" for so_far in ("0:00:02", "0:01:04", "0:02:04")]
+    assert shown.stream.file.getvalue().splitlines() == said
     shown.close()
+
+
+def test_while_nothing_is_done_the_time_moves_and_workers_that_start_are_named(tmp_path):
+    progress.await_workers()
+    pipe, terminal = display(io.StringIO(), tmp_path), display(Terminal(), tmp_path)
+    for shown in (pipe, terminal):
+        shown.hear(phase(1_000))
+        shown.clock.now_s = 103
+        shown.look()
+    said = "0 of 1,000 pages, 0:00:03 so far: worker processes are starting"
+    assert pipe.stream.file.getvalue() == f"documents: {said}\n"
+    assert said[:40] in text_of(terminal.bars)
+    progress.forget(tmp_path)
+    terminal.clock.now_s = 104
+    terminal.look()
+    assert "0 of 1,000 pages, 0:00:04 so far" in text_of(terminal.bars)
+    terminal.close()
 
 
 def test_the_time_that_workers_take_to_begin_makes_no_rate():
@@ -174,7 +192,7 @@ def test_a_crawl_that_can_only_wait_says_for_whom_and_until_when_once(tmp_path):
     queues.write(queue(pages, 1), [], queues.Waits("", 3, 2, 1, 0.0, {}))
     shown.clock.now_s = 180
     shown.look()
-    assert shown.stream.file.getvalue().splitlines()[1:] == ["pages: 0 of 6 links"]
+    assert shown.stream.file.getvalue().splitlines()[1:] == ["pages: 0 of 6 links, 0:01:20 so far"]
     shown.close()
 
 

@@ -66,6 +66,17 @@ def share_of(phase: Phase, done: Counter[str]) -> float:
     return done[phase.unit] / phase.total if phase.total else 0.0
 
 
+def moving(phase: Phase, done: Counter[str]) -> bool:
+    """Whether what is done says that something gets on."""
+    return bool(done[ROWS] or done[phase.unit])
+
+
+def standing(elapsed_s: float) -> str:
+    """For how long nothing could be counted yet, and why, where that is known: a count of 0 looks like a halt."""
+    so_far = f"{timedelta(seconds=round(elapsed_s))} so far"
+    return f"{so_far}: worker processes are starting" if progress.awaited() else so_far
+
+
 def size_of(count: float) -> str:
     """Bytes in a unit that a person reads."""
     return next((f"{count / size:.3g} {name}" for size, name in SIZES if count >= size), counted(count, "byte"))
@@ -80,7 +91,6 @@ class Display:
         self.folder, self.stream, self.clock = folder, stream, clock
         self.phase: Phase | None = None
         self.bars: Any = None  # while a bar is seen
-        self.others: dict[str, Counter[str]] = {}
         self.since, self.idle_at, self.line_at, self.rest_at, self.rest = 0.0, 0.0, 0.0, 0.0, ""
         self.words, self.printed_at = "", 0.0  # of the last line in a pipe
         self.guard, self.stop = threading.RLock(), threading.Event()
@@ -113,23 +123,24 @@ class Display:
             if phase is None:
                 return
             done = phase.done(self.counted(phase))
-            if not (done[ROWS] or done[phase.unit]):  # engines and workers start up
+            if not moving(phase, done):  # engines and workers start up
                 self.idle_at = at
             if self.bars is None and at - phase.began < SHOWN_S:
                 return
-            words = self.resting(phase, at) or measured(phase, done, at - self.idle_at)
-            words = words or f"{timedelta(seconds=round(at - phase.began))} so far"
+            rest = self.resting(phase, at)
+            words = rest or measured(phase, done, at - self.idle_at)
+            since = "" if rest or moving(phase, done) else standing(at - phase.began)
             if self.stream.is_terminal and not self.stream.is_dumb_terminal:
-                self.show(phase, share_of(phase, done), words)
+                self.show(phase, share_of(phase, done), ", ".join(filter(None, (words, since))))
             elif at >= self.line_at and not self.rest:
                 self.line_at = at + min(LINES_S[1], max(LINES_S[0], at - phase.began))
                 if words != self.words or at >= self.printed_at + LINES_S[1]:  # nothing new is told once a minute
                     self.words, self.printed_at = words, at
-                    self.stream.print(f"{phase.title}: {words}")
+                    self.stream.print(f"{phase.title}: {', '.join(filter(None, (words, since)))}")
 
     def counted(self, phase: Phase) -> Counter[str]:
         """What is done by now, here and by workers; shards of an object store also by what lies there."""
-        found = progress.counts(self.folder / "scratch" if self.folder else None, self.others)
+        found = progress.counts(self.folder / "scratch" if self.folder else None)
         if phase.makes and self.folder is not None and location_of(self.folder) is not None:
             made = shards_since(self.folder, phase.name, self.since)
             found[SHARDS] = max(found[SHARDS], phase.before[SHARDS] + made)

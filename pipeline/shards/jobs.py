@@ -247,8 +247,7 @@ class Make:
     job: JobRef
 
     def __call__(self, position: int) -> None:
-        progress.tell_beside(self.job.name)
-        with self.job.heeded():
+        with progress.told_beside(self.job.name), self.job.heeded():
             spec = self.job.spec
             if not self.job.is_done(spec.inputs[position]):
                 spec.function(spec.inputs[position])
@@ -263,8 +262,7 @@ class Scatter:
     job: JobRef
 
     def __call__(self, bundle: int) -> Iterator[Parcel]:
-        progress.tell_beside(self.job.name)
-        with self.job.heeded():
+        with progress.told_beside(self.job.name), self.job.heeded():
             spec = self.job.spec
             inputs = spec.inputs[bundle :: spec.bundles]
             yield from crossing.packed(chain.from_iterable(map(spec.function, inputs)), self.job.lanes)
@@ -277,9 +275,8 @@ class Gather:
     job: JobRef
 
     def __call__(self, keyed: Keyed) -> None:
-        progress.tell_beside(self.job.name)
         lane, parcels = keyed
-        with self.job.heeded():
+        with progress.told_beside(self.job.name), self.job.heeded():
             gather, targets, lanes = self.job.spec.gather, self.job.targets, self.job.lanes
             assert gather is not None
             for shard, tables in crossing.gathered(Parcels(parcels), lanes.of(lane)):

@@ -1,9 +1,10 @@
 """Progress: how much of a piece of work is done, told by whoever works and read by whoever watches.
 
-Choice: counters of a process that only grow; a worker process writes its own into a small file beside the job, once
-in FLUSH_S, and whoever watches adds them up, less what they were when the phase began. So the code that works calls
-one function, and knows neither who watches nor on which engine it runs. Cost: of workers that share no folder with
-whoever watches only finished shards are known. Alternative: Beam's counters, which come at the end of a run.
+Choice: counters of a process that only grow; a worker process writes its own into a small file beside the job, in a
+thread once in FLUSH_S (a page that takes a minute must not hide the forty before it) and when a task ends, and whoever
+watches adds them up, less what they were when the phase began. So the code that works calls one function, and knows
+neither who watches nor on which engine it runs. Cost: of workers that share no folder with whoever watches only
+finished shards are known. Alternative: Beam's counters, which come at the end of a run.
 """
 
 from __future__ import annotations
@@ -78,13 +79,15 @@ class Phase:
 Hearer = Callable[[Phase | None], None]
 
 _counts: Counter[str] = Counter()
-_guard = threading.Lock()
+_guard, _telling = threading.Lock(), threading.Lock()
 _phase: Phase | None = None
 _stage = ""
 _hearers: list[Hearer] = []
 _home = False  # whether this process hands out the work, and so is watched itself
 _file: Path | None = None  # where a worker process tells
-_flushed = 0.0
+_told: dict[Path, Counter[str]] = {}  # what workers told last, also those that are gone: `before` has them in it
+_awaited = False  # whether workers were called for of which none has told anything
+_teller: threading.Thread | None = None
 
 
 # --- who works
@@ -92,13 +95,26 @@ _flushed = 0.0
 
 def advance(unit: str, count: int = 1) -> None:
     """So much more is done."""
-    global _flushed  # noqa: PLW0603 - a process has one account
     with _guard:
         _counts[unit] += count
-        if _file is not None and (now := time.monotonic()) - _flushed >= FLUSH_S:
-            _flushed = now
-            with suppress(OSError):  # a disk that is full is told by who writes what matters
-                _file.write_bytes(json.dumps(_counts).encode())
+
+
+def tell() -> None:
+    """In a worker process: write what is done by now where it is read; elsewhere nothing."""
+    with _telling, suppress(OSError):  # a disk that is full is told by who writes what matters
+        if _file is not None:
+            with _guard:
+                data = json.dumps(_counts).encode()
+            part = _file.with_name(f".telling-{os.getpid()}.part")
+            part.write_bytes(data)
+            part.replace(_file)  # whole, whoever reads it just now
+
+
+def keep_telling() -> None:
+    """The same again and again, for as long as the process lives."""
+    while True:
+        tell()
+        time.sleep(FLUSH_S)
 
 
 def each(items: Iterable[T], unit: str = ROWS) -> Iterator[T]:
@@ -127,11 +143,22 @@ def reading(path: Path) -> io.BufferedReader:
     return io.BufferedReader(Counted(path), BUFFER_BYTES)
 
 
-def tell_beside(job: str) -> None:
-    """In a worker process: tell in a file beside the job that it works, where that lies in a folder."""
-    global _file  # noqa: PLW0603 - as above
-    if not _home and "://" not in job:
-        _file = Path(job).with_name(NAME.format(process=f"{os.uname().nodename}-{os.getpid()}"))
+@contextmanager
+def told_beside(job: str) -> Iterator[None]:
+    """In a worker process: what the block does is told in a file beside the job, where that lies in a folder."""
+    global _file, _teller  # noqa: PLW0603 - as above
+    if _home or "://" in job:
+        yield
+        return
+    _file = Path(job).with_name(NAME.format(process=f"{os.uname().nodename}-{os.getpid()}"))
+    if _teller is None:
+        _teller = threading.Thread(target=keep_telling, daemon=True)
+        _teller.start()
+    tell()  # that a worker is there
+    try:
+        yield
+    finally:
+        tell()
 
 
 # --- who hands out the work
@@ -143,8 +170,22 @@ def at_home() -> None:
     _home, _file = True, None
 
 
+def await_workers() -> None:
+    """Say that worker processes were called for, which take a while to begin."""
+    global _awaited  # noqa: PLW0603 - as above
+    _awaited = True
+
+
+def awaited() -> bool:
+    """Whether workers were called for, and none has told anything yet."""
+    return _awaited
+
+
 def forget(folder: Path | None) -> None:
-    """Delete what workers told in a folder; they have ended."""
+    """Read what workers told in a folder a last time, and delete it; they have ended."""
+    global _awaited  # noqa: PLW0603 - as above
+    _awaited = False
+    counts(folder)
     if folder is not None and location_of(folder) is None:
         for path in folder.glob(NAME.format(process="*")):
             path.unlink(missing_ok=True)
@@ -211,12 +252,13 @@ def hearing(hearer: Hearer) -> Iterator[None]:
         _hearers.remove(hearer)
 
 
-def counts(folder: Path | None = None, others: dict[str, Counter[str]] | None = None) -> Counter[str]:
-    """What is done so far, by unit, with what workers told in a folder; `others` keeps that, also of those gone."""
-    known = {} if others is None else others
+def counts(folder: Path | None = None) -> Counter[str]:
+    """What is done so far, by unit, here and by workers, with what they have told in a folder by now."""
+    global _awaited  # noqa: PLW0603 - as above
     if folder is not None and location_of(folder) is None:
         for path in folder.glob(NAME.format(process="*")):
-            with suppress(OSError, ValueError):  # deleted, or just being written
-                known[path.name] = Counter(json.loads(path.read_bytes()))
+            with suppress(OSError, ValueError):  # deleted just now
+                _told[path] = Counter(json.loads(path.read_bytes()))
+                _awaited = False
     with _guard:
-        return sum(known.values(), Counter(_counts))
+        return sum(_told.copy().values(), Counter(_counts))

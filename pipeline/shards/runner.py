@@ -211,6 +211,7 @@ class BeamRun:
         from apache_beam.runners.portability.fn_api_runner import FnApiRunner
         from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+        progress.await_workers()
         main = "from apache_beam.runners.worker.sdk_worker_main import main; main([])"
         environment = SubprocessSDKEnvironment.from_command_string(workers.command(line, main))
         options = PipelineOptions([*self.options, f"--direct_num_workers={self.workers}"])

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -94,22 +94,53 @@ WORKER = """
 import sys
 from pipeline.shards import progress
 from pipeline.shards.jobs import JobRef, Make
-progress.FLUSH_S = 0.0
+progress.FLUSH_S = 3600 if sys.argv[4] == 'last' else 0.01
 Make(JobRef(*sys.argv[1:3]))(int(sys.argv[3]))
 """
 
 
 def test_worker_processes_are_added_up_and_what_they_told_is_swept_once_they_ended(tmp_path):
-    before, others = progress.counts(), {}
+    before = progress.counts()
     with stored(JobSpec(one_row, [Task(shard, "") for shard in (3, 4)]), tmp_path) as job:
         for place in "01":
-            command = [sys.executable, "-c", WORKER, job.name, job.sha256, place]
+            command = [sys.executable, "-c", WORKER, job.name, job.sha256, place, "last"]
             subprocess.run(command, cwd=ROOT, check=True)
-    assert progress.counts(tmp_path, others)[ROWS] - before[ROWS] == 7
+    assert progress.counts(tmp_path)[ROWS] - before[ROWS] == 7
     assert len(list(tmp_path.iterdir())) == 2
     BeamRun(scratch=tmp_path).others_worked()
     assert list(tmp_path.iterdir()) == []
-    assert progress.counts(tmp_path, others)[ROWS] - before[ROWS] == 7
+    assert progress.counts(tmp_path)[ROWS] - before[ROWS] == 7
+
+
+def rows_then_long(folder, task):
+    """Four rows, then nothing until whoever watches has been told of them."""
+    progress.advance(ROWS, 4)
+    for _ in range(1_000_000):
+        if any(json.loads(path.read_bytes()).get(ROWS) == 4 for path in folder.glob(".progress-*")):
+            return
+    raise AssertionError("nobody was told")
+
+
+def test_rows_are_told_while_the_next_one_takes_long(tmp_path):
+    with stored(JobSpec(partial(rows_then_long, tmp_path), [Task(0, "")]), tmp_path) as job:
+        command = [sys.executable, "-c", WORKER, job.name, job.sha256, "0", "while"]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+
+
+def test_what_workers_of_one_phase_told_is_no_work_of_the_next(tmp_path):
+    (tmp_path / progress.NAME.format(process="w")).write_text(json.dumps({ROWS: 516, SHARDS: 4}))
+    progress.forget(tmp_path)  # they have ended
+    phase = Phase("tokenizer", before=progress.counts())
+    assert phase.done(progress.counts(tmp_path)).total() == 0
+
+
+def test_workers_are_awaited_until_the_first_has_begun(tmp_path):
+    progress.await_workers()
+    progress.counts(tmp_path)
+    assert progress.awaited()
+    (tmp_path / progress.NAME.format(process="w")).write_text("{}")
+    progress.counts(tmp_path)
+    assert not progress.awaited()
 
 
 def test_this_process_tells_nowhere_else_what_it_counts_itself(tmp_path):
@@ -119,11 +150,11 @@ def test_this_process_tells_nowhere_else_what_it_counts_itself(tmp_path):
 
 
 def test_a_worker_s_file_that_is_half_written_is_read_as_it_was(tmp_path):
-    path, others = tmp_path / progress.NAME.format(process="w"), {}
+    path = tmp_path / progress.NAME.format(process="w")
     path.write_text(json.dumps({ROWS: 5}))
     base = progress.counts()[ROWS]
-    assert progress.counts(tmp_path, others)[ROWS] == base + 5
+    assert progress.counts(tmp_path)[ROWS] == base + 5
     path.write_text("{")
-    assert progress.counts(tmp_path, others) == progress.counts() + Counter({ROWS: 5})
+    assert progress.counts(tmp_path)[ROWS] == base + 5
     progress.forget(tmp_path)
-    assert progress.counts(tmp_path, others)[ROWS] == base + 5
+    assert progress.counts(tmp_path)[ROWS] == base + 5
