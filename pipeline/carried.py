@@ -76,13 +76,17 @@ def mark(made: Artefact, shard: int, making: Any, libraries: Iterable[str]) -> s
     return receipts.fingerprint(keys_of(made).name, VERSION, {}, [making, made.hashes(shard)], libraries)
 
 
+def stands(made: Artefact, shard: int, making: Any, libraries: Iterable[str]) -> bool:
+    """Whether the rows of a shard were made as `making` says, and their keys are there; by receipts alone."""
+    receipt = keys_of(made).receipt(shard) if made.receipt(shard) else None
+    return receipt is not None and receipt.fingerprint == mark(made, shard, making, libraries)
+
+
 def known(made: Artefact, shard: int, making: Any, libraries: Iterable[str]) -> dict[str, bytes]:
     """The key of each row of a shard as it stands, by doc_id, if they were made as `making` says; else none."""
-    keys = keys_of(made)
-    receipt = keys.receipt(shard) if made.receipt(shard) else None
-    if receipt is None or receipt.fingerprint != mark(made, shard, making, libraries):
+    if not stands(made, shard, making, libraries):
         return {}
-    table = schemas.read_parquet(keys.file(shard, ".parquet"))
+    table = schemas.read_parquet(keys_of(made).file(shard, ".parquet"))
     return dict(zip(table["doc_id"].to_pylist(), table["key"].to_pylist(), strict=True))
 
 

@@ -32,7 +32,7 @@ from pipeline.shards.locations import deletion, is_given, pointed_at, pointer_to
 from pipeline.shards.outcomes import IntegrityError, Outcome
 from pipeline.shards.receipts import Artefact, Manifest, Task
 from pipeline.shards.removals import Removals
-from pipeline.shards.runner import Run
+from pipeline.shards.runner import HEAVY_S, Run
 from pipeline.text import main_text
 from pipeline.text.normalize import text_hash, words
 from pipeline.text.sandbox import Sandbox
@@ -45,6 +45,7 @@ LIBRARIES = (
 )  # fmt: skip
 NEWSPAPERS = ("newspaper3k", "newspaper4k")  # either, where it is the engine
 COLUMNS = (*carried.READ_BY, "via", "warc", "outcome")
+PAGE_S = 20e-3  # CPU time of a page
 CRAWLED_LIMIT = 1_000_000_000  # bytes of a page crawled here: it was within the limit of its day
 
 ARROW: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
@@ -65,7 +66,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     progress.expect(pages.kept((task.shard for task in tasks), "pages"), noun="pages")
     making = Making([VERSION, used, trained], tuple(libraries), given(settings, work) if tasks else {})
     make = partial(extract_shard, settings.documents, settings.pages.limit_bytes, pages, documents, making)
-    run.map_shards(make, tasks, heavy=True)
+    run.map_shards(make, tasks, heavy=unread(pages, documents, making, tasks) * PAGE_S > HEAVY_S)
     return documents.finish(used, libraries, [pages])
 
 
@@ -76,6 +77,20 @@ class Making:
     settings: list[Any]
     libraries: tuple[str, ...]
     archives: Mapping[str, str]
+
+
+def unread(pages: Artefact, documents: Artefact, making: Making, tasks: Iterable[Task]) -> int:
+    """About how many pages of these shards are to be extracted: those that came, or all where nothing is carried."""
+    count = 0
+    for shard in (task.shard for task in tasks):
+        before = documents.made(shard).books["documents"].inputs if stands(documents, shard, making) else 0
+        count += max(0, pages.kept([shard], "pages") - before)
+    return count
+
+
+def stands(documents: Artefact, shard: int, making: Making) -> bool:
+    """Whether rows of a shard are carried."""
+    return carried.stands(documents, shard, making.settings, making.libraries)
 
 
 def given(settings: Settings, work: Path) -> dict[str, str]:

@@ -196,11 +196,13 @@ def hash_of(url):
     return sum(map(ord, url))
 
 
-def built(work, stages=STAGES, **sections):
+def built(work, stages=STAGES, run=None, **sections):
     tables = {"build": {"shards": 2}, "links": {"submissions": ["*.ndjson"]}, "pages": {"warc": ["*.warc.gz"]}}
     tables |= {"corpus": {"min_words": 5, "rules": []}}
     found = parse({**tables, **sections})
-    return {stage: importlib.import_module(f"pipeline.{stage}").stage(found, work, PlainRun()) for stage in stages}
+    return {
+        stage: importlib.import_module(f"pipeline.{stage}").stage(found, work, run or PlainRun()) for stage in stages
+    }
 
 
 def copied(work, folder):
@@ -227,6 +229,27 @@ def test_one_more_month_extracts_its_own_pages_alone(tmp_path, extracted, monkey
     assert indexed == ["2025-03.warc"]
     again = built(copied(tmp_path, tmp_path / "new"))
     assert {stage: told(more[stage]) for stage in STAGES} == {stage: told(again[stage]) for stage in STAGES}
+
+
+class Weighed(PlainRun):
+    """Whether worker processes are wanted for documents."""
+
+    heavy: ClassVar[list[bool]] = []
+
+    def map_shards(self, function, tasks, heavy=False):
+        if tasks and function.func is documents.extract_shard:
+            Weighed.heavy.append(heavy)
+        super().map_shards(function, tasks)
+
+
+def test_worker_processes_are_started_for_what_is_new_alone(tmp_path, extracted, monkeypatch):
+    monkeypatch.setattr(documents, "PAGE_S", 11.0)
+    monkeypatch.setattr(Weighed, "heavy", [])
+    for name in ("2025-01", "2025-02", "2025-03"):
+        month(tmp_path, name)
+        built(tmp_path, STAGES[:3], run=Weighed())
+    built(tmp_path, STAGES[:3], run=Weighed(), documents={"shingle_words": 4})
+    assert Weighed.heavy == [True, True, False, True]  # 2 pages, 2 more, 1 more, all
 
 
 @pytest.mark.parametrize("changed", [{"shingle_words": 4}, {"engine": "trafilatura"}])
