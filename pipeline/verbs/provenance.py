@@ -20,16 +20,17 @@ FIELDS = (
     ("text", "main text, normalised"),
     ("language", "as detected"),
     ("words", "how many"),
-    ("score", "karma of the link; null where a list of addresses named it"),
-    ("created", "first posted, seconds since 1970, UTC"),
-    ("subreddits", "that posted it"),
+    ("score", "karma of the link; of one that a list of addresses names at least the karma asked for (links.karma)"),
+    ("created", "first posted, seconds since 1970, UTC; null where a list of addresses alone named it"),
+    ("subreddits", "that posted it; none where a list of addresses alone named it"),
     ("copied_words", "in paragraphs that many documents share; null where nobody looked (corpus.copied_paragraphs)"),
 )
+RECIPE = "the recipe of WebText (Radford et al. 2019, section 2.1)"
 LICENCES = (
     "The texts belong to those who wrote them; this tool gives nobody a right to them. Whether they may be used, and "
     "for what, differs by country and by page.",
-    "Submissions of Reddit fall under Reddit's terms. What their authors delete there should be deleted here: webtext "
-    "remove takes it out of every artefact, with a proof.",
+    "Submissions of Reddit, where links come from these, fall under Reddit's terms. What their authors delete there "
+    "should be deleted here: webtext remove takes it out of every artefact, with a proof.",
     "Robots.txt and opt-outs were obeyed as the settings of the artefact “pages” say. Links and decisions can be "
     "published without texts: with them, somebody else can build the same.",
 )
@@ -39,3 +40,19 @@ RADFORD = """@techreport{radford2019language,
   institution = {OpenAI},
   year = {2019}
 }"""
+
+
+def chosen_by(documents: int, posted: int | None, years: str = "") -> str:
+    """How the pages came to be taken: `pages that …`. `posted`: how many were posted on Reddit; None: nobody knows."""
+    reddit, listed = f"were linked on Reddit{years} and found enough karma", "a list of addresses named"
+    if posted == 0:
+        return f"pages that {listed}, by the rest of {RECIPE}"
+    if posted == documents:
+        return f"pages that {reddit}, by {RECIPE}"
+    count = "" if posted is None else f" ({posted:,} of {documents:,})"
+    return f"pages that {reddit}{count}, or that {listed}, by {RECIPE}"
+
+
+def taste(documents: int, posted: int | None) -> str:
+    """Whose choice of pages it is, as the beginning of a sentence on what that is no sample of."""
+    return "What a list of addresses names" if documents and posted == 0 else "What Reddit's users vote for"

@@ -256,6 +256,26 @@ def test_an_export_has_a_card_with_its_name_its_splits_and_whose_the_texts_are(w
     assert "The texts belong to those who wrote them" in text
 
 
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        (0, "were linked on Reddit and found enough karma, by the recipe"),
+        (4, "were linked on Reddit and found enough karma (6 of 10), or that a list of addresses named, by"),
+        (10, "Text of pages that a list of addresses named, by the rest of the recipe"),
+    ],
+)
+def test_the_card_says_who_named_the_pages(tmp_path, listed, said):
+    rows = documents(10)
+    for row in rows[:listed]:
+        row.update(created=None, subreddits=[])
+    work = built(tmp_path / "work", rows)
+    for form in ("nanogpt", "parquet"):
+        export(work, SETTINGS, form, tmp_path / form)
+        card = (tmp_path / form / "README.md").read_text("utf-8")
+        assert said in card
+        assert ("Reddit's users vote" in card) == ("What a list of addresses names" not in card) == (listed < 10)
+
+
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 def test_each_call_that_the_card_names_reads_the_rows_by_its_library(work, tmp_path, form):
     made = export(work, SETTINGS, form, tmp_path / "out")

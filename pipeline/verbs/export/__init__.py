@@ -29,7 +29,7 @@ from pipeline.config import Settings, nearest
 from pipeline.counts import counted
 from pipeline.shards import progress, schemas, storage
 from pipeline.shards.locations import name_of
-from pipeline.shards.outcomes import BooksError, ConfigError, StorageError
+from pipeline.shards.outcomes import BooksError, ConfigError, IntegrityError, StorageError
 from pipeline.shards.receipts import Artefact
 from pipeline.text import bpe
 from pipeline.verbs.export.card import CARD, card
@@ -57,6 +57,7 @@ def export(root: Path, settings: Settings, form: str, out: Path, force: bool = F
         made = Export(part)
         FORMATS[form](root, settings, made)
         if made.documents:
+            made.posted = posted(root)
             with made.write(CARD) as file:
                 file.write(card(settings, form, made).encode())
         about = {"format": form, "documents": made.documents, **made.about, "files": msgspec.to_builtins(made.files)}
@@ -64,6 +65,17 @@ def export(root: Path, settings: Settings, form: str, out: Path, force: bool = F
     note(root, place, about)
     made.folder = out
     return made
+
+
+def posted(root: Path) -> int | None:
+    """How many documents of the corpus were posted, which have a time; None where the corpus is not at hand."""
+    try:
+        corpus, _ = whole(root, "corpus")
+        paths = [corpus.file(shard, ".parquet") for shard in range(corpus.shards)]
+        columns = [schemas.read_parquet(path, ["created"])["created"] for path in paths]
+    except IntegrityError:
+        return None
+    return sum(len(column) - column.null_count for column in columns)
 
 
 def note(root: Path, place: str, about: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.config import Settings
 from pipeline.shards import schemas
 from pipeline.verbs.export.folder import Export
-from pipeline.verbs.provenance import FIELDS, LICENCES, RADFORD, SIZES, SPLITS
+from pipeline.verbs.provenance import FIELDS, LICENCES, RADFORD, SIZES, SPLITS, chosen_by, taste
 
 CARD = "README.md"
 DEFAULT = "A corpus made as WebText was"
@@ -43,17 +43,17 @@ USE = {
 def card(settings: Settings, form: str, made: Export) -> str:
     """The whole card; the same export gives the same bytes."""
     name = " ".join(settings.build.name.split()) or DEFAULT
+    total = sum(made.documents.values())
     parts = [
         "\n".join(["---", *header(settings, form, made, name), "---"]),
         f"# {name}",
-        "Text of pages that were linked on Reddit and found enough karma, by the recipe of WebText (Radford et al. "
-        "2019, section 2.1). It is not WebText, which was never published. Made with `webtext`; webtext.json says of "
-        "what, and has the sha256 of every file.",
+        f"Text of {chosen_by(total, made.posted)}. It is not WebText, which was never published. Made with `webtext`; "
+        "webtext.json says of what, and has the sha256 of every file.",
         "\n".join(counts(made)),
         "\n".join(f"    {line}" for line in USE[form]),
         *(["## Columns\n\n" + "\n".join(f"- `{field}`: {what}" for field, what in FIELDS)] if form in TABLES else []),
-        "## Limits and personal data\n\nNobody has read it all: no rule looks for truth, hate or harm, and what "
-        "Reddit's users vote for is no sample of the web. The pages were public when they were captured, and name "
+        "## Limits and personal data\n\nNobody has read it all: no rule looks for truth, hate or harm. "
+        f"{taste(total, made.posted)} is no sample of the web. The pages were public when they were captured, and name "
         "people. Whoever should not be in it may ask whoever publishes it: `webtext remove` takes pages out.",
         "## Licence and provenance\n\n" + "\n".join(f"- {licence}" for licence in LICENCES),
         f"## Citation\n\n```bibtex\n{RADFORD}\n```",

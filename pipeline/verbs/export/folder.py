@@ -26,7 +26,11 @@ ABOUT = "webtext.json"
 
 @dataclass
 class Export:
-    """What an export holds: the stamp of each file by name, and of each split the number of documents and tokens."""
+    """What an export holds: the stamp of each file by name, and of each split the number of documents and tokens.
+
+    `posted`: how many of the documents were posted on Reddit, and not named by a list of addresses alone; None where
+    the corpus is not at hand.
+    """
 
     folder: Path
     files: dict[str, Stamp] = field(default_factory=dict)
@@ -34,6 +38,7 @@ class Export:
     tokens: dict[str, int] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    posted: int | None = None
 
     @contextmanager
     def write(self, name: str, rows: int = 0) -> Iterator[storage.HashingFile]:

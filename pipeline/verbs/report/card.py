@@ -8,7 +8,7 @@ from itertools import groupby
 
 from pipeline.counts import counted
 from pipeline.shards.outcomes import Outcome
-from pipeline.verbs.provenance import FIELDS, LICENCES, SIZES, SPLITS
+from pipeline.verbs.provenance import FIELDS, LICENCES, SIZES, SPLITS, chosen_by
 from pipeline.verbs.report import about, cautions, webtext
 from pipeline.verbs.report.markup import code, markdown, plain
 from pipeline.verbs.report.numbers import decimal, exact, percent, size, span_of_years
@@ -88,8 +88,8 @@ def summary(answers: Answers) -> str:
     years = f" {span_of_years(size_of['first_year'], size_of['last_year'])}" if size_of["first_year"] else ""
     paragraph = (
         f"{counted(size_of['documents'], 'document')}, {size_of['words']:,} words, {size(size_of['bytes'])} of text "
-        f"from {counted(size_of['hosts'], 'host')}: pages that were linked on Reddit{years} and found enough karma, "
-        "extracted, deduplicated and without Wikipedia, by the recipe of WebText (Radford et al. 2019, section 2.1). "
+        f"from {counted(size_of['hosts'], 'host')}: {chosen_by(size_of['documents'], size_of.get('posted'), years)}, "
+        "extracted, deduplicated and without Wikipedia. "
         "Every row of every step ended in exactly one named outcome. The files are those of "
         "`webtext export --format parquet`; the same numbers with charts are in `report.html`."
     )

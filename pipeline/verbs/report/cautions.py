@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.counts import counted
 from pipeline.shards.outcomes import Outcome
-from pipeline.verbs.provenance import RADFORD
+from pipeline.verbs.provenance import RADFORD, taste
 from pipeline.verbs.report import about
 from pipeline.verbs.report.markup import code, plain
 from pipeline.verbs.report.numbers import percent
@@ -32,10 +32,14 @@ def every_limit(answers: Answers) -> Iterator[str]:
         "It is not WebText, which was never published, but a corpus made by the same recipe."
         + (when if captured else "")
     )
-    yield (
-        "What Reddit's users vote for is no sample of the web, nor of those who write it: a survey of 2016 found 67 % "
-        "of its users in the United States to be men, and 64 % between 18 and 29 (Bender et al. 2021, section 4.1)."
+    whole = answers.one("size")
+    whose = taste(whole.get("documents") or 0, whole.get("posted"))
+    survey = (
+        ": a survey of 2016 found 67 % of its users in the United States to be men, and 64 % between 18 and 29 "
+        "(Bender et al. 2021, section 4.1)"
     )
+    about_users = survey if "Reddit" in whose else ""
+    yield f"{whose} is no sample of the web, nor of those who write it{about_users}."
     asked = [row for row in answers.of("funnel") if row["step"] == "pages"]
     if asked:
         got = sum(row["row_count"] for row in asked if row["outcome"] == Outcome.KEPT)
