@@ -174,8 +174,9 @@ def parse(sources: Artefact, task: Task, path: Path) -> None:
         if counts.total() and counts[Outcome.BAD_LINE] == counts.total() and not is_archive(path):
             first, lines = f" ({notes[0]})" if notes else "", counted(counts.total(), "line")
             raise InputError(f"{path}: none of its {lines} is a submission{first}; is it another kind of file?")
-        if notes and counts[Outcome.BAD_LINE] > len(notes):
-            notes.append(f"{counted(counts[Outcome.BAD_LINE], 'bad line')} in all")
+        bad = counts[Outcome.BAD_LINE] + counts[Outcome.BAD_URL]
+        if notes and bad > len(notes):
+            notes.append(f"{counted(bad, 'bad line')} in all")
         if not (counts[Outcome.KEPT] or any(note.startswith(LEFT_OUT) for note in notes)):
             notes.insert(0, f"no link: {said_of(counts)}")
         attempt.commit({STEP: receipts.balanced(STEP, counts.total(), counts)}, notes)

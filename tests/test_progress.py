@@ -21,7 +21,7 @@ from pipeline.fetch.segments import Owners
 from pipeline.fetch.shelf import Waiting
 from pipeline.pages import queue
 from pipeline.shards import interrupts, progress
-from pipeline.shards.progress import BYTES, ROWS, SHARDS, Phase
+from pipeline.shards.progress import AWAY, BYTES, RESTING, ROWS, SHARDS, Phase
 from pipeline.shards.receipts import Artefact, Manifest, RowCounts
 from trainer.metrics import Progress
 
@@ -161,6 +161,26 @@ def test_while_nothing_is_done_the_time_moves_and_workers_that_start_are_named(t
     terminal.look()
     assert "0 of 1,000 pages, 0:00:04 so far" in text_of(terminal.bars)
     terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("unit", "said"), [(AWAY, "; nobody answers, so the network may be away"), (RESTING, "; waits to ask again")]
+)
+def test_a_crawl_that_waits_within_a_round_says_why_for_as_long_as_it_does(unit, said):
+    shown = display(io.StringIO())
+    shown.hear(phase(39, noun="links", name="pages"))
+    progress.advance(unit)
+    for second in range(10):
+        shown.clock.now_s = 100 + second
+        shown.look()
+    progress.advance(unit, -1)
+    for second in range(10, 60):
+        shown.clock.now_s = 100 + second
+        shown.look()
+    first, last = shown.stream.file.getvalue().splitlines()
+    assert first.startswith(f"pages: 0 of 39 links{said}")
+    assert last.startswith("pages: 0 of 39 links, 0:00:")
+    shown.close()
 
 
 def test_the_time_that_workers_take_to_begin_makes_no_rate():

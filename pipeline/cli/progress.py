@@ -27,7 +27,7 @@ from pipeline.cli.tables import kept, reasons
 from pipeline.counts import counted
 from pipeline.shards import progress
 from pipeline.shards.locations import location_of
-from pipeline.shards.progress import BYTES, ROWS, SHARDS, Phase
+from pipeline.shards.progress import AWAY, BYTES, RESTING, ROWS, SHARDS, Phase
 
 if TYPE_CHECKING:
     from pipeline.shards.receipts import Manifest
@@ -38,6 +38,10 @@ LOOK_S, FAR_LOOK_S = 0.25, 5.0  # between two looks; where each costs requests
 LINES_S = (2.0, 60.0)  # in a pipe: of a piece of work until its first line, and between two at most
 REST_S = 10.0  # between two looks at whom a crawl waits for, each of which opens a file a shard
 LEAST_SHARE = 0.01  # of the work that must be done before anybody says how long the rest will take
+WAITS = {  # of a crawl that can do nothing else for now
+    AWAY: "nobody answers, so the network may be away: now and then a link is tried (pages.patience_gaps)",
+    RESTING: "waits to ask again, since every host that is left failed or asked for a pause (pages.patience_gaps)",
+}
 SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -122,13 +126,15 @@ class Display:
             phase, at = self.phase, self.clock()
             if phase is None:
                 return
-            done = phase.done(self.counted(phase))
+            found = self.counted(phase)
+            done, waits = phase.done(found), next((said for unit, said in WAITS.items() if found[unit] > 0), "")
             if not moving(phase, done):  # engines and workers start up
                 self.idle_at = at
             if self.bars is None and at - phase.began < SHOWN_S:
                 return
             rest = self.resting(phase, at)
             words = rest or measured(phase, done, at - self.idle_at)
+            words = f"{words}; {waits}" if waits and not rest else words
             since = "" if rest or moving(phase, done) else standing(at - phase.began)
             if self.stream.is_terminal and not self.stream.is_dumb_terminal:
                 self.show(phase, share_of(phase, done), ", ".join(filter(None, (words, since))))

@@ -27,6 +27,7 @@ from pipeline.fetch.hosts import Circumstances, Hosts
 from pipeline.fetch.response import Hop
 from pipeline.fetch.robots import Known
 from pipeline.fetch.visit import Visit, faulty
+from pipeline.shards import progress
 from pipeline.shards.outcomes import WebTextError
 
 QUICK_S = (
@@ -86,6 +87,7 @@ class Crawl:
         self.visits: set[asyncio.Task[None]] = set()
         self.answers: deque[tuple[Link, tuple[Hop, ...]]] = deque()  # to questions for robots.txt
         self.over = False
+        self.waits_for = ""  # AWAY, RESTING: as whoever watches was told
         self.check_at = self.made_room_at = self.hosts.clock()
         settings = hosts.settings
         self.wanted = settings.connections * (2 + settings.gap_s / QUICK_S)  # hosts that keep all connections busy
@@ -105,15 +107,30 @@ class Crawl:
                         continue
                     if not self.more() and not self.visits:
                         break
+                self.tell_watcher()
                 await self.wait(ends_at)
                 self.tell()
             self.blame.close()
             self.tell()
         finally:
             self.over = True
+            self.tell_watcher()
             for visit in self.visits:
                 visit.cancel()
             await asyncio.gather(*self.visits, return_exceptions=True)
+
+    def tell_watcher(self) -> None:
+        """Tell whoever watches what the crawl waits for, if it can do nothing else."""
+        schedule, waits_for = self.hosts.schedule, ""
+        if self.blame.outage.away and not self.over:
+            waits_for = progress.AWAY
+        elif schedule.waiting() and not (schedule.busy or schedule.lively() or self.over):
+            waits_for = progress.RESTING
+        if waits_for != self.waits_for:
+            for unit, count in ((self.waits_for, -1), (waits_for, 1)):
+                if unit:
+                    progress.advance(unit, count)
+            self.waits_for = waits_for
 
     def check(self) -> None:
         """Ask now and then whether the crawl still stands."""

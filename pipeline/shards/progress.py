@@ -39,6 +39,7 @@ TITLES = {  # what is made below scratch/, as a person is told of it
     "missed": "looking for missed duplicates", "meter": "measuring precision and recall", "words": "counting words",
 }  # fmt: skip
 ROWS, BYTES, SHARDS = "rows", "bytes", "shards"  # what is counted
+AWAY, RESTING = "away", "resting"  # crawls that wait: for a network that is away; for hosts of which each failed
 FLUSH_S = 0.5
 BUFFER_BYTES = 1 << 17
 NAME = ".progress-{process}.part"  # as what a killed run leaves, which the next build sweeps

@@ -29,7 +29,9 @@ Block = tuple[NDArray[np.int32], pa.Table]  # rows on their way, and the shard o
 SUBMISSION = pa.struct(
     [
         pa.field("id", pa.string()),
-        pa.field("score", pa.int64()),  # karma; null in the row of a list, at least links.karma of a link that one names
+        pa.field(
+            "score", pa.int64()
+        ),  # karma; null in the row of a list, at least links.karma of a link that one names
         pa.field("created", pa.int64()),  # seconds since 1970, UTC; null where a list of addresses alone names it
         pa.field("subreddit", pa.string()),
         pa.field("over_18", pa.bool_()),

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pipeline import urls
 from pipeline.build import artefact
 from pipeline.shards import removals, schemas
-from pipeline.shards.outcomes import InputError
+from pipeline.shards.outcomes import InputError, Outcome
 from pipeline.shards.receipts import Artefact
 from pipeline.verbs.whereabouts import shard_of_link
 
@@ -46,19 +46,22 @@ def asked(root: Path, shards: int, word: str) -> Asked:
     """What a person means. Raises InputError: nothing that could be meant, or nothing that is known here."""
     word = word.strip()
     links = artefact(root, "links", shards)
+    if not (links.done() or removals.Removals.of(root).requests):
+        raise InputError(f"{root}: nothing is built here yet; run 'webtext build'")
     head = re.split(r"[/?#]", word.removeprefix("//"), maxsplit=1)[0]
     if removals.DOC_ID.fullmatch(word.lower()):
         return Asked(word.lower(), "", "")
     if "://" in word:
         return page(root, links, word)
     if "." in head or ":" in head or word.startswith("//"):
-        is_host = head == word and not re.search(r":\d+$", head)
-        return host(word) if is_host else page(root, links, f"https://{word.removeprefix('//')}")
+        if head != word:
+            return page(root, links, f"https://{word.removeprefix('//')}")
+        return at_port(root, links, word) if re.search(r":\d+$", head) else host(word)
+    known = host(word) if is_host(links, word.lower()) else None  # localhost, co, test
     if (found := removals.SUBMISSION.fullmatch(word.lower())) is not None:
-        names = (table["host"] for table in columns(links, "host"))
-        if any(pc.any(pc.ends_with(hosts, f".{word.lower()}")).as_py() for hosts in names):  # co, test; or nothing is
-            return posted_by(root, links, found[1], word, host(word))
-        return posted_by(root, links, found[1], word)
+        return posted_by(root, links, found[1], word, known)
+    if known is not None:
+        return known
     raise InputError(f"{word}: no address, host, doc_id (32 hexadecimal digits) or submission id (t3_1abc)")
 
 
@@ -69,6 +72,19 @@ def host(word: str) -> Asked:
     except urls.BadUrl as error:
         raise InputError(f"{word}: {error}") from None
     return Asked("", canonical, urls.host_of(canonical))
+
+
+def is_host(links: Artefact, word: str) -> bool:
+    """Whether a word without a dot is the host of a link, or what hosts of links end in."""
+    names = (table["host"] for table in columns(links, "host"))
+    return any(pc.any(pc.or_(pc.equal(hosts, word), pc.ends_with(hosts, f".{word}"))).as_py() for hosts in names)
+
+
+def at_port(root: Path, links: Artefact, word: str) -> Asked:
+    """The first page of a server, where that is a link; else all of its host, at whatever ports."""
+    named = host(word)
+    first = Asked(urls.doc_id(named.url), named.url, named.host)
+    return first if is_known(root, links, first) else Asked("", named.url, named.host, f"the host {named.host}")
 
 
 def page(root: Path, links: Artefact, typed: str) -> Asked:
@@ -88,7 +104,17 @@ def page(root: Path, links: Artefact, typed: str) -> Asked:
         return posted_by(root, links, post[1], typed)
     alike = [url for url in like(links, canonical) if url != canonical][:3]
     hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
-    raise InputError(f"{typed}: no submission in {root} links to it (looked for {canonical}){hint}")
+    why = f"no submission or list in {root} links to it (looked for {canonical}){refused(links)}"
+    raise InputError(f"{typed}: {why}{hint}")
+
+
+def refused(links: Artefact) -> str:
+    """How many lines of the sources were none that is kept, among which an address may be that is not found; "" = 0."""
+    manifest = links.manifest()
+    books = manifest.books.get("submissions") if manifest else None
+    counts = {fate: books.outcomes.get(fate, 0) for fate in (Outcome.BAD_URL, Outcome.BAD_LINE)} if books else {}
+    said = ", ".join(f"{fate} {count:,}" for fate, count in counts.items() if count)
+    return f"; lines of sources that were refused ({said}) are not kept by name" if said else ""
 
 
 def toggled(canonical: str) -> str:

@@ -97,13 +97,7 @@ def life_of(
             return
         made = Artefact(root, stage, standing.shards)
         if stage == "links" and (row := row_of(made, doc_id, shard)) is not None:
-            submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"]]
-            posted_as = {"posted_as": row["fetch_url"]} if row["fetch_url"] != row["url"] else {}
-            karma = f"{manifest.settings['karma_of']} >= {manifest.settings['karma']}"
-            yield (
-                stage,
-                {**row, **posted_as, "karma": karma, "created": day_of(row["created"]), "submissions": submissions},
-            )
+            yield stage, link_of(row, manifest.settings)
         elif stage in ("pages", "documents") and (row := row_of(made, doc_id, shard)) is not None:
             yield stage, row
         elif stage == "corpus":
@@ -115,9 +109,19 @@ def life_of(
                     keeper = {"keeper_url": url_of(keeper_of(made, row, shard))}
                 yield "removed", row | keeper
             if (row := row_of(made, doc_id, shard)) is not None:
-                yield stage, row
+                yield stage, row if row["created"] is not None else {**row, "score": None}
         elif stage == "tokens":
             yield from token_rows(made, doc_id, shard)
+
+
+def link_of(row: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a link as it is shown. One that lists alone name was posted by nobody: its score stands for none."""
+    posted_as = {"posted_as": row["fetch_url"]} if row["fetch_url"] != row["url"] else {}
+    if row["listed"] and row["score_max"] is None:
+        return {**row, **posted_as, "score": None, "submissions": []}
+    submissions = [{**post, "created": day_of(post["created"])} for post in row["submissions"] if post["id"]]
+    karma = f"{settings['karma_of']} >= {settings['karma']}"
+    return {**row, **posted_as, "karma": karma, "created": day_of(row["created"]), "submissions": submissions}
 
 
 def keeper_of(corpus: Artefact, row: dict[str, Any], shard: int | None) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ def of_host(
                 names[name] += rows if stage == "links" else 0
     asked_to_go = removals.Removals.of(root).cover_host(host)
     if not names and not asked_to_go:
-        raise InputError(f"{host}: no submission in {root} links to this host, or to a name under it")
+        raise InputError(f"{host}: no submission or list in {root} links to this host, or to a name under it")
     stages: list[tuple[str, dict[str, Any]]] = []
     for stage, found in counts.items():
         stages.append((stage, {fate: found[fate] for fate in map(str, FATES[stage]) if found[fate]}))

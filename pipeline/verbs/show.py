@@ -146,7 +146,7 @@ def check(outcome: str) -> None:
         raise ConfigError(f"--outcome {outcome}: what was removed on request is not shown; see 'webtext remove --help'")
     if outcome in map(str, Outcome):
         raise ConfigError(
-            f"--outcome {outcome}: lines of dumps that end so are counted, and not kept; 'webtext status' has how many"
+            f"--outcome {outcome}: lines of sources that end so are counted, not kept; 'webtext status' has how many"
         )
     raise ConfigError(f"--outcome {outcome}: no such outcome{nearest(outcome, known)}")
 

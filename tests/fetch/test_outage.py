@@ -14,6 +14,7 @@ from pipeline.fetch import blame, connections, guard
 from pipeline.fetch.continuations import Memory, Pace, Unfinished
 from pipeline.fetch.outage import HOSTS, PROBE_MAX_S, PROBES_MAX, TRUST_S, Outage, Reached
 from pipeline.fetch.schedule import IN_A_ROW
+from pipeline.shards import progress
 from pipeline.shards.outcomes import OutageError
 from tests.fetch.crawls import anyone, ends_of, link_to
 from tests.fetch.local_web import PAGE, local_web, redirect, reply
@@ -52,6 +53,14 @@ def ended(replies, addresses, names=(), memory=None, robots=True, **values):
     return asyncio.run(run())
 
 
+@pytest.fixture
+def waits(monkeypatch):
+    """What whoever watches is told that the crawl waits for: (unit, 1), and (unit, -1) when it does no longer."""
+    told = []
+    monkeypatch.setattr(progress, "advance", lambda unit, count=1: told.append((unit, count)))
+    return told
+
+
 @pytest.mark.failure("a host is away for a while", "it rests, ever longer; no link of it ends", "nothing")
 @pytest.mark.parametrize("failures", [2, IN_A_ROW - 1, IN_A_ROW, IN_A_ROW + 2])
 def test_a_host_that_comes_back_loses_no_link(failures):
@@ -64,12 +73,14 @@ def test_a_host_that_comes_back_loses_no_link(failures):
 @pytest.mark.failure(
     "a host never answers", "outcome `connect_error` of what was asked, `host_away` of the rest", "raise `pages.passes`"
 )
-def test_of_a_host_that_stays_away_what_was_asked_failed_and_what_was_not_waits_for_another_pass():
+def test_of_a_host_that_stays_away_what_was_asked_failed_and_what_was_not_waits_for_another_pass(waits):
     addresses = [f"big.test/{n}" for n in range(20)]
     told, web = ended(dict.fromkeys(addresses, Away(10**6)), addresses, patience_gaps=30)
     asked = {f"big.test{path}" for path in web.paths()}
     assert IN_A_ROW <= len(asked) < 10  # 1 + 2 + 4 + 8 + 16 gaps are 31
     assert told == {one: "connect_error" if one in asked else "host_away" for one in addresses}
+    assert waits[:2] == [(progress.RESTING, 1), (progress.RESTING, -1)]
+    assert sum(count for _, count in waits) == 0
 
 
 def test_a_host_that_throttles_is_asked_again_when_it_said_and_its_links_end_by_what_it_said_of_them():
@@ -116,7 +127,7 @@ def local(names, port):
 
 
 @pytest.mark.failure("the machine loses its network", "exit 12 after a while; no link has ended", "run it again")
-def test_a_network_that_is_away_ends_the_crawl_and_no_link():
+def test_a_network_that_is_away_ends_the_crawl_and_no_link(waits):
     hosts = [f"h{n}.test" for n in range(HOSTS + 2)]
     addresses = [f"{host}/{n}" for host in hosts for n in range(10)]
     ends = []
@@ -130,6 +141,8 @@ def test_a_network_that_is_away_ends_the_crawl_and_no_link():
     with pytest.raises(OutageError, match=r"of \d hosts has answered.*run the same command again"):
         asyncio.run(run())
     assert ends == []
+    assert (progress.AWAY, 1) in waits
+    assert waits[-1] == (progress.AWAY, -1)
 
 
 def test_a_network_that_comes_back_has_cost_no_link_and_few_requests(monkeypatch):

@@ -126,6 +126,49 @@ def test_what_only_a_server_can_tell_to_be_the_same_is_suggested_and_not_taken(w
     assert str(refusal.value).endswith(f"; did you mean {meant}?")
 
 
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    """A build of the links of a list alone, on this machine, with a line that names no address."""
+    root = tmp_path_factory.mktemp("listed")
+    (root / "mine.txt").write_text(
+        "http://localhost:8101/a\nhttp://127.0.0.1:8102/b\nhttp://my-server/\nhttp://127.0.0.1:8103\nnowhere\n"
+    )
+    (root / config.FILE_NAME).write_text("[build]\nshards = 2\n")
+    settings = config.parse({"build": {"shards": 2}, "links": {"submissions": ["mine.txt"]}})
+    build(root, settings, "links", run=PlainRun())
+    return root
+
+
+@pytest.mark.parametrize(
+    ("typed", "said", "taken_as"),
+    [
+        ("localhost", "localhost: 1 link, 1 kept", ""),
+        ("my-server", "my-server: 1 link, 1 kept", ""),
+        ("localhost:8101", "localhost: 1 link, 1 kept", "the host localhost"),
+        ("127.0.0.1:8102", "127.0.0.1: 2 links, 2 kept", "the host 127.0.0.1"),
+        ("127.0.0.1:8103", "On its way: a link that is kept; pages are not made", ""),
+        ("localhost:8101/a", "On its way: a link that is kept; pages are not made", ""),
+    ],
+)
+def test_a_host_without_a_dot_or_with_a_port_is_a_host(listed, typed, said, taken_as):
+    found = explained(listed, 2, typed)
+    assert (found.verdict.partition(";")[0] if taken_as or "link," in said else found.verdict).startswith(said)
+    assert found.taken_as == taken_as
+
+
+def test_a_link_that_a_list_alone_names_has_no_karma_and_no_submission(listed):
+    link = dict(explained(listed, 2, "localhost:8101/a").stages)["links"]
+    assert (link["listed"], link["score"], link["submissions"]) == (True, None, [])
+    assert "karma" not in link
+
+
+def test_lines_that_were_refused_are_told_of_where_an_address_is_not_found(listed, tmp_path):
+    with pytest.raises(InputError, match=r"list .* links to it .*refused \(bad_url 1\) are not kept by name"):
+        explained(listed, 2, "nowhere.example/x")
+    with pytest.raises(InputError, match="nothing is built here yet; run 'webtext build'"):
+        explained(tmp_path, 2, "localhost")
+
+
 @pytest.mark.failure(
     "nothing is known of a page that is asked about", "exit 3; the line suggests what is alike", "nothing"
 )

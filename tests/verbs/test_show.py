@@ -108,7 +108,7 @@ def hexed(folder):
     "`show` is asked for an outcome that no document has", "exit 2, with those that there are", "`show`"
 )
 def test_an_outcome_that_is_none_of_a_document_is_refused_with_those_that_are(root):
-    with pytest.raises(ConfigError, match="self_post: lines of dumps that end so are counted, and not kept"):
+    with pytest.raises(ConfigError, match="self_post: lines of sources that end so are counted, not kept"):
         ids(root, outcomes=("self_post",))
     with pytest.raises(ConfigError, match="removed: what was removed on request is not shown"):
         ids(root, outcomes=("removed",))

@@ -75,7 +75,8 @@ def posted(root: Path) -> int | None:
         columns = [schemas.read_parquet(path, ["created"])["created"] for path in paths]
     except IntegrityError:
         return None
-    return sum(len(column) - column.null_count for column in columns)
+    count: int = sum(len(column) - column.null_count for column in columns)
+    return count
 
 
 def note(root: Path, place: str, about: dict[str, Any]) -> None:
