@@ -98,7 +98,7 @@ def lines_of(document: Document, number: int, most_words: int) -> Iterator[Text]
         return
     yield Text()
     if document.lost_to is not None:
-        yield from pair(document, document.lost_to, wide)
+        yield from pair(document, document.lost_to, wide, most_words)
     else:
         if document.keeper and document.outcome != "duplicate_elsewhere":
             yield Text(f"What it lost to is in the corpus no more: {document.keeper}")
@@ -138,15 +138,19 @@ def wrapped(text: Text, wide: int) -> list[Text]:
 # --- pairs
 
 
-def pair(gone: Document, stays: Document, wide: int) -> Iterator[Text]:
-    """Two documents side by side, words that differ marked; long stretches that are alike are told by their length."""
+def pair(gone: Document, stays: Document, wide: int, most_words: int) -> Iterator[Text]:
+    """Two documents side by side, words that differ marked; long stretches that are alike are told by their length.
+
+    Of each at most so many words are compared and shown, 0 = all.
+    """
     from pipeline.verbs.differences import stretches
 
     yield from wrapped(Text(seen(f"It lost to: {stays.title or 'no title'}"), style="bold"), wide)
     yield Text(seen(stays.url))
     yield Text(f"{counted(stays.words or 0, 'word')} · {stays.doc_id}", style="dim")
     yield Text()
-    texts, half = (gone.text.split(), stays.text.split()), (wide - len(BAR)) // 2
+    whole, half = (gone.text.split(), stays.text.split()), (wide - len(BAR)) // 2
+    texts = tuple(text[: most_words or None] for text in whole)
     yield from beside((Text("goes", style="bold"), Text("stays", style="bold")), half)
     columns = Text(), Text()
     for stretch in stretches(*texts):
@@ -159,7 +163,9 @@ def pair(gone: Document, stays: Document, wide: int) -> Iterator[Text]:
             columns, left, right = (Text(), Text()), left[-ALIKE:], right[-ALIKE:]
         add(columns, left, right, differ=stretch.kind != "same")
     yield from beside(columns, half)
-    if texts[0] == texts[1]:
+    if texts != whole:
+        yield Text(f"Only the first {counted(most_words, 'word')} of each are shown.", style="dim")
+    if whole[0] == whole[1]:
         yield Text("Word for word the same.")
 
 

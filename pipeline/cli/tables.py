@@ -42,7 +42,8 @@ def print_funnel(statuses: Mapping[str, ArtefactStatus]) -> None:
     manifests = (status.manifest for status in statuses.values())
     whole = itertools.takewhile(lambda manifest: manifest is not None, manifests)
     books = (books for manifest in whole if manifest is not None for books in manifest.books.items())
-    for line in funnel(books, out.width):
+    found = list(books)
+    for line in funnel(found, out.width) if found else ():
         out.print(line)
 
 

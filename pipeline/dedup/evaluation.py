@@ -91,6 +91,11 @@ def interval(hits: int, tries: int, every: int) -> tuple[float, float, float]:
     return (share, share, share) if 0 < tries == every else (share, low, high)
 
 
+def estimate(share: float, low: float, high: float) -> str:
+    """A share in words, with its interval; one that was counted of all there are has none."""
+    return f"{share:.3f} ({f'95 % interval {low:.3f} to {high:.3f}' if low < high else 'counted, not estimated'})"
+
+
 def wilson(hits: int, tries: int) -> tuple[float, float, float]:
     """Hits / tries with its 95 % score interval (Wilson 1927), which is right at 0 and 1 too; (nan, 0, 1) of none."""
     if not tries:
@@ -333,13 +338,12 @@ def summary(reading: Reading, settings: CorpusSettings) -> list[str]:
     if reading.removed:
         share, low, high = reading.precision
         lines.append(
-            f"precision {share:.3f} (95 % interval {low:.3f} to {high:.3f}): of {reading.removed:,} removed "
+            f"precision {estimate(share, low, high)}: of {reading.removed:,} removed "
             f"{reading.checked:,} were compared with their keeper word by word, {reading.right:,} have {wanted}"
         )
     if reading.probed:
         share, low, high = reading.recall
-        between = f"{share:.3f} (95 % interval {low:.3f} to {high:.3f})"
-        known = "not known, since nothing was removed" if math.isnan(share) else between
+        known = "not known, since nothing was removed" if math.isnan(share) else estimate(share, low, high)
         lines.append(
             f"recall {known}: of {reading.stayed:,} kept {reading.probed:,} were compared with all others, "
             f"{reading.missed:,} should have been removed"

@@ -51,6 +51,8 @@ def push(folder: Path, repo: str, private: bool = False, dry_run: bool = False) 
 
     Of a dry run without a network the answer is that of a repository which holds nothing yet.
     """
+    if "/" not in repo:  # the hub's library takes it for a repository that is nobody's
+        raise ConfigError(f"{repo}: no owner; expected OWNER/NAME")
     about = read_about(folder)
     kind = "model" if about["format"] in MODELS else "dataset"
     names = verified(folder, about)

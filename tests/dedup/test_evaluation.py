@@ -310,3 +310,8 @@ def test_of_no_tries_nothing_is_known():
     share, low, high = evaluation.wilson(0, 0)
     assert math.isnan(share)
     assert (low, high) == (0.0, 1.0)
+
+
+def test_a_share_that_was_counted_of_all_has_no_interval():
+    assert evaluation.estimate(*evaluation.interval(1, 1, 1)) == "1.000 (counted, not estimated)"
+    assert evaluation.estimate(*evaluation.interval(1, 1, 9)).startswith("1.000 (95 % interval 0.2")

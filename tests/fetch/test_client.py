@@ -364,8 +364,9 @@ def test_a_certificate_nobody_vouches_for_is_a_tls_error(tmp_path):
     ],
 )
 def test_a_contact_that_reaches_nobody_is_refused(contact):
-    with pytest.raises(ConfigError, match=r"pages\.contact"):
+    with pytest.raises(ConfigError, match=r"pages\.contact") as refusal:
         check_contact(PagesSettings(contact=contact))
+    assert ("names of example are nobody's" in str(refusal.value)) == ("example." in contact.lower())
 
 
 @pytest.mark.parametrize("contact", ["https://a.test/bot", "mailto:a@b.test", "a@b.test"])

@@ -252,3 +252,8 @@ def test_a_dry_run_without_a_network_says_what_would_be_sent_at_most(tmp_path, m
     assert "would send a.parquet" in done.output
     assert "3 files" in done.output
     assert "the hub cannot be reached: what it has will not be sent" in done.output
+
+
+def test_a_repository_without_an_owner_is_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(ConfigError, match="bees: no owner; expected OWNER/NAME"):
+        push(tmp_path, "bees", dry_run=True)

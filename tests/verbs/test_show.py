@@ -18,7 +18,7 @@ from pipeline.shards.outcomes import BusyError, ConfigError, InputError, Integri
 from pipeline.text import overlap, rules
 from pipeline.text.signals import signals
 from pipeline.verbs.grounds import Grounds, marked
-from pipeline.verbs.show import Wanted, rules_at_work, show
+from pipeline.verbs.show import Document, Wanted, rules_at_work, show
 from tests.verbs.report.working import HOSTILE, SHARDS, built
 
 WORDS = " ".join(f"word{n}" for n in range(200))
@@ -269,3 +269,14 @@ def test_a_text_is_cut_after_so_many_words_where_that_is_asked(root):
     told = shown(root, "--host", "host6.bbc.co.uk", "--words", "10")
     assert "word7 …" in told
     assert "word8" not in told
+
+
+def test_at_most_so_many_words_of_a_pair_are_compared_and_shown():
+    text = " ".join(f"word{n}" for n in range(500))
+    made = {"doc_id": "d", "host": "a.test", "title": "T", "language": "en", "words": 500}
+    stays = Document(url="https://a.test/", text=text, outcome="kept", **made)
+    gone = Document(url="https://b.test/", text=text[::-1], outcome="near_duplicate", lost_to=stays, **made)
+    shown = [line.plain for line in page.lines_of(gone, 1, 40)]
+    assert "Only the first 40 words of each are shown." in shown
+    assert "word39" in "".join(shown)
+    assert "word40" not in "".join(shown)
