@@ -263,12 +263,14 @@ def blamed(path: Path, tables: dict[str, Any], assignments: Sequence[str], fault
 def parse(tables: dict[str, Any]) -> Settings:
     """Settings of nested dicts as TOML gives them. Raises ConfigError, naming the key."""
     refuse_unknown(tables)
+    named = "warmup_steps" in tables.get("train", {})
     for (table, key, choice), brought in BROUGHT.items():
         if tables.get(table, {}).get(key) == choice:
             tables = {**tables, table: brought | tables[table]}
-    steps = tables.get("train", {}).get("steps")
-    if isinstance(steps, int) and steps // 10 < TrainSettings().warmup_steps:  # of a short run, a tenth warms up
-        tables = {**tables, "train": {"warmup_steps": max(0, steps // 10)} | tables["train"]}
+    train = tables.get("train", {})
+    steps, warmup = train.get("steps"), train.get("warmup_steps", TrainSettings().warmup_steps)
+    if isinstance(steps, int) and not named and steps // 10 < warmup:  # of a short run, a tenth warms up
+        tables = {**tables, "train": train | {"warmup_steps": max(0, steps // 10)}}
     try:
         settings = msgspec.convert(tables, Settings)
     except msgspec.ValidationError as error:

@@ -453,8 +453,8 @@ def test_a_word_that_a_verb_does_not_take_may_be_meant_as_its_folder(tmp_path):
 def test_a_mistyped_option_is_named_where_there_is_no_config(tmp_path):
     done = webtext("build", "--runer", "FlinkRunner", cwd=tmp_path)
     first, second = done.stderr.splitlines()
-    assert first.startswith("webtext: webtext.toml: no such file; name the working directory with --dir")
-    assert second.startswith(
+    assert second.startswith("webtext: webtext.toml: no such file; name the working directory with --dir")
+    assert first.startswith(
         "webtext: --runer: no option of webtext build, and would go to Beam; did you mean '--runner'"
     )
 

@@ -77,6 +77,15 @@ def test_of_a_short_run_a_tenth_warms_up(tmp_path):
         config.load(path, ["train.steps=-5"])
 
 
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (20, 2), (399, 39), (400, 40), (4_000, 40)])
+def test_of_a_short_run_of_a_preset_a_tenth_warms_up_too(tmp_path, steps, warmup):
+    path = tmp_path / "webtext.toml"
+    path.write_bytes(TEMPLATE.read_bytes())
+    short = ["train.preset=laptop", f"train.steps={steps}"]
+    assert config.load(path, short).train.warmup_steps == warmup
+    assert config.load(path, [*short, "train.warmup_steps=3"]).train.warmup_steps == 3
+
+
 def test_containment_brings_bands_that_find_excerpts(tmp_path):
     path = tmp_path / "webtext.toml"
     path.write_bytes(TEMPLATE.read_bytes())

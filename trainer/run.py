@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import TrainSettings, nearest, slice_of
+from pipeline.config import TrainSettings
 from pipeline.shards import transfer
 from pipeline.shards.locations import location_of
-from pipeline.shards.outcomes import ConfigError, TrainingError
-from trainer import checkpoint, distributed
+from pipeline.shards.outcomes import TrainingError
+from trainer import checkpoint, continuation, distributed
 from trainer.checkpoint import Record
 from trainer.data import TokenData, Windows
 from trainer.distributed import World
@@ -28,9 +28,6 @@ from trainer.metrics import METRICS, keep_lines
 from trainer.model import GPT
 from trainer.optimizer import learning_rate
 from trainer.prefetch import Prefetcher
-
-# between a run and its continuation: none of these changes what a step does
-MAY_CHANGE = ("steps", "eval_every", "eval_batches", "checkpoint_every", "tensorboard", "start_from")
 
 
 @dataclass
@@ -82,9 +79,8 @@ class Run:
 
 def identity_of(settings: TrainSettings, data: TokenData, world: World) -> dict[str, Any]:
     """What a run and its continuation must have in common: settings, tokenizer, data, number of processes."""
-    kept = {f"train.{name}": value for name, value in slice_of(settings).items() if name not in MAY_CHANGE}
     tokens = {"tokenizer": data.tokenizer_sha256[:16], "vocabulary": data.vocab, "data": data.fingerprint[:16]}
-    return kept | tokens | {"world_size": world.size}
+    return continuation.of(settings) | tokens | {"world_size": world.size}
 
 
 def save(run: Run) -> Path:
@@ -141,6 +137,10 @@ def resume(run: Run, fresh: bool, allow: tuple[str, ...]) -> None:
     found, notes, damaged = checkpoint.latest(run.out, moments=True)
     run.notes += notes
     distributed.barrier(run.world)  # all have read what there is before anything is moved
+    if found is not None and not (found.record.step or damaged) and another(run, found.record):
+        if tidy:  # nothing was learnt: only the weights that it would have begun with
+            checkpoint.remove(found.path)
+        found = None
     if found is not None:
         run.notes += refuse_another(run, found.record, allow)
         if tidy:
@@ -155,35 +155,22 @@ def resume(run: Run, fresh: bool, allow: tuple[str, ...]) -> None:
     distributed.barrier(run.world)
 
 
+def another(run: Run, record: Record) -> bool:
+    """Whether a checkpoint is of a run with other settings or data."""
+    return record.identity != identity_of(run.settings, run.windows.data, run.world)
+
+
 def refuse_another(run: Run, record: Record, allow: tuple[str, ...]) -> list[str]:
     """A note for each allowed difference between a checkpoint and this run.
 
     Raises TrainingError when there are others, naming every one; ConfigError: `allow` names no field.
     """
     now = identity_of(run.settings, run.windows.data, run.world)
-    was_then = before_there_was(now) | record.identity
-    names = sorted(was_then.keys() | now.keys())
-    allowed = {f"train.{name}" if f"train.{name}" in names else name for name in allow if name != "time"}
-    for name in sorted(allowed - set(names)):
-        raise ConfigError(f"--allow {name}: no such field{nearest(name, names)}")
-    pairs = [(name, was_then.get(name), now.get(name)) for name in names]
-    changed = {name: f"{name} was {was}, is {then}" for name, was, then in pairs if was != then}
-    refused = [name for name in changed if name not in allowed]
-    if refused:
-        fields = ",".join(name.removeprefix("train.") for name in refused)
-        raise TrainingError(
-            f"{run.out}: holds a run with other settings: {'; '.join(changed[name] for name in refused)}; set them "
-            f"back, mean it with 'webtext train --allow {fields}', or start over with 'webtext train --fresh' "
-            "(the old run is set aside)"
-        )
+    continuation.check_allowed(record.identity, now, allow)
+    notes = continuation.differences(run.out, record.identity, now, allow)
     if replace(record.shape, dropout=run.model.shape.dropout) != run.model.shape:
         raise TrainingError(f"{run.out}: holds weights of {record.shape}, not of {run.model.shape}; start over --fresh")
-    return [f"{change}, as allowed" for change in changed.values()]
-
-
-def before_there_was(now: dict[str, Any]) -> dict[str, Any]:
-    """The defaults of the settings in an identity: what a checkpoint meant that was written before they existed."""
-    return {f"train.{name}": value for name, value in slice_of(TrainSettings()).items() if f"train.{name}" in now}
+    return notes
 
 
 def position(run: Run, record: Record) -> list[str]:

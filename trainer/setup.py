@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.config import TrainSettings
-from pipeline.shards.outcomes import ConfigError, TrainingError
+from pipeline.config import BROUGHT, TrainSettings
+from pipeline.shards.outcomes import TrainingError
 from trainer import distributed
+from trainer.continuation import check_schedule
 from trainer.data import TokenData, Windows
 from trainer.distributed import World
 from trainer.evaluate import SEED
@@ -25,6 +26,9 @@ from trainer.objective import Objective
 from trainer.optimizer import make_optimizers
 from trainer.prefetch import Prefetcher
 from trainer.run import Run
+
+FEW = 10  # documents; of fewer, one long page is most of the validation loss
+SMALL = ("laptop", "nano", "micro", "mini")  # presets that one trains on a CPU too
 
 
 def device_of(settings: TrainSettings) -> str:
@@ -96,13 +100,29 @@ def setup(
     return run
 
 
-def check_schedule(settings: TrainSettings) -> None:
-    """Raise ConfigError where the rate would only ever rise (Brown et al. 2020, appendix B: warm-up, then decay)."""
-    if settings.warmup_steps >= settings.steps and settings.min_learning_rate < settings.learning_rate:
-        raise ConfigError(
-            f"train.warmup_steps = {settings.warmup_steps} of train.steps = {settings.steps}: the learning rate would "
-            f"never fall; set train.warmup_steps to {settings.steps // 10} (a tenth), or lower"
-        )
+def batch_notes(settings: TrainSettings, device: str) -> list[str]:
+    """A note where a small model keeps the batch of GPT-2, which takes a CPU minutes a step and teaches it no more."""
+    tokens, full = (one.batch * one.accumulate * one.block for one in (settings, TrainSettings()))
+    if device != "cpu" or settings.preset not in SMALL or tokens < full:
+        return []
+    small = BROUGHT["train", "preset", "laptop"]
+    cure = ", ".join(f"train.{name} = {small[name]}" for name in ("block", "batch", "accumulate"))
+    return [
+        f"a step takes {tokens:,} tokens, GPT-2's batch, for the small model {settings.preset}: on a CPU set {cure}, "
+        "as the preset laptop does"
+    ]
+
+
+def validation_notes(data: TokenData, val: TokenData) -> list[str]:
+    """A note where so few documents are held out that the validation loss says how these are, and not the rest."""
+    held, trained_on = (sum(len(shard.offsets) - 1 for shard in one.shards) for one in (val, data))
+    if not 0 < held < FEW:
+        return []
+    share = min(0.5, 2 * FEW / (held + trained_on))
+    return [
+        f"validation rests on {held} document{'s' * (held > 1)} of {held + trained_on:,}, so its loss says little of "
+        f"the rest; set tokens.val_share = {share:.1g} and build tokens again: the vocabulary is learnt anew then"
+    ]
 
 
 def check_world(settings: TrainSettings, world: World) -> None:

@@ -45,7 +45,7 @@ from trainer.metrics import METRICS, Log, Progress
 from trainer.optimizer import learning_rate, schedule
 from trainer.published import tokenizer_notes
 from trainer.run import Run, resume, save
-from trainer.setup import device_of, setup
+from trainer.setup import batch_notes, device_of, setup, validation_notes
 from trainer.throughput import StepTime, flops_per_token, peak_flops
 
 EXIT_CODE = {signal.SIGTERM: 75, signal.SIGINT: 130}
@@ -89,6 +89,7 @@ def train(
     device = device_of(settings)
     if device == "cpu":
         keep_freed_memory()
+    notes += [*batch_notes(settings, device), *validation_notes(data, val)]
     with distributed.process_group(device) as world:
         run = setup(settings, data, val, lengths, out, device, world)
         run.notes += notes

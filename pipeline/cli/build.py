@@ -46,7 +46,7 @@ def build(
     try:
         settings = settings_of(folder, [*(sets or []), *([f'build.runner="{runner}"'] if runner else [])])
     except ConfigError as error:
-        raise ConfigError(f"{error}{mistyped(context, options)}") from None
+        raise ConfigError(f"{mistyped(context, options)}{error}") from None
     made: list[str] = []
 
     def started(stage_name: str) -> None:
@@ -71,11 +71,11 @@ def build(
 
 
 def mistyped(context: typer.Context, options: Iterable[str]) -> str:
-    """A line for each option that would go to Beam, with what of ours it may stand for; for when nothing is built."""
+    """A line for each option that would go to Beam, with what of ours it may stand for: the cause, most likely."""
     known = [word for parameter in context.command.params for word in parameter.opts if word.startswith("--")]
     names = [option.partition("=")[0] for option in options if option != "--dry_run=true"]
     hints = [f"{name}: no option of webtext build, and would go to Beam{nearest(name, known)}" for name in names]
-    return "".join(f"\n{hint}" for hint in hints)
+    return "".join(f"{hint}\n" for hint in hints)
 
 
 def demo(

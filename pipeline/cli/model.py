@@ -48,7 +48,9 @@ def trained(
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy neighbours cost spinning threads most of their time
     from pipeline.shards import lease
+    from trainer import continuation
 
+    continuation.check(settings.train, folder.absolute() / "model", fresh, allow)  # before torch, which takes a while
     with needing("train"):
         from trainer.train import train as run_training
     first = os.environ.get("RANK", "0") == "0"

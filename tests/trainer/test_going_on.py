@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -14,8 +17,10 @@ from pipeline.config import TrainSettings
 from pipeline.shards.outcomes import ConfigError, InputError, TrainingError
 from pipeline.text.bpe import files_of
 from tests.trainer.runs import VOCAB, log_of, run, settings_with, working_directory
+from tests.trainer.token_shards import counting_documents, write_tokens
 from trainer import checkpoint, fits, objective, setup, throughput
 from trainer import train as training
+from trainer.data import load_split
 from trainer.export import hf_config, hf_weights
 from trainer.model import GPT, PRESETS, shape_of
 from trainer.published import merges_of, tokenizer_notes
@@ -113,6 +118,67 @@ def test_a_warm_up_that_never_ends_is_refused(tmp_path, steps, warmup):
     with pytest.raises(ConfigError, match=f"warmup_steps = {warmup} of train.steps = {steps}: .* would never fall"):
         run(working_directory(tmp_path), tmp_path / "model", settings_with(steps=steps, warmup_steps=warmup))
     assert not (tmp_path / "model").exists() or not list((tmp_path / "model").iterdir())
+
+
+def test_settings_that_refuse_a_run_do_so_before_torch_or_any_artefact_is_loaded(tmp_path):
+    run(working_directory(tmp_path), tmp_path / "model", settings_with(steps=4, **QUIET))
+    code = """
+import sys, msgspec
+from pathlib import Path
+from pipeline.config import TrainSettings
+from pipeline.shards.outcomes import WebTextError
+from trainer import continuation
+settings, out = msgspec.json.decode(sys.argv[1], type=TrainSettings), Path(sys.argv[2])
+for changes in ({}, {"batch": 5}, {"steps": 1, "warmup_steps": 1}):
+    try:
+        continuation.check(msgspec.structs.replace(settings, **changes), out, False, ())
+        print("goes on")
+    except WebTextError as error:
+        print(error)
+assert "torch" not in sys.modules and "numpy" not in sys.modules
+"""
+    words = [msgspec.json.encode(settings_with(steps=4, **QUIET)).decode(), str(tmp_path / "model")]
+    said = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True).stdout
+    first, second, third = said.splitlines()
+    assert first == "goes on"
+    assert "train.batch was 4, is 5" in second
+    assert "would never fall" in third
+
+
+def test_a_run_of_no_steps_is_no_run_and_gives_way_to_another(tmp_path):
+    root, out = working_directory(tmp_path), tmp_path / "model"
+    with pytest.raises(SystemExit):
+        train(
+            settings_with(steps=6, **QUIET),
+            root,
+            out,
+            lambda told: told.opening and signal.raise_signal(signal.SIGTERM),
+        )
+    for step in checkpoint.steps(out):
+        assert checkpoint.read(step, moments=False).record.step == 0
+    result, _ = run(root, out, settings_with(steps=2, batch=3, **QUIET))
+    assert result.step == 2
+    with pytest.raises(TrainingError, match=r"holds a run with other settings: train\.batch was 3, is 4"):
+        run(root, out, settings_with(steps=2, **QUIET))
+
+
+@pytest.mark.parametrize(
+    ("preset", "batch", "said"), [("nano", 12, 1), ("mini", 12, 1), ("nano", 2, 0), ("gpt2", 12, 0)]
+)
+def test_a_small_model_with_the_batch_of_gpt2_is_told_which_to_set(preset, batch, said):
+    notes = setup.batch_notes(TrainSettings(preset=preset, batch=batch), "cpu")
+    assert len(notes) == said
+    assert all("491,520 tokens" in note and "train.batch = 8, train.accumulate = 1" in note for note in notes)
+    assert not setup.batch_notes(TrainSettings(preset=preset, batch=batch), "cuda")
+
+
+@pytest.mark.parametrize(("held", "said"), [(1, "1 document of 61"), (9, "9 documents of 69"), (10, "")])
+def test_a_validation_that_rests_on_few_documents_says_so_and_what_to_set(tmp_path, held, said):
+    documents = counting_documents(60, 20, VOCAB, 1)
+    rest = counting_documents(held, 20, VOCAB, 2)
+    write_tokens(tmp_path, [documents], [rest], vocab=VOCAB, end_of_text=VOCAB - 1)
+    notes = setup.validation_notes(load_split(tmp_path, "train"), load_split(tmp_path, "val"))
+    assert [said in note and "set tokens.val_share = 0.3" in note for note in notes] == [True] * bool(said)
 
 
 # --- throughput
