@@ -438,8 +438,8 @@ def test_the_manifest_says_how_good_the_deduplication_was(tmp_path):
     manifest = built(tmp_path, copies())
     theory, precision, recall = manifest.notes
     assert theory.endswith("with probability 0.633 at 0.6, 0.928 at 0.7, 0.998 at 0.8, 1.000 at 0.9")
-    assert "precision 1.000 (95 % interval 1.000 to 1.000): of 1 removed 1 were compared" in precision
-    assert "recall 1.000 (95 % interval 1.000 to 1.000): of 8 kept 8 were compared with all others, 0 should" in recall
+    assert "precision 1.000 (counted, not estimated): of 1 removed 1 were compared" in precision
+    assert "recall 1.000 (counted, not estimated): of 8 kept 8 were compared with all others, 0 should" in recall
 
 
 def test_what_the_bands_pass_over_is_found_by_the_meter(tmp_path):

@@ -48,10 +48,10 @@ def check_contact(settings: PagesSettings) -> None:
     contact = settings.contact.strip()
     placeholder = contact == PLACEHOLDER_CONTACT or EXAMPLE.search(contact) is not None
     if placeholder or not contact.isprintable() or not ("@" in contact or "://" in contact):
-        why = " (names of example are nobody's, RFC 2606)" if "example." in contact.lower() else ""
+        why = " (names of example are nobody's)" if "example." in contact.lower() else ""
         raise ConfigError(
-            f"pages.contact: {settings.contact!r} reaches nobody{why}; before the first request set it to your web page "
-            "or mail address, which goes into the user agent"
+            f"pages.contact: {settings.contact!r} reaches nobody{why}; before the first request set it to your web "
+            "page or mail address, which goes into the user agent"
         )
 
 
