@@ -31,15 +31,26 @@ from pipeline.shards.outcomes import InputError
 from pipeline.shards.removals import FOLDER as REQUESTS
 from pipeline.shards.removals import identity
 from pipeline.submissions.ledger import SUFFIX, Ledger
+from pipeline.urls import LONGEST_POSTED
 from pipeline.verbs.remove.removal import Removal
 
 SEARCHED_BYTES = 64_000_000  # of one file of the user's, unpacked: lists and small dumps, not months of Reddit
 ABOUT = "webtext.json"  # in the folder of an export
 METRICS = "metrics.jsonl"
 OURS = {*STAGES, *layout.BESIDE, "scratch", REQUESTS}
-WORD = re.compile(
-    rb"(?:https?:(?:\\?/){2})?[A-Za-z0-9\[][A-Za-z0-9.\-]*\.[A-Za-z0-9\-]{2,}[^\s\"'<>\\^`{|}]*", re.IGNORECASE
+SLASHES = rb"(?:\\?/){2}"  # JSON may write each with a backslash
+HEAD = re.compile(  # where an address may begin; after a scheme anything may be a host
+    rb"(?<![A-Za-z0-9.\-])(?:https?:" + SLASHES + rb")?(?:"
+    rb"[A-Za-z0-9][A-Za-z0-9.\-]*\.[A-Za-z0-9\-]{2,}|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\]"
+    rb"|[A-Za-z0-9\-]+(?=:\d+\\?/))"
+    rb"|https?:" + SLASHES,
+    re.IGNORECASE,
 )
+TAIL = re.compile(rb"(?:\\/|\\u[0-9A-Fa-f]{4}|[^\s\"'<>\\^`{}]){0,%d}" % LONGEST_POSTED)  # what texts let follow
+JSON_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
+LOGIN = re.compile(r"(?<=://)[^/?#]*@")  # no address of a link has one
+ENDS = re.compile(r"[,;|*)\]]|[.:!?](?=[.,:;!?|*)\]]*$)")  # of an address in prose and tables, or parts of it
+MOST_ENDS = 8  # tried of one word, from its beginning and from its end
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
@@ -228,12 +239,24 @@ def found(removal: Removal, path: Path, ours: bool = False) -> bool:
 
 def names(removal: Removal, text: bytes, ours: bool) -> bool:
     """Whether a text names an address or a host that has to go."""
-    for match in WORD.finditer(text):
-        word = match[0].replace(b"\\/", b"/").decode("utf-8", "replace").rstrip(".,;:)]!?")
-        url = (word if "://" in word else f"https://{word}").replace("&amp;", "&")
-        if removal.question.cover_address(url) or (ours and removal.covers_host(identity(url)[1])):
-            return True
-    return False
+    return any(
+        removal.question.cover_address(url) or (ours and removal.covers_host(identity(url)[1]))
+        for url in addresses(text)
+    )
+
+
+def addresses(text: bytes) -> Iterator[str]:
+    """What may be an address in a text, with a scheme or without, whatever its host: each with all its likely ends."""
+    for match in HEAD.finditer(text):
+        tail = TAIL.match(text, match.end())
+        word = text[match.start() : tail.end() if tail else match.end()].decode("utf-8", "replace").replace("\\/", "/")
+        if "\\" in word:
+            word = JSON_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), word)
+            word = word.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        url = LOGIN.sub("", word if "://" in word[:8] else f"https://{word}").replace("&amp;", "&")
+        ends = [end.start() for end in ENDS.finditer(url, len("https://"))]
+        for end in dict.fromkeys([len(url), *ends[:MOST_ENDS], *ends[-MOST_ENDS:]]):
+            yield url[:end]
 
 
 def texts(path: Path) -> Iterator[bytes]:

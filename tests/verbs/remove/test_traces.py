@@ -1,5 +1,6 @@
 """After a removal nothing below the working directory names or holds what went, whoever wrote it."""
 
+import contextlib
 import json
 import shutil
 from collections import Counter
@@ -17,6 +18,7 @@ from pipeline.submissions.listings import Page
 from pipeline.submissions.rows import Submission
 from pipeline.verbs.export import export
 from pipeline.verbs.remove import foreseen, remove, report, undo
+from pipeline.verbs.remove.traces import addresses
 from tests.test_pages import HERE, THERE, local_web
 from tests.verbs.remove.working import NOW, holding
 
@@ -136,6 +138,51 @@ def test_the_page_of_another_link_with_the_same_bytes_is_still_read_under_its_ow
     assert kept(work)[f"https://{two}/twin"] == before[f"https://{two}/twin"]
 
 
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("http://127.0.0.1:8102/erika.html", "http://127.0.0.1:8102/erika.html"),
+        ("http://127.0.0.1:8102/erika.html", "see 127.0.0.1:8102/erika.html."),
+        ("http://localhost:8101/with.html", "https://localhost:8101/with.html"),
+        ("http://localhost:8101/with.html", "1,localhost:8101/with.html,12"),
+        ("http://localhost/with.html", "http://localhost/with.html"),
+        ("http://[::1]:8080/a", "<http://[0:0:0:0:0:0:0:1]:8080/a>"),
+        ("http://[2001:db8::7]/", "(http://[2001:db8::7])"),
+        ("https://example.org:8443/a", "http://someone:secret@example.org:8443/a"),
+        ("https://example.org/a", "http://www.example.org:80/a#top"),
+        ("https://example.org", "HTTP://EXAMPLE.ORG/"),
+        ("https://example.org/caf\u00e9", r'{"url": "https:\/\/example.org\/caf\u00e9"}'),
+        ("https://example.org/caf\u00e9", "https://example.org/caf%c3%a9"),
+        ("https://example.org/?a=1&b=2", r'{"url": "https://example.org/?a=1\u0026b=2"}'),
+        ("https://b\u00fccher.example/a", "https://b\u00fccher.example/a"),
+        ("https://example.org/a_(b)", "(see https://example.org/a_(b))."),
+        ("https://example.org/a", "[https://example.org/a](https://example.org/a)"),
+        ("https://example.org/b", "https://example.org/a,https://example.org/b|x"),
+    ],
+)
+def test_a_file_of_the_user_holds_an_address_in_every_spelling_and_place(address, text):
+    wanted = urls.canonical_url(address)
+    found = set()
+    for one in addresses(text.encode()):
+        with contextlib.suppress(urls.BadUrl):
+            found.add(urls.canonical_url(one))
+    assert wanted in found
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("https://example.co/", "https://example.co.uk/"),
+        ("https://example.org/a", "https://example.org/a?page=2"),
+        ("https://example.org/a", "https://example.org/a.html"),
+        ("https://example.org/", "https://example.org:8080/"),
+        ("https://example.org/a", "https://example.org/a/"),
+    ],
+)
+def test_another_address_that_begins_alike_is_not_taken_for_it(address, text):
+    assert urls.canonical_url(address) not in {urls.canonical_url(one) for one in addresses(text.encode())}
+
+
 def test_files_of_the_user_are_named_and_left(here, tmp_path):
     work, _, one, _ = here
     (work / "wanted.txt").write_text(f"http://{one}/plain\n")
@@ -146,6 +193,16 @@ def test_files_of_the_user_are_named_and_left(here, tmp_path):
     assert set(done.request.left) == {"wanted.txt", str(tmp_path / "elsewhere.txt")}
     assert set(holding(work, f"{one}/plain")) == {"wanted.txt"}
     assert "not reached: wanted.txt" in "\n".join(report(done))
+
+
+def test_a_list_of_the_user_with_a_local_address_and_its_port_is_named(here, tmp_path):
+    work, _, _, _ = here
+    (tmp_path / "urls.txt").write_text("http://127.0.0.1:8102/with.html\n")
+    (work / "mine").mkdir()
+    (work / "mine/mylist.txt").write_text("http://127.0.0.1:8102/with.html\n")
+    more = config.parse({"links": {"submissions": [str(tmp_path / "urls.txt")]}})
+    (done,) = remove(work, 2, ["https://127.0.0.1:8102/with.html"], NOW, settings=more)
+    assert set(done.request.left) == {"mine/mylist.txt", str(tmp_path / "urls.txt")}
 
 
 def test_the_ledger_forgets_the_post_and_does_not_take_it_again(here):
