@@ -18,10 +18,11 @@ import msgspec
 
 from pipeline.build import STAGES, artefact, same_shards
 from pipeline.config import Settings, slice_of
-from pipeline.shards import receipts, transfer
+from pipeline.shards import receipts, removals, transfer
 from pipeline.shards.outcomes import IntegrityError, StaleError, WebTextError
 from pipeline.shards.receipts import Artefact, Manifest, Undone
 
+REMOVED = "a document was removed since"
 VERB = dict.fromkeys(("links", "pages", "documents", "tokens"), "were")
 
 
@@ -51,7 +52,8 @@ def status_of(root: Path, settings: Settings) -> dict[str, ArtefactStatus]:
         for stage, status in records(root, shards).items():
             found[stage] = status
             if status.state in ("whole", "stale"):
-                why = f"{first} would be made anew" if first else reason(root, settings, stage, status.why)
+                removed = f": {REMOVED}" if first and found[first].why == REMOVED else ""
+                why = f"{first} would be made anew{removed}" if first else reason(root, settings, stage, status.why)
                 manifest = None if why else artefact(root, stage, shards).manifest()
                 found[stage] = status._replace(state="stale" if why else "whole", why=why, manifest=manifest)
             first = first or (stage if found[stage].state != "whole" else "")
@@ -117,10 +119,35 @@ def reason(root: Path, settings: Settings, stage: str, known: str = "") -> str:
         made = "" if undone.artefact.name == stage else f"{undone.artefact.name} has to be made: "
         manifest = artefact(root, stage, settings.build.shards).manifest()
         changed = next(changes(manifest, settings, stage), "") if manifest else ""
+        if not changed and is_for_removal(root, settings, stage, undone):
+            return REMOVED
         return changed or known or f"{made}an input or a setting has changed, or this version makes it otherwise"
     except WebTextError as error:
         return str(error).partition("\n")[0]
     return ""
+
+
+def is_for_removal(root: Path, settings: Settings, stage: str, undone: Undone) -> bool:
+    """Whether what a stage would make next would stand if some of the last removals had not been."""
+    before: dict[str, str] = {}
+    for path in reversed(removals.paths(root)):
+        before |= {change.sha256_after: change.sha256_before for change in removals.read(path).changes}
+        try:
+            with receipts.looking(), receipts.as_before(before):
+                importlib.import_module(f"pipeline.{stage}").stage(settings, root, Nobody())
+        except Undone as other:
+            if other.artefact.name == undone.artefact.name:
+                continue
+        return True
+    return False
+
+
+def without_removals(found: dict[str, ArtefactStatus], lying: dict[str, ArtefactStatus]) -> dict[str, ArtefactStatus]:
+    """The same, with the manifests of what is stale for a removal alone: their rows are right, it took out its own."""
+    return {
+        stage: status._replace(manifest=status.manifest or (lying[stage].manifest if REMOVED in status.why else None))
+        for stage, status in found.items()
+    }
 
 
 def changes(manifest: Manifest, settings: Settings, stage: str) -> Iterator[str]:

@@ -507,6 +507,49 @@ def test_a_reader_that_leaves_ends_the_command_quietly(built):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.failure(
+    "init is given a glob that names no file", "it is written; a note says so", "correct it in the file"
+)
+@pytest.mark.parametrize(
+    ("option", "pattern", "said"),
+    [
+        ("--submissions", "url.txt", "links.submissions: 'PLACE/url.txt' matches no file"),
+        ("--submissions", "dumps", "links.submissions: 'PLACE/dumps' is a folder; name the files in it"),
+        ("--warc", "*.warc.gz", "pages.warc: 'PLACE/*.warc.gz' matches no file"),
+    ],
+)
+def test_init_says_at_once_what_a_build_would_say_of_a_glob(tmp_path, option, pattern, said):
+    (tmp_path / "dumps").mkdir()
+    (tmp_path / "urls.txt").write_text("https://example.org/\n")
+    done = webtext("init", "mine", option, pattern, option, "urls.txt", cwd=tmp_path)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("note: " + said.replace("PLACE", str(tmp_path)))
+    assert line.endswith(f"in mine/{config.FILE_NAME}, or put the file there before you build")
+
+
+@pytest.mark.failure("an address is given where a file is wanted", "exit 2; the line shows it", "put it in a file")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["remove", "http://127.0.0.1:8102/erika.html"],
+        ["remove", "http://127.0.0.1:8102/erika.html", "--dry-run"],
+        ["remove", "--verify", "http://127.0.0.1:8102/erika.html"],
+        ["overlap", "http://127.0.0.1:8102/erika.html"],
+        ["reference", "wikipedia", "http://127.0.0.1:8102/erika.html"],
+        ["init", "mine", "--submissions", "http://127.0.0.1:8102/erika.html"],
+        ["init", "mine", "--warc", "http://127.0.0.1:8102/erika.html"],
+    ],
+)
+def test_an_address_where_a_file_is_wanted_is_said_as_it_was_typed_and_where_it_goes(tmp_path, words):
+    (tmp_path / config.FILE_NAME).write_text("")
+    done = webtext(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    said = "http://127.0.0.1:8102/erika.html: an address, where a file is wanted; put it in a file, one a line"
+    assert said in done.stderr
+    assert not (tmp_path / "mine").exists()
+
+
 def test_init_takes_globs_of_objects_as_they_are(tmp_path):
     done = webtext("init", "work", "--submissions", "s3://bucket/*.zst", "--warc", "gs://b/**/*.warc.gz", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

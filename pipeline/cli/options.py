@@ -60,6 +60,8 @@ class Verb(typer.core.TyperCommand):
             for word in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(word, str) and not is_text(word):
                     raise ConfigError(f"{name or 'an option'}: {word!a} is not UTF-8; set the terminal's locale to it")
+                if isinstance(word, Path):
+                    no_address(str(word))
         try:
             with watching(ctx.params.get("folder")):
                 return super().invoke(ctx)
@@ -135,6 +137,13 @@ def meant_folder(word: str) -> str:
         if Path(word).is_dir() or "://" in word:
             return f"; did you mean --dir {shlex.quote(word)}?"
     return ""
+
+
+def no_address(word: str) -> None:
+    """Raise ConfigError for an address of the web where a file is wanted; a `Path` has lost one of its slashes."""
+    if match := re.match(r"(https?):/+", word, re.IGNORECASE):
+        address = f"{match[1]}://{word[match.end() :]}"
+        raise ConfigError(f"{address}: an address, where a file is wanted; put it in a file, one a line, and name that")
 
 
 def one_of(option: str, word: str, known: Iterable[str]) -> str:

@@ -14,11 +14,11 @@ import typer
 
 from pipeline import config
 from pipeline.cli.console import err, out
-from pipeline.cli.options import Folder, Sets, completing, named, needing, one_of, settings_of
+from pipeline.cli.options import Folder, Sets, completing, named, needing, no_address, one_of, settings_of
 from pipeline.counts import counted
-from pipeline.shards import storage
+from pipeline.shards import inputs, storage
 from pipeline.shards.locations import location_of, mirror, name_of
-from pipeline.shards.outcomes import ConfigError
+from pipeline.shards.outcomes import ConfigError, InputError
 
 LEDGER = Path("harvest/ledger.sqlite")
 REFERENCES = ("wikipedia",)
@@ -34,6 +34,8 @@ def init(
     path = mirror(folder) / config.FILE_NAME
     if storage.exists(path):
         raise ConfigError(f"{path}: is there already; edit it, or name another folder")
+    for pattern in (*(submissions or ()), *(warc or ())):
+        no_address(pattern)
     text = Path(config.__file__).with_name(config.FILE_NAME).read_text("utf-8")
     # without a dump, the addresses of the WARC files themselves are the links
     for key, globs in (("submissions", submissions or warc), ("warc", warc)):
@@ -41,6 +43,10 @@ def init(
             whole = [placed(pattern, path.parent.absolute()) for pattern in globs]
             text = text.replace(f"{key} = []", f"{key} = {json.dumps(whole, ensure_ascii=False)}", 1)  # TOML too
     storage.write_bytes(path, text.encode())
+    for setting, globs in (("links.submissions", submissions), ("pages.warc", warc)):
+        for pattern in globs or ():
+            for problem in unmatched(placed(pattern, path.parent.absolute()), path.parent, setting):
+                err.print(f"note: {problem} in {path}, or put the file there before you build")
     work = shlex.quote(name_of(path.parent) if location_of(path) else str(folder))
     build = f"webtext build --dir {work}"
     if warc:
@@ -50,6 +56,17 @@ def init(
         out.print(f"  {build} --set pages.contact=https://YOUR-SITE/about-this-crawl   # or set it in the file")
     if not submissions:
         out.print(f"without dumps: webtext harvest --subreddit books --dir {work}   # Reddit's API, see its --help")
+
+
+def unmatched(pattern: str, root: Path, setting: str) -> list[str]:
+    """What a build would say of a glob that names no file by now, or a folder; a store is not asked."""
+    problems: list[str] = []
+    if "://" not in pattern and location_of(root) is None:
+        try:
+            inputs.matching([pattern], root, setting, problems)
+        except InputError as error:
+            problems.append(str(error))
+    return problems
 
 
 def placed(pattern: str, folder: Path) -> str:

@@ -47,7 +47,7 @@ def status(
 
 def print_all(folder: Path, settings: Settings) -> None:
     """Print everything that is known."""
-    from pipeline.status import recorded, status_of
+    from pipeline.status import recorded, status_of, without_removals
     from pipeline.verbs.coverage import coverage
     from pipeline.verbs.overview import crawl_of
 
@@ -61,7 +61,7 @@ def print_all(folder: Path, settings: Settings) -> None:
         out.print(waits_for(crawl))
     lying = recorded(folder, settings.build.shards)
     print_karma(lying)
-    print_funnel(statuses)
+    print_funnel(without_removals(statuses, lying))
     if lying["links"].manifest and lying["pages"].manifest:
         print_coverage(coverage(folder, settings.build.shards))
     for stage, status in lying.items():

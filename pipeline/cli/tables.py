@@ -73,7 +73,8 @@ def print_karma(statuses: Mapping[str, ArtefactStatus]) -> None:
     if manifest is None:
         return
     threshold, chosen = manifest.settings["karma"], manifest.settings["karma_of"]
-    table = counted("karma of a link", "links admitted")
+    removed = manifest.books["links"].outcomes.get(Outcome.REMOVED, 0)
+    table = counted("karma of a link", "links admitted before removals" if removed else "links admitted")
     table.add_column()
     for reading in ("max", "sum", "first"):
         admitted = manifest.counts[f"admitted_by_{reading}"]

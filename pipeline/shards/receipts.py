@@ -51,6 +51,7 @@ RECEIPTS_HELD = 65_536  # of all phases of 2,250 shards; 2 KB each
 
 _wanted: dict[Artefact, tuple[str, ...]] = {}  # the fingerprints that this process began each artefact with
 _looking: ContextVar[bool] = ContextVar("looking", default=False)
+_before: ContextVar[Mapping[str, str]] = ContextVar("before", default={})  # noqa: B039 - never written to
 
 
 class Undone(Exception):  # noqa: N818 - no failure: an answer
@@ -72,6 +73,24 @@ def looking() -> Iterator[None]:
         yield
     finally:
         _looking.reset(token)
+
+
+@contextmanager
+def as_before(shas: Mapping[str, str]) -> Iterator[None]:
+    """Within the block files whose sha256 is a key are taken for what they were before: those of the value."""
+    token = _before.set(shas)
+    try:
+        yield
+    finally:
+        _before.reset(token)
+
+
+def earlier(sha256: str) -> str:
+    """What a file is taken to hold, see `as_before`. Removals only take away, so this comes to an end."""
+    known = _before.get()
+    while sha256 in known:
+        sha256 = known[sha256]
+    return sha256
 
 
 @dataclass(frozen=True)
@@ -181,7 +200,7 @@ class Artefact:
 
     def contents(self, shard: int) -> dict[str, str]:
         """File name to sha256 of what one made shard holds today."""
-        return {name: stamp.sha256 for name, stamp in self.made(shard).files.items()}
+        return {name: earlier(stamp.sha256) for name, stamp in self.made(shard).files.items()}
 
     def mark(self) -> str:
         """16 hex digits over what all shards hold today. Raises IntegrityError: one has not been made."""

@@ -27,7 +27,7 @@ from pipeline.verbs.remove.exposure import held, spans
 from pipeline.verbs.remove.removal import Removal
 from pipeline.verbs.remove.rows import take_out
 from pipeline.verbs.remove.search import made, search, searched, where
-from pipeline.verbs.remove.statement import answers, paths_of, state, verify
+from pipeline.verbs.remove.statement import answers, paths_of, state, verify, vocabulary
 from pipeline.verbs.remove.traces import erase_traces
 from pipeline.verbs.remove.undo import undo
 
@@ -122,6 +122,7 @@ def report(removal: Removal, lines: Sequence[str] = ()) -> list[str]:
         rows[name] = rows.get(name, 0) + change.rows
     counts = ", ".join(f"{name} {count}" for name, count in rows.items()) or "nothing built held any of them"
     as_json, as_text = paths_of(removal.path)
+    built = any(change.file.startswith(("links/", "documents/")) for change in request.changes)
     links, files = counted(len(request.removed), "link"), counted(len(request.changes), "file")
     return [
         *answers(request, [removals.entry_of(line) for line in lines]),
@@ -131,5 +132,7 @@ def report(removal: Removal, lines: Sequence[str] = ()) -> list[str]:
             for doc_id in request.returning
         ),
         *(f"not reached: {name}: {why}" for name, why in request.left.items()),
+        *([f"the tokenizer: {kept['why']}"] if (kept := vocabulary(removal)) else []),
+        *(["next: webtext build, which decides the corpus anew without them; until then it is stale"] if built else []),
         f"statement: {as_text} and {as_json.name}",
     ]

@@ -30,6 +30,7 @@ from pipeline.verbs.remove.rows import SCRATCH
 from pipeline.verbs.remove.search import made, rows_of_line
 
 FORMAT = "webtext removal 1"
+ANEW = "webtext build --set tokenizer.keep=false learns them anew, without it, and makes all tokens anew"
 CHECKS = (
     "sha256sum FILE: for each file of `files`, `sha256_after`, unless it has been built anew since",
     "duckdb -c \"SELECT count(*) FROM 'pages/*.parquet' WHERE doc_id IN ('DOC_ID')\": 0, likewise documents, corpus",
@@ -75,6 +76,7 @@ def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
         "checkpoints": checkpoints(removal, earlier),
         "held_before": request.held,
         "exports": exports(removal, earlier),
+        "tokenizer": vocabulary(removal),
         "left": request.left,
         "returning": list(request.returning),
         "check": list(CHECKS),
@@ -83,6 +85,17 @@ def state(removal: Removal, names: Sequence[str] = ()) -> dict[str, Any]:
     storage.write_bytes(as_json, json.dumps(statement, indent=1, ensure_ascii=False).encode() + b"\n")
     storage.write_bytes(as_text, "\n".join(page(statement)).encode() + b"\n")
     return statement
+
+
+def vocabulary(removal: Removal) -> dict[str, str]:
+    """What the tokenizer keeps: the mark of a vocabulary that was learnt of the corpus, and why; {} of none."""
+    tokenizer = artefact(removal.root, "tokenizer", removal.shards)
+    receipt, manifest = tokenizer.receipt(0), tokenizer.manifest()
+    learnt = receipt is not None and (manifest is None or "vocab_size" in manifest.settings)  # not of published merges
+    if receipt is None or not learnt or not removal.request.removed:
+        return {}
+    why = f"merges that were learnt while the corpus held it stay, and may spell words or names of it; {ANEW}"
+    return {"vocabulary": receipt.fingerprint, "why": why}
 
 
 def page(statement: dict[str, Any]) -> list[str]:
@@ -115,6 +128,9 @@ def page(statement: dict[str, Any]) -> list[str]:
         "Exports:",
         *([f"  {export['path']} ({export['format']}, {export['state']}): held it: {export['held']}; {export['why']}"
            for export in statement["exports"]] or ["  none is known"]),
+        "",
+        "The tokenizer:",
+        *([f"  {statement['tokenizer']['why']}"] if statement["tokenizer"] else ["  has learnt nothing of it"]),
         "",
         "Not reached:",
         *([f"  {name}: {why}" for name, why in statement["left"].items()] or ["  nothing that is known"]),
@@ -179,7 +195,18 @@ def verify(root: Path, shards: int, path: Path) -> list[str]:
         f"as the statement says: {counted(same, 'file')}; made anew since: {len(here) - same}; gone: {gone}",
         f"looked through {counted(read, 'table or token shard', 'tables and token shards')}: none holds any of its "
         f"{counted(len(doc_ids), 'document')}",
+        *vocabulary_since(root, shards, statement.get("tokenizer")),
     ]
+
+
+def vocabulary_since(root: Path, shards: int, then: dict[str, str] | None) -> list[str]:
+    """Whether the vocabulary of a statement stands; nothing where it names none, as statements of old."""
+    if not then:
+        return []
+    receipt = artefact(root, "tokenizer", shards).receipt(0)
+    if receipt is not None and receipt.fingerprint == then["vocabulary"]:
+        return [f"the tokenizer is as it was: {then['why']}"]
+    return ["the tokenizer was learnt anew since" if receipt is not None else "the tokenizer is gone"]
 
 
 def holding(root: Path, shards: int) -> Iterator[tuple[Path, list[str]]]:

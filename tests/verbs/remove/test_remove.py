@@ -10,11 +10,22 @@ import pytest
 from pipeline import urls
 from pipeline.build import STAGES, artefact
 from pipeline.shards import removals, storage
-from pipeline.shards.outcomes import BusyError, ConfigError, InputError
+from pipeline.shards.outcomes import BusyError, ConfigError, InputError, StaleError
+from pipeline.status import check, recorded, status_of, without_removals
 from pipeline.verbs.explain import explain
 from pipeline.verbs.remove import remove, report
 from tests.own_data import write_both, write_dump, write_warc
-from tests.verbs.remove.working import NOW, doc_id_of, files_of, holding, kept_page, rebuilt, table, token_rows
+from tests.verbs.remove.working import (
+    NOW,
+    doc_id_of,
+    files_of,
+    holding,
+    kept_page,
+    rebuilt,
+    settings_for,
+    table,
+    token_rows,
+)
 from trainer.data import load_split
 
 
@@ -107,6 +118,34 @@ def test_the_next_build_changes_nothing_and_a_fresh_one_leaves_the_page_out(made
         assert table(fresh, stage) == table(work, stage), stage
     # what is left of a removed link has no host, and so no home: it may lie in any shard
     assert sorted(map(str, table(fresh, "links").to_pylist())) == sorted(map(str, table(work, "links").to_pylist()))
+
+
+def test_status_says_that_the_corpus_is_stale_for_a_removal_and_for_nothing_else(made, work):
+    settings, source = settings_for(made[2]), made[2]
+
+    def why(**sections):
+        return status_of(work, settings_for(source, **sections) if sections else settings)["corpus"].why
+
+    pages = [page for page in made[1] if doc_id_of(page) in table(work, "corpus")["doc_id"].to_pylist()][:3]
+    (done,) = remove(work, 2, [pages[0].url], NOW)
+    assert why() == "a document was removed since"
+    assert any(line.startswith("next: webtext build") for line in report(done))
+    with pytest.raises(StaleError, match="a document was removed since; run 'webtext build tokens'"):
+        list(check(work, settings, ["tokens"]))
+    assert why(corpus={"min_words": 51}).startswith("corpus.min_words is 51")
+    (work / "rules.txt").write_text("word_count >= 6\n")
+    assert why(corpus={"rules": "rules.txt"}).startswith("corpus.rules")
+    remove(work, 2, [pages[1].url], NOW)  # two, and no build between
+    found = status_of(work, settings)
+    assert found["corpus"].why == "a document was removed since"
+    shown = without_removals(found, recorded(work, 2))
+    assert shown["tokens"].manifest.books["tokens"].inputs == table(work, "corpus").num_rows
+    rebuilt(work, source)
+    assert {one.state for one in status_of(work, settings).values()} == {"whole"}
+    remove(work, 2, [pages[2].url], NOW)  # one, after a build
+    assert why() == "a document was removed since"
+    shutil.rmtree(work / "scratch/votes")
+    assert "has to be made" in why()
 
 
 def test_a_removed_page_stays_away_whatever_is_built_anew(made, work):

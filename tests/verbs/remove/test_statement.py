@@ -11,7 +11,7 @@ from pipeline.shards import storage
 from pipeline.shards.outcomes import InputError, IntegrityError
 from pipeline.verbs.explain import explain
 from pipeline.verbs.export import export
-from pipeline.verbs.remove import remove, verify
+from pipeline.verbs.remove import remove, report, verify
 from tests.trainer.runs import SETTINGS, settings_with
 from tests.verbs.remove.working import NOW, doc_id_of, kept_page, rebuilt, table, token_rows
 from trainer.data import Windows, load_split
@@ -150,6 +150,27 @@ def test_a_third_person_can_check_it(made, work):
     shard.write_bytes(old[shard])
     with pytest.raises(IntegrityError, match="as it was before the removal"):
         verify(work, 2, path)
+
+
+def test_it_says_what_the_tokenizer_keeps_until_it_is_learnt_anew(made, work):
+    (done,) = remove(work, 2, [kept_page(work, made[1]).url], NOW)
+    path, text = work / "removals/0001.statement.json", (work / "removals/0001.statement.txt").read_text()
+    said = "merges that were learnt while the corpus held it stay"
+    how = "webtext build --set tokenizer.keep=false"
+    assert said in text
+    assert how in text
+    assert any(said in line for line in report(done))
+    assert said in verify(work, 2, path)[2]
+    rebuilt(work, made[2])
+    assert said in verify(work, 2, path)[2]  # kept
+    rebuilt(work, made[2], tokenizer={"keep": False})
+    assert verify(work, 2, path)[2] == "the tokenizer was learnt anew since"
+
+
+def test_of_a_page_that_was_never_built_the_tokenizer_keeps_nothing(work):
+    remove(work, 2, ["https://nobody.test/never"], NOW)
+    assert statement(work)["tokenizer"] == {}
+    assert len(verify(work, 2, work / "removals/0001.statement.json")) == 2
 
 
 def test_what_is_no_statement_is_refused(work):

@@ -25,11 +25,16 @@ SETTINGS = {
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def rebuilt(root, source, **sections):
-    """Build `root` from the dump and the WARC files of a folder."""
+def settings_for(source, **sections):
+    """The settings of a build from the dump and the WARC files of a folder."""
     read = {"links": {"submissions": [f"{source}/dump.ndjson"]}, "pages": {"warc": [f"{source}/*.warc.gz"]}}
     tables = {name: {**values, **sections.get(name, {})} for name, values in (SETTINGS | read).items()}
-    return build(root, config.parse(tables), run=PlainRun())
+    return config.parse(tables)
+
+
+def rebuilt(root, source, **sections):
+    """Build `root` from a folder, see `settings_for`."""
+    return build(root, settings_for(source, **sections), run=PlainRun())
 
 
 def table(root, stage, part=""):
