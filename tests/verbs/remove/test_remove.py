@@ -133,8 +133,6 @@ def test_status_says_that_the_corpus_is_stale_for_a_removal_and_for_nothing_else
     with pytest.raises(StaleError, match="a document was removed since; run 'webtext build tokens'"):
         list(check(work, settings, ["tokens"]))
     assert why(corpus={"min_words": 51}).startswith("corpus.min_words is 51")
-    (work / "rules.txt").write_text("word_count >= 6\n")
-    assert why(corpus={"rules": "rules.txt"}).startswith("corpus.rules")
     remove(work, 2, [pages[1].url], NOW)  # two, and no build between
     found = status_of(work, settings)
     assert found["corpus"].why == "a document was removed since"
