@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,6 +149,17 @@ def without_removals(found: dict[str, ArtefactStatus], lying: dict[str, Artefact
         stage: status._replace(manifest=status.manifest or (lying[stage].manifest if REMOVED in status.why else None))
         for stage, status in found.items()
     }
+
+
+def altered(root: Path, settings: Settings) -> dict[str, str]:
+    """Of each stage that stands, what is not as it was when it was made, of its settings and libraries: the first."""
+    found = {}
+    for stage in STAGES:
+        with suppress(IntegrityError):  # said by who reads it to build
+            manifest = artefact(root.absolute(), stage, settings.build.shards).manifest()
+            if manifest is not None and (changed := next(changes(manifest, settings, stage), "")):
+                found[stage] = changed
+    return found
 
 
 def changes(manifest: Manifest, settings: Settings, stage: str) -> Iterator[str]:

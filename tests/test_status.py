@@ -8,7 +8,7 @@ import pytest
 from pipeline import config, tokens
 from pipeline.build import STAGES, build
 from pipeline.shards.outcomes import StaleError
-from pipeline.status import check, recorded, status_of
+from pipeline.status import altered, check, recorded, status_of
 from tests.own_data import write_both
 from tests.test_moved import Counted
 
@@ -138,3 +138,13 @@ def test_artefacts_on_a_machine_that_has_nothing_else_are_taken_with_a_word(work
     settings = config.load(work / config.FILE_NAME)
     assert list(check(tmp_path, settings, ["tokens"])) == ["corpus is not here to compare tokens with"]
     assert recorded(tmp_path, 2)["tokens"].state == "stale"
+
+
+def test_a_build_knows_of_each_stage_which_setting_makes_it_anew(work):
+    path = work / config.FILE_NAME
+    assert altered(work, config.load(path)) == {}
+    other = config.load(path, ["links.karma=10", "corpus.min_words=51"])
+    assert altered(work, other) == {
+        "links": "links.karma is 10, and was 3",
+        "corpus": "corpus.min_words is 51, and was 50",
+    }

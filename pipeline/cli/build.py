@@ -39,7 +39,7 @@ def build(
     """Make what is missing or stale, up to STAGE; killed at any moment, the next build goes on."""
     from pipeline.build import beam
     from pipeline.build import build as build_stages
-    from pipeline.status import recorded
+    from pipeline.status import altered, recorded
 
     until, options = stage_and_options([*([stage] if stage else []), *context.args])
     options += ("--dry_run=true",) * dry_run
@@ -48,10 +48,11 @@ def build(
     except ConfigError as error:
         raise ConfigError(f"{mistyped(context, options)}{error}") from None
     made: list[str] = []
+    why = altered(folder, settings)  # now, since a stage takes its manifest away when it begins
 
     def started(stage_name: str) -> None:
         made.append(stage_name)
-        print_started(stage_name)
+        print_started(stage_name, why.get(stage_name, ""))
 
     def noted(note: str) -> None:
         err.print(f"note: {note}")

@@ -226,8 +226,10 @@ def watching(folder: Path | None) -> Iterator[None]:
 # --- the stages of a build
 
 
-def print_started(stage: str) -> None:
-    """A stage begins to make something: a line in a pipe; a terminal shows a bar."""
+def print_started(stage: str, why: str = "") -> None:
+    """A stage begins to make something: a line in a pipe; a terminal shows a bar. `why`: it is made anew, if known."""
+    if why:
+        err.print(f"{stage}: made anew: {why}")
     if not err.is_terminal:
         err.print(f"{stage}: started")
 
