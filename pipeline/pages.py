@@ -76,7 +76,7 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
     found = find(settings.pages, work, run, links, refusals)
     used = {key: value for key, value in slice_of(settings.pages).items() if key not in INDIFFERENT}
     if crawling and settings.pages.local_hosts:  # the names decide; where they are does not
-        used["local_hosts"] = sorted(settings.pages.local_hosts)
+        used["local_hosts"] = receipts.veiled(settings.pages.local_hosts)
     used["blocked_domains"] = sorted(refusals.domains.hosts)  # removals are in no fingerprint: `remove` obeys itself
     decisive = {key: value for key, value in used.items() if key not in PLACES}
     inputs = [

@@ -166,12 +166,11 @@ def changes(manifest: Manifest, settings: Settings, stage: str) -> Iterator[str]
     """What is not as it was when an artefact was made, among its own settings and the libraries it needs."""
     now = msgspec.json.decode(msgspec.json.encode(slice_of(getattr(settings, stage))))  # as manifests hold them
     for name, value in now.items():
-        if isinstance(value, dict):  # pages.local_hosts: the names decide, and are what manifests hold
-            value = sorted(value)  # noqa: PLW2901
-            before = manifest.settings.get(name, [])
-        else:
-            before = manifest.settings.get(name, value)
-        if before != value:
+        before = manifest.settings.get(name, value)
+        if isinstance(value, dict):  # pages.local_hosts: the names decide
+            if manifest.settings.get(name, []) != receipts.veiled(value):
+                yield f"{stage}.{name} has other names"
+        elif before != value:
             yield f"{stage}.{name} is {value!r}, and was {before!r}"
     for library, before in manifest.versions.items():
         try:

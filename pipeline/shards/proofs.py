@@ -88,6 +88,11 @@ def mark_of(contents: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(contents), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def veiled(names: Iterable[str]) -> list[str]:
+    """What manifests hold instead of names of hosts, of which one may be removed: 16 hex digits of each, sorted."""
+    return sorted(hashlib.sha256(name.encode()).hexdigest()[:16] for name in names)
+
+
 def versions(libraries: Iterable[str]) -> dict[str, str]:
     """The installed version of each distribution; of UNICODE, which comes with Python, that of its tables."""
     return {name: version_of(name) for name in sorted(libraries)}

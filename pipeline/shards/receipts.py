@@ -36,6 +36,7 @@ from pipeline.shards.proofs import (
     checked,
     fingerprint,
     mark_of,
+    veiled,
     versions,
     written,
 )  # fmt: skip
@@ -43,7 +44,7 @@ from pipeline.shards.storage import HashingFile, Stamp
 
 __all__ = [
     "UNICODE", "Artefact", "Attempt", "Begun", "Manifest", "Receipt", "RowCounts", "Task", "Undone", "added",
-    "balanced", "checked", "fingerprint", "looking", "mark_of", "versions", "written",
+    "balanced", "checked", "fingerprint", "looking", "mark_of", "veiled", "versions", "written",
 ]  # fmt: skip
 
 SETTLED_S = 2
