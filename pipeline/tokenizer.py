@@ -106,7 +106,10 @@ def stage(settings: Settings, work: Path, run: Run) -> Manifest:
         run.exchange(scatter, range(shards), gather, unmade, heavy=corpus.bytes() * COUNTED_S > HEAVY_S)
         progress.begin(progress.Phase(tokenizer.name, makes=True, before=progress.counts()))
         run.map_shards(partial(learn_shard, settings, next(iter(published), None), words, tokenizer), tasks)
-    return tokenizer.finish(used, LIBRARIES, [corpus], notes=[KEPT] if stands not in ("", mark) else ())
+    kept = stands not in ("", mark)
+    if kept:  # nobody asks for the words of a text that has changed, and what went out of it is to stand nowhere
+        words.drop_others()
+    return tokenizer.finish(used, LIBRARIES, [corpus], notes=[KEPT] if kept else ())
 
 
 def standing(tokenizer: Artefact, making: str) -> str:

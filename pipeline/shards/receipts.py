@@ -262,8 +262,11 @@ class Artefact:
         return [] if location_of(self.folder) else storage.names(self.path(part) if part else self.folder, f"*{suffix}")
 
     def drop_others(self) -> None:
-        """Delete what lies in the folder under a name that is none of `names`: made from what is not asked for now."""
-        for path in storage.names(self.folder / layout.RECEIPTS, "*.json"):
+        """Delete what lies in the folder under a name that is none of `names`, all of it where there are none.
+
+        It was made from what is not asked for now. Nothing is deleted while this is `looking`.
+        """
+        for path in () if _looking.get() else storage.names(self.folder / layout.RECEIPTS, "*.json"):
             if path.stem not in self.names:
                 storage.remove(path)
                 storage.discard(self.path(f"{path.stem}.parquet"))
