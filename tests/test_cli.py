@@ -325,7 +325,6 @@ def test_what_outsiders_wrote_is_shown_and_not_sent(tmp_path):
     calls = [
         ["extract", f"{evil}.html"],
         ["extract", f"{evil}.htm"],
-        ["explain", f"http://a.test/{evil}"],
         ["build", evil],
         ["status", evil],
         ["build", "--set", f"links.submissions=[{json.dumps(evil)}]"],
