@@ -27,7 +27,7 @@ from pipeline.shards.layout import ARTEFACTS, MANIFEST
 
 MONTHS = 13
 CONFIG = """[build]
-shards = 4
+shards = 2
 workers = 2
 [links]
 submissions = ["dumps/*.ndjson"]
