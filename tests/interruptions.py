@@ -5,6 +5,7 @@ and 2 workers in turn, and goes on from what the one before left. Printed: what 
 """
 
 import os
+import re
 import random
 import signal
 import subprocess
@@ -97,7 +98,9 @@ def interrupted(folder, workers, at, signals, group):
     elif one.seconds is not None and build.returncode != 0:
         code, word = CODES[signals[0]]
         wanted = f"webtext: {word}; run the same command again to go on"
-        ours = [line for line in lines if ": started" not in line and ": done" not in line and ": note" not in line]
+        ours = [
+            line for line in lines if not re.search(r": (started|done|note|made anew)|\d:\d\d:\d\d (so far|left)", line)
+        ]
         one.faults += [f"exit {build.returncode}"] * (build.returncode != code)
         one.faults += [f"said {ours}"] * (ours != [wanted])
         one.faults += [f"{one.seconds:.1f} s"] * (one.seconds > 2)

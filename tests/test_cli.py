@@ -230,7 +230,7 @@ def test_help_costs_neither_beam_nor_torch():
         (["build", "--direct_num_workers=x"], 2, "Beam's options: argument --direct_num_workers: invalid int value"),
         (["build", "--runner", "NoSuchRunner"], 2, "build.runner: "),
         (["build", "--set", "links.submissions=['*.nothing']"], 3, "'*.nothing' matches no file"),
-        (["explain", "https://nobody.test/"], 3, "https://nobody.test/: no submission in . links to it"),
+        (["explain", "https://nobody.test/"], 3, "nothing is built here yet"),
         (["train"], 8, "tokens"),
         (["sample"], 8, "model"),
         (

@@ -112,7 +112,7 @@ def test_beam_and_a_plain_loop_write_the_same_bytes_and_leave_no_block_behind(tm
     beam = build(tmp_path / "beam", lines[1::2], lines[::2], run=BeamRun(scratch=scratch))
     assert shard_hashes(beam) == shard_hashes(plain)
     assert beam.books == plain.books
-    assert sorted(path.name for path in scratch.iterdir()) == ["dumps", "submissions"]
+    assert sorted(path.name for path in scratch.iterdir()) == ["dumps", "splits-of-submissions.json", "submissions"]
 
 
 def test_a_link_joins_its_submissions(tmp_path):

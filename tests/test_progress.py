@@ -275,6 +275,7 @@ def test_what_an_interrupted_command_is_to_be_followed_by_goes_on_and_does_not_s
 
 def test_an_extraction_on_a_terminal_shows_its_bar_only_while_it_works(monkeypatch):
     heard = []
+    progress.begin(None)
     monkeypatch.setattr(questions, "out", mock.Mock(is_terminal=True))
     with progress.hearing(heard.append), progress.phase("extract", noun="pages"):
         for _ in questions.between(iter("ab")):

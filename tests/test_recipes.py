@@ -104,8 +104,10 @@ def test_a_list_of_addresses_is_crawled(tmp_path):
             if words[1] == "init":
                 path = tmp_path / "mine" / config.FILE_NAME
                 made_small(path, gap_s=0.01, workers=1)
-                names = "".join(f'"{name}" = "{address}"\n' for name, address in web.local_hosts().items())
-                path.write_text(f"{path.read_text('utf-8')}\n[pages.local_hosts]\n{names}", "utf-8")
+                names = ", ".join(f'"{name}" = "{address}"' for name, address in web.local_hosts().items())
+                path.write_text(
+                    path.read_text("utf-8").replace("local_hosts = {}", f"local_hosts = {{ {names} }}"), "utf-8"
+                )
     assert list((tmp_path / "mine/corpus").glob("*.parquet"))
 
 

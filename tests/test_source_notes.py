@@ -56,7 +56,7 @@ def test_addresses_that_are_none_count_among_the_bad_lines_of_a_list(tmp_path):
     (tmp_path / "mine.txt").write_bytes(b"http://a.test/\n" + b"nowhere\n" * 5 + b"two words\n")
     notes = build(tmp_path, names=["mine.txt"]).notes
     assert len(notes) == 4
-    assert notes[-1] == "mine.txt: 7 bad lines in all"
+    assert notes[-1] == "mine.txt: 6 bad lines in all"
 
 
 def test_notes_stay_when_nothing_is_left_to_do_and_follow_a_file_that_is_renamed(work):

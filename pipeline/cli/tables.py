@@ -73,7 +73,8 @@ def print_karma(statuses: Mapping[str, ArtefactStatus]) -> None:
     if manifest is None:
         return
     threshold, chosen = manifest.settings["karma"], manifest.settings["karma_of"]
-    removed = manifest.books["links"].outcomes.get(Outcome.REMOVED, 0)
+    links = manifest.books.get("links")
+    removed = links.outcomes.get(Outcome.REMOVED, 0) if links else 0
     table = counted("karma of a link", "links admitted before removals" if removed else "links admitted")
     table.add_column()
     for reading in ("max", "sum", "first"):

@@ -2,9 +2,8 @@
 
 Choice: a sample of what went out, and of what stayed, is compared word by word, without hashes of shingles, signatures
 or the recipe's bands. To find what was missed, documents that stayed are looked for with bands so fine that they pass
-over hardly a pair (10^-13 at Jaccard 0.8; 10^-4 at 0.36, which half of a document has with the whole). Cost: one more
-pass over the signatures, and the texts of the sample.
-Alternative: trust the curve of the bands, which holds for signatures and says nothing of a bug.
+over hardly a pair (10^-13 at Jaccard 0.8; 10^-4 at 0.36, which half of a document has with the whole). Cost: one pass
+over the signatures, and the texts of the sample. Alternative: trust the bands' curve, which says nothing of a bug.
 """
 
 from __future__ import annotations
@@ -299,9 +298,7 @@ def better(pairs: pa.Table, rank_of: RankOf) -> pa.Table:
 
 
 def judge(reading: Reading, least_precision: float, most_share: float, least_recall: float = 0.0) -> None:
-    """Raise DedupError: the sample shows a precision under the bound, a recall that is surely under its bound, or one
-    keeper swallowed too much.
-    """
+    """Raise DedupError: the sample shows a precision or (surely) a recall under its bound, or too large a cluster."""
     share, low, _ = reading.precision
     if reading.checked and share < least_precision:
         raise DedupError(

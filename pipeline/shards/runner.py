@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -166,9 +166,14 @@ class BeamRun:
             return self
         return BeamRun(scratch=self.scratch, noted=self.noted)
 
-    def stored(self, spec: JobSpec) -> AbstractContextManager[JobRef]:
-        """The reference of a job, while the block lasts."""
-        return jobs.stored(spec, self.scratch, elsewhere=self.runner != LOCAL)
+    @contextmanager
+    def stored(self, spec: JobSpec) -> Iterator[JobRef]:
+        """The reference of a job, while the block lasts; what its workers told goes with them, also where one failed."""
+        try:
+            with jobs.stored(spec, self.scratch, elsewhere=self.runner != LOCAL) as job:
+                yield job
+        finally:
+            progress.forget(self.scratch)
 
     def others_worked(self) -> None:
         """Look again at a directory on an object store: what other processes wrote is not known to this one."""

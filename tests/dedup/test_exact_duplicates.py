@@ -91,5 +91,5 @@ def test_slices_of_hash_columns_are_read_where_they_begin():
 
 def test_a_document_without_a_hash_is_refused_by_name():
     rows = [(None, 1, 3, 0, 5, "a")]
-    with pytest.raises(BooksError, match="1 documents to compare have no hash of their text"):
+    with pytest.raises(BooksError, match="no hash of the text of 1 document to compare"):
         exact_duplicates.exact_duplicates(hash_table(rows)["hash"], np.array([1], np.uint64), hash_table(rows))

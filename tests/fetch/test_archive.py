@@ -174,7 +174,7 @@ def test_an_archive_out_of_reach_stops_the_build_and_commits_nothing(tmp_path, m
     monkeypatch.setattr(archive, "OUTAGE", 5)
     with archive_web({FILE: CONTENT}) as web:
         web.faults = lambda *_: (503, {}, b"SlowDown")
-        with pytest.raises(InputError, match=r"none of 5 records could be had .*status 503.*goes on where it was"):
+        with pytest.raises(InputError, match=r"none of 5 records could be read .*status 503.*goes on where it was"):
             fetched(web, tmp_path, MATCHES)
         assert list((tmp_path / archive.FOLDER).iterdir()) == []
         web.faults = lambda *_: None

@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import links
+from pipeline import sources as parsed
 from pipeline.shards import machine, workers
 from pipeline.shards.outcomes import StorageError
 from pipeline.shards.receipts import Artefact, Task
@@ -136,5 +136,5 @@ def test_links_read_a_dump_in_the_room_that_the_settings_give_it(tmp_path, monke
     path.write_bytes(
         zstandard.compress(b'{"id": "87", "url": "http://a.example/", "score": 3, "created_utc": 1119552233}\n')
     )
-    assert list(links.scatter_source(sources, 1, (Task(0, "mark"), path), windows_bytes=3 * GIB))
+    assert list(parsed.scatter_source(sources, 1, (Task(0, "mark"), path), windows_bytes=3 * GIB))
     assert asked == [(path, 3 * GIB)]

@@ -287,7 +287,7 @@ def test_a_closed_subreddit_is_named_and_asked_once_and_the_others_go_on(path):
 def test_a_harvest_that_gets_nothing_at_all_fails_with_the_first_reason(path):
     _, failure, _ = run(Site(**{"r/shut/new": (403, {}, {"reason": "private"})}), path, "r/shut")
     assert (type(failure), failure.exit_code) == (SourceError, 10)
-    assert str(failure) == "Reddit gave none of 1 listings; the first: r/shut/new: private: a private subreddit"
+    assert str(failure) == "Reddit gave none of 1 listing; the first: r/shut/new: private: a private subreddit"
     _, failure, asked = run(lambda *_: (503, {}, b""), path, "r/books")
     assert (type(failure), len(asked)) == (Outage, 3 * 2)
     assert str(failure) == "Reddit failed 3 listings in a row; run the same command again later"
@@ -345,7 +345,7 @@ def test_deletions_are_honoured_also_when_the_subreddit_has_closed_since(path):
     for hours, left in [(25, ["a1", "a2"]), (0.5, ["a1", "a2"]), (0.6, [])]:
         fake.time += hours * HOUR
         _, failure, _ = run(site, path, "r/books", fake=fake)
-        assert "none of 1 listings" in str(failure)
+        assert "none of 1 listing" in str(failure)
         assert ids(path) == []  # links leaves it out from the first look on
         with Ledger(path) as ledger:
             assert [key for (key,) in ledger.db.execute("SELECT id FROM submissions")] == left
@@ -364,7 +364,7 @@ def test_an_info_that_cannot_be_read_leaves_everything_due(path):
         return (200, {}, b"<html>") if path_asked == "/api/info/" else site(path_asked, query)
 
     _, failure, _ = run(breaking, path, "r/books", fake=fake)
-    assert "does not say how 1 submissions stand: the answer is not what the API promises" in str(failure)
+    assert "does not tell the state of 1 submission: the answer is not what the API promises" in str(failure)
     site.info = {"t3_a1": post(1, score=8)}
     assert run(site, path, "r/books", fake=fake)[0][-1] == "scores: 1 read"
 

@@ -217,7 +217,8 @@ def corpus(shape: Shape) -> Stage:
     text = code.packed * shape.text_bytes
     grams = max(dumps * code.dump_scratch, shape.probe.reference_bytes)  # every voting process holds them
     shard_held = code.corpus_memory + shape.a_shard(rows) * code.candidate_memory
-    held = max(shard_held + rows * code.node_memory, code.corpus_memory + dumps * code.dump_memory)
+    ranking = rows * code.node_memory
+    alone = code.corpus_memory + max(ranking, dumps * code.dump_memory)
     return Stage(
         "corpus",
         False,
@@ -230,9 +231,9 @@ def corpus(shape: Shape) -> Stage:
             rows * code.vote_bytes, dumps * code.dump_scratch, shape.shards * code.shard_scratch,
             beyond * code.elsewhere_bytes,
         )),
-        memory_bytes=max(held, shard_held + grams),
+        memory_bytes=max(alone, shard_held + max(ranking, grams)),
         shard_memory_bytes=shard_held + grams,
-        alone_memory_bytes=held,
+        alone_memory_bytes=alone,
         cpu_s=code.corpus_start_s + rows * code.judge_s + dumps * code.dump_s + beyond * code.elsewhere_s,
     )  # fmt: skip
 
