@@ -5,8 +5,8 @@ and 2 workers in turn, and goes on from what the one before left. Printed: what 
 """
 
 import os
-import re
 import random
+import re
 import signal
 import subprocess
 import sys

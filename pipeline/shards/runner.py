@@ -168,7 +168,7 @@ class BeamRun:
 
     @contextmanager
     def stored(self, spec: JobSpec) -> Iterator[JobRef]:
-        """The reference of a job, while the block lasts; what its workers told goes with them, also where one failed."""
+        """The reference of a job, while the block lasts; what its workers told goes with them, however it ends."""
         try:
             with jobs.stored(spec, self.scratch, elsewhere=self.runner != LOCAL) as job:
                 yield job
